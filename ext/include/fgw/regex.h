@@ -1,0 +1,26 @@
+/* RE2 behind a C face: linear time, bounded memory. The one part of ext/ that is C++ and that allocates. */
+#ifndef FGW_REGEX_H
+#define FGW_REGEX_H
+#include "route.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+/* cffi:begin */
+/* A set for one image; patterns are compiled at first use. NULL when memory is short. The image must outlive the set. */
+fgw_regexes *fgw_regexes_open(const void *image);
+void fgw_regexes_close(fgw_regexes *set);
+/* Full match of regex `index`; a pattern that does not compile never matches. */
+int fgw_regexes_match(fgw_regexes *set, uint32_t index, const char *text, size_t n);
+/* Check a pattern at compile time: 0 is fine, 1 is not; then `message` (cap bytes) says why, NUL-terminated. Also gives the
+ * literal prefix that every match begins with (prefix_cap bytes, *prefix_len written). */
+int fgw_regex_check(const char *pattern, size_t n, int ignore_case, char *message, size_t cap, char *prefix, size_t prefix_cap,
+                    size_t *prefix_len);
+/* Does `pattern` match the whole text? For tools, not for traffic: compiles every time. -1 when it does not compile. */
+int fgw_regex_full_match(const char *pattern, size_t n, const char *text, size_t text_len);
+/* cffi:end */
+#ifdef __cplusplus
+}
+#endif
+
+#endif

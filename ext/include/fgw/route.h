@@ -1,0 +1,59 @@
+/* Matching a request against the route image: cost O(length of host + path), whatever the number of rules. */
+#ifndef FGW_ROUTE_H
+#define FGW_ROUTE_H
+#include "image.h"
+
+/* cffi:begin */
+/* Compiled regexes of one image in one process (RE2, made at first use); see regex.h. */
+typedef struct fgw_regexes fgw_regexes;
+/* Does regex `index` of the set match the whole text? 1, 0. */
+typedef int (*fgw_regex_match_fn)(fgw_regexes *set, uint32_t index, const char *text, size_t n);
+
+/* What the matcher looks at. The pointers may point anywhere; field offsets count from base. */
+typedef struct fgw_route_request {
+    const char *base;
+    const fgw_field *fields;
+    uint32_t field_count;
+    uint32_t host_len;
+    const char *host;      /* authority without port, any case; statement D1 */
+    const char *authority; /* as sent */
+    const char *path;      /* normalised, without query */
+    const char *raw_path;  /* ":path": normalised path, '?' and query */
+    const char *query;     /* without '?' */
+    const char *method;
+    const char *scheme;
+    uint32_t authority_len;
+    uint32_t path_len;
+    uint32_t raw_path_len;
+    uint32_t query_len;
+    uint32_t method_len;
+    uint32_t scheme_len;
+} fgw_route_request;
+
+enum fgw_route_verdict {
+    FGW_ROUTE_NO_VHOST = 1, /* 404 */
+    FGW_ROUTE_NO_RULE = 2,  /* 404, result.vhost is set */
+    FGW_ROUTE_MATCH = 3,
+    FGW_ROUTE_REQUIRE_TLS = 4, /* result.vhost wants https: 301 */
+};
+
+typedef struct fgw_route_result {
+    uint32_t verdict; /* enum fgw_route_verdict */
+    uint32_t vhost;   /* FGW_NONE without one */
+    uint32_t rule;
+    uint32_t action;
+} fgw_route_result;
+
+/* `secure`: the connection is TLS (or a trusted hop said so). Fills *out and returns its verdict. Never fails: a checked
+ * image and any request have an answer. */
+int fgw_route_match(const void *image, uint32_t listener, const fgw_route_request *req, int secure, fgw_regexes *regexes,
+                    fgw_regex_match_fn match, fgw_route_result *out);
+/* Index of the listener with this name; FGW_NONE when the image has none. */
+uint32_t fgw_listener_find(const void *image, const char *name, size_t n);
+/* The virtual host alone (D2); FGW_NONE. */
+uint32_t fgw_vhost_find(const void *image, uint32_t route_table, const char *host, size_t n);
+/* For explain: which condition of `rule` fails first. -1: none (the rule matches), 0: the path, k >= 1: predicate k - 1. */
+int fgw_rule_check(const void *image, uint32_t rule, const fgw_route_request *req, fgw_regexes *regexes, fgw_regex_match_fn match);
+/* cffi:end */
+
+#endif

@@ -1,0 +1,160 @@
+/* The state segment: one shared memory block of fixed-layout cells that outlives reloads, worker crashes and upgrades.
+ * The supervisor makes it; workers map it read-write. 8-byte fields that several processes write are only touched with
+ * atomics; fields of a worker's own stripe are written by that worker alone. */
+#ifndef FGW_STATE_H
+#define FGW_STATE_H
+#include "base.h"
+
+/* cffi:begin */
+enum {
+    FGW_STATE_VERSION = 1,
+    FGW_STATE_WORKERS = 64,       /* worker slots at the most */
+    FGW_STATE_CELLS = 262144,     /* endpoint cells; the block is sparse, unused cells cost no memory */
+    FGW_STATE_DNS_SLOTS = 16384,
+    FGW_STATE_DNS_ADDRESSES = 32,
+    FGW_STATE_SERIES = 8192,      /* request series a worker can hold; the last one collects the overflow */
+    FGW_STATE_BUCKETS = 20,       /* 19 bounds and +Inf (statement T8) */
+    FGW_STATE_COUNTERS = 256,
+    FGW_STATE_REASONS = 128,
+};
+
+/* Counters and gauges of a worker. Names in Prometheus: supervisor/metrics. Gauges are zeroed when a worker starts. */
+enum fgw_counter {
+    FGW_C_CLIENT_CONNECTIONS = 0,    /* accepted */
+    FGW_C_CLIENT_CONNECTIONS_CLOSED,
+    FGW_C_CLIENT_REQUESTS,
+    FGW_C_CLIENT_BYTES_IN,
+    FGW_C_CLIENT_BYTES_OUT,
+    FGW_C_UPSTREAM_CONNECTS,
+    FGW_C_UPSTREAM_CONNECT_FAILURES,
+    FGW_C_UPSTREAM_CONNECT_TIMEOUTS,
+    FGW_C_UPSTREAM_CLOSED,
+    FGW_C_UPSTREAM_REQUESTS,
+    FGW_C_UPSTREAM_REUSED,           /* requests sent on a pooled connection */
+    FGW_C_UPSTREAM_RETRIES,
+    FGW_C_UPSTREAM_BYTES_IN,
+    FGW_C_UPSTREAM_BYTES_OUT,
+    FGW_C_ACCEPT_ERRORS,
+    FGW_C_ACCEPT_PAUSED,             /* times accepting was paused for want of descriptors or by the connection limit */
+    FGW_C_STALE_EVENTS,
+    FGW_C_BUGS,                      /* exceptions caught in the loop's dispatch */
+    FGW_C_IMAGES_ATTACHED,
+    FGW_C_LOG_LINES,
+    FGW_C_LOG_DROPPED,
+    FGW_C_LENIENT_LF_IN_HEAD,
+    FGW_C_LENIENT_FRAGMENT,
+    FGW_C_LENIENT_EQUAL_LENGTHS,
+    FGW_C_LENIENT_ABSOLUTE_HOST,
+    FGW_C_UNDERSCORE_FIELDS_DROPPED,
+    FGW_C_CLIENT_TIMEOUTS_HEAD,
+    FGW_C_CLIENT_TIMEOUTS_IDLE,
+    FGW_C_CLIENT_TIMEOUTS_BODY,
+    FGW_C_CLIENT_TIMEOUTS_WRITE,
+    FGW_C_UPSTREAM_TIMEOUTS,
+    FGW_C_COUNTERS_END,
+    /* gauges */
+    FGW_G_CLIENT_ACTIVE = 192,
+    FGW_G_UPSTREAM_ACTIVE,
+    FGW_G_UPSTREAM_IDLE,
+    FGW_G_EXCHANGES_ACTIVE,
+    FGW_G_BUFFER_BYTES,
+    FGW_G_IMAGES_ALIVE,
+    FGW_G_TIMERS_ALIVE,
+    FGW_G_LOOP_LAG_US,
+    FGW_G_END,
+};
+
+enum fgw_cell_flag { FGW_CELL_EJECTED = 1, FGW_CELL_UNHEALTHY = 2 };
+
+/* One endpoint of one cluster, shared by all workers. */
+typedef struct fgw_cell {
+    uint32_t active;   /* atomic: requests in flight from all workers */
+    uint32_t flags;    /* atomic: enum fgw_cell_flag */
+    uint32_t failures_in_a_row;
+    uint32_t reserved;
+    uint64_t requests; /* atomic */
+    uint64_t failures; /* atomic: connect failures and resets */
+    uint64_t pad[4];
+} fgw_cell;
+
+typedef struct fgw_dns_address {
+    uint8_t family; /* enum fgw_family */
+    uint8_t pad[3];
+    uint32_t cell;
+    uint8_t ip[16];
+} fgw_dns_address;
+
+enum fgw_dns_status { FGW_DNS_UNKNOWN = 0 /* not asked yet */, FGW_DNS_OK = 1, FGW_DNS_FAILED = 2 };
+
+/* Addresses of one name for one cluster. Written by the supervisor under a sequence lock: odd while it writes. */
+typedef struct fgw_dns_slot {
+    uint32_t sequence;
+    uint32_t status;
+    uint32_t count;
+    uint32_t port;
+    fgw_dns_address addresses[FGW_STATE_DNS_ADDRESSES];
+} fgw_dns_slot;
+
+/* Requests of one label set. key: 0 is free; see fgw_series_key(). Written by its worker alone; key last, with release. */
+typedef struct fgw_series {
+    uint64_t key;
+    uint64_t requests;
+    uint64_t duration_us_sum;
+    uint64_t request_bytes_sum;
+    uint64_t response_bytes_sum;
+    uint64_t duration[FGW_STATE_BUCKETS];
+    uint64_t request_bytes[FGW_STATE_BUCKETS];
+    uint64_t response_bytes[FGW_STATE_BUCKETS];
+} fgw_series;
+
+typedef struct fgw_worker_state {
+    uint64_t heartbeat_ns; /* CLOCK_MONOTONIC of the last turn */
+    uint64_t generation;   /* of the image in use */
+    uint32_t pid;
+    uint32_t draining;
+    uint64_t counters[FGW_STATE_COUNTERS]; /* index: enum fgw_counter */
+    uint64_t rejected[FGW_STATE_REASONS];  /* index: enum fgw_reason */
+    fgw_series series[FGW_STATE_SERIES];
+    uint32_t active[FGW_STATE_CELLS];      /* this worker's share of fgw_cell.active, taken off when it dies */
+} fgw_worker_state;
+
+typedef struct fgw_state {
+    uint64_t magic; /* "FGWSTATE" */
+    uint32_t version;
+    uint32_t worker_slots;
+    uint64_t total_bytes;
+    uint64_t reserved[13];
+    fgw_cell cells[FGW_STATE_CELLS];
+    fgw_dns_slot dns[FGW_STATE_DNS_SLOTS];
+    fgw_worker_state workers[]; /* worker_slots of them */
+} fgw_state;
+
+/* Label sets of the request metrics: metric_id (of the cluster, 0 = "unknown"), status, response flags (bit set, enum fgw_flag), protocol. */
+enum fgw_flag {
+    FGW_F_NR = 1, FGW_F_NC = 2, FGW_F_UH = 4, FGW_F_UF = 8, FGW_F_UC = 16, FGW_F_UT = 32, FGW_F_UO = 64, FGW_F_DC = 128,
+    FGW_F_DPE = 256, FGW_F_UPE = 512, FGW_F_URX = 1024, FGW_F_SI = 2048, FGW_F_DI = 4096, FGW_F_FI = 8192, FGW_F_UR = 16384,
+    FGW_F_OM = 32768,
+};
+
+uint64_t fgw_series_key(uint32_t metric_id, uint32_t status, uint32_t flags, uint32_t protocol);
+/* Index of the histogram bucket for a value in the unit of the bounds (ms or bytes): bounds 0.5 1 5 10 25 50 100 250 500 1000 2500
+ * 5000 10000 30000 60000 300000 600000 1800000 3600000, the last is +Inf. */
+int fgw_bucket_of_us(uint64_t us);
+int fgw_bucket_of_bytes(uint64_t n);
+/* The series of this key in a worker's stripe, made when new; the overflow series when the table is full. */
+fgw_series *fgw_series_of(fgw_worker_state *w, uint64_t key);
+/* Count one finished request. */
+void fgw_series_add(fgw_series *s, uint64_t duration_us, uint64_t request_bytes, uint64_t response_bytes);
+uint64_t fgw_state_bytes(uint32_t worker_slots);
+/* Shape a zeroed block. */
+void fgw_state_init(fgw_state *s, uint32_t worker_slots);
+/* Sequence-locked copy of a slot; returns its status. */
+int fgw_dns_read(const fgw_dns_slot *slot, fgw_dns_slot *out);
+void fgw_dns_write(fgw_dns_slot *slot, const fgw_dns_slot *in);
+/* Take a dead worker's requests in flight off the shared cells, and zero its gauges. */
+void fgw_state_forget_worker(fgw_state *s, uint32_t worker);
+/* cffi:end */
+
+#define FGW_STATE_MAGIC 0x4554415453574746ull /* "FGWSTATE" */
+
+#endif

@@ -1,0 +1,135 @@
+"""ext/include/fgw/image.h, route.h and regex.h for Cython."""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from fastgw.native.base cimport fgw_field, fgw_span
+
+
+cdef extern from "fgw/image.h" nogil:
+    enum:
+        FGW_IMAGE_VERSION
+        FGW_NONE
+        FGW_ACTION_ROUTE
+        FGW_ACTION_UNSUPPORTED
+        FGW_DISCOVERY_STATIC
+        FGW_DISCOVERY_DNS
+        FGW_LB_LEAST_REQUEST
+        FGW_LB_ROUND_ROBIN
+        FGW_LB_RANDOM
+        FGW_FAMILY_UNIX
+        FGW_FAMILY_IPV4
+        FGW_FAMILY_IPV6
+        FGW_ENDPOINT_UNHEALTHY
+
+    ctypedef struct fgw_table:
+        uint32_t off
+        uint32_t count
+
+    ctypedef struct fgw_image_header:
+        uint64_t magic
+        uint32_t version
+        uint64_t total_bytes
+        uint64_t generation
+        fgw_table listeners
+        fgw_table rules
+        fgw_table actions
+        fgw_table destinations
+        fgw_table clusters
+        fgw_table endpoints
+        fgw_table origins
+
+    ctypedef struct fgw_img_origin:
+        fgw_span file
+        fgw_span kind
+        fgw_span name
+        uint32_t line
+
+    ctypedef struct fgw_img_listener:
+        fgw_span name
+        uint32_t port
+        uint32_t protocol
+        uint32_t route_table
+
+    ctypedef struct fgw_img_rule:
+        fgw_span name
+        uint32_t action
+        uint32_t virtual_service
+        uint32_t origin
+
+    ctypedef struct fgw_img_action:
+        uint8_t kind
+        uint32_t total_weight
+        fgw_table destinations
+
+    ctypedef struct fgw_img_destination:
+        uint32_t cluster
+        uint32_t weight
+        uint32_t cumulative_weight
+        fgw_span cluster_name
+
+    ctypedef struct fgw_img_cluster:
+        fgw_span name
+        fgw_span host
+        uint32_t port
+        uint8_t discovery
+        uint8_t lb
+        uint8_t protocol
+        fgw_table endpoints
+        uint32_t dns_slot
+        uint32_t connect_timeout_ms
+        uint32_t metric_id
+
+    ctypedef struct fgw_img_endpoint:
+        uint8_t family
+        uint8_t flags
+        uint16_t port
+        uint32_t weight
+        uint8_t ip[16]
+        uint32_t cell
+        fgw_span path
+
+
+cdef extern from "fgw/route.h" nogil:
+    ctypedef struct fgw_regexes:
+        pass
+    ctypedef int (*fgw_regex_match_fn)(fgw_regexes *set, uint32_t index, const char *text, size_t n)
+
+    ctypedef struct fgw_route_request:
+        const char *base
+        const fgw_field *fields
+        uint32_t field_count
+        uint32_t host_len
+        const char *host
+        const char *authority
+        const char *path
+        const char *raw_path
+        const char *query
+        const char *method
+        const char *scheme
+        uint32_t authority_len
+        uint32_t path_len
+        uint32_t raw_path_len
+        uint32_t query_len
+        uint32_t method_len
+        uint32_t scheme_len
+
+    enum:
+        FGW_ROUTE_NO_VHOST
+        FGW_ROUTE_NO_RULE
+        FGW_ROUTE_MATCH
+        FGW_ROUTE_REQUIRE_TLS
+
+    ctypedef struct fgw_route_result:
+        uint32_t verdict
+        uint32_t vhost
+        uint32_t rule
+        uint32_t action
+
+    int fgw_route_match(const void *image, uint32_t listener, const fgw_route_request *req, int secure,
+                        fgw_regexes *regexes, fgw_regex_match_fn match, fgw_route_result *out)
+    uint32_t fgw_listener_find(const void *image, const char *name, size_t n)
+
+
+cdef extern from "fgw/regex.h" nogil:
+    fgw_regexes *fgw_regexes_open(const void *image)
+    void fgw_regexes_close(fgw_regexes *set)
+    int fgw_regexes_match(fgw_regexes *set, uint32_t index, const char *text, size_t n)

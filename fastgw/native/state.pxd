@@ -1,0 +1,117 @@
+"""ext/include/fgw/state.h for Cython."""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+
+cdef extern from "fgw/state.h" nogil:
+    enum:
+        FGW_STATE_VERSION
+        FGW_STATE_CELLS
+        FGW_STATE_DNS_SLOTS
+        FGW_STATE_DNS_ADDRESSES
+        FGW_STATE_MAGIC
+
+        FGW_C_CLIENT_CONNECTIONS
+        FGW_C_CLIENT_CONNECTIONS_CLOSED
+        FGW_C_CLIENT_REQUESTS
+        FGW_C_CLIENT_BYTES_IN
+        FGW_C_CLIENT_BYTES_OUT
+        FGW_C_UPSTREAM_CONNECTS
+        FGW_C_UPSTREAM_CONNECT_FAILURES
+        FGW_C_UPSTREAM_CONNECT_TIMEOUTS
+        FGW_C_UPSTREAM_CLOSED
+        FGW_C_UPSTREAM_REQUESTS
+        FGW_C_UPSTREAM_REUSED
+        FGW_C_UPSTREAM_RETRIES
+        FGW_C_UPSTREAM_BYTES_IN
+        FGW_C_UPSTREAM_BYTES_OUT
+        FGW_C_ACCEPT_ERRORS
+        FGW_C_ACCEPT_PAUSED
+        FGW_C_STALE_EVENTS
+        FGW_C_BUGS
+        FGW_C_IMAGES_ATTACHED
+        FGW_C_LOG_LINES
+        FGW_C_LOG_DROPPED
+        FGW_C_LENIENT_LF_IN_HEAD
+        FGW_C_LENIENT_FRAGMENT
+        FGW_C_LENIENT_EQUAL_LENGTHS
+        FGW_C_LENIENT_ABSOLUTE_HOST
+        FGW_C_UNDERSCORE_FIELDS_DROPPED
+        FGW_C_CLIENT_TIMEOUTS_HEAD
+        FGW_C_CLIENT_TIMEOUTS_IDLE
+        FGW_C_CLIENT_TIMEOUTS_BODY
+        FGW_C_CLIENT_TIMEOUTS_WRITE
+        FGW_C_UPSTREAM_TIMEOUTS
+        FGW_C_COUNTERS_END
+        FGW_G_CLIENT_ACTIVE
+        FGW_G_UPSTREAM_ACTIVE
+        FGW_G_UPSTREAM_IDLE
+        FGW_G_EXCHANGES_ACTIVE
+        FGW_G_BUFFER_BYTES
+        FGW_G_IMAGES_ALIVE
+        FGW_G_TIMERS_ALIVE
+        FGW_G_LOOP_LAG_US
+        FGW_G_END
+
+        FGW_CELL_EJECTED
+        FGW_CELL_UNHEALTHY
+        FGW_DNS_UNKNOWN
+        FGW_DNS_OK
+        FGW_DNS_FAILED
+
+        FGW_F_NR
+        FGW_F_NC
+        FGW_F_UH
+        FGW_F_UF
+        FGW_F_UC
+        FGW_F_UT
+        FGW_F_UO
+        FGW_F_DC
+        FGW_F_DPE
+        FGW_F_UPE
+        FGW_F_URX
+        FGW_F_SI
+        FGW_F_UR
+
+    ctypedef struct fgw_cell:
+        uint32_t active
+        uint32_t flags
+        uint64_t requests
+        uint64_t failures
+
+    ctypedef struct fgw_dns_address:
+        uint8_t family
+        uint32_t cell
+        uint8_t ip[16]
+
+    ctypedef struct fgw_dns_slot:
+        uint32_t sequence
+        uint32_t status
+        uint32_t count
+        uint32_t port
+        fgw_dns_address addresses[32]
+
+    ctypedef struct fgw_series:
+        uint64_t key
+
+    ctypedef struct fgw_worker_state:
+        uint64_t heartbeat_ns
+        uint64_t generation
+        uint32_t pid
+        uint32_t draining
+        uint64_t counters[256]
+        uint64_t rejected[128]
+        uint32_t *active
+
+    ctypedef struct fgw_state:
+        uint64_t magic
+        uint32_t version
+        uint32_t worker_slots
+        uint64_t total_bytes
+        fgw_cell *cells
+        fgw_dns_slot *dns
+        fgw_worker_state *workers
+
+    uint64_t fgw_series_key(uint32_t metric_id, uint32_t status, uint32_t flags, uint32_t protocol)
+    fgw_series *fgw_series_of(fgw_worker_state *w, uint64_t key)
+    void fgw_series_add(fgw_series *s, uint64_t duration_us, uint64_t request_bytes, uint64_t response_bytes)
+    int fgw_dns_read(const fgw_dns_slot *slot, fgw_dns_slot *out)

@@ -1,0 +1,40 @@
+"""The typed kinds: one struct for the fields of each, and the table of what is known of a kind.
+
+``KINDS`` is keyed by (API group, kind), the group of core Kubernetes kinds is "".
+"""
+
+from __future__ import annotations
+
+from fastgw.model.kinds.base import KindInfo
+from fastgw.model.kinds.destination_rule import DestinationRule
+from fastgw.model.kinds.gateway import Gateway
+from fastgw.model.kinds.kubernetes import Endpoints, EndpointSlice, Secret, Service
+from fastgw.model.kinds.service_entry import ServiceEntry, WorkloadEntry, WorkloadGroup
+from fastgw.model.kinds.virtual_service import VirtualService
+
+_NETWORKING = "networking.istio.io"
+_SERVED = ("v1", "v1beta1", "v1alpha3")
+
+_ISTIO_NETWORKING = (
+    KindInfo("Gateway", _NETWORKING, _SERVED, Gateway),
+    KindInfo("VirtualService", _NETWORKING, _SERVED, VirtualService),
+    KindInfo("DestinationRule", _NETWORKING, _SERVED, DestinationRule),
+    KindInfo("ServiceEntry", _NETWORKING, _SERVED, ServiceEntry),
+    KindInfo("WorkloadEntry", _NETWORKING, _SERVED, WorkloadEntry),
+    KindInfo("WorkloadGroup", _NETWORKING, _SERVED, WorkloadGroup),
+    KindInfo("Sidecar", _NETWORKING, _SERVED),
+    KindInfo("EnvoyFilter", _NETWORKING, ("v1alpha3",)),
+)
+
+_KUBERNETES = (
+    KindInfo("Service", "", ("v1",), Service),
+    KindInfo("Endpoints", "", ("v1",), Endpoints, spec_at_root=True),
+    KindInfo("EndpointSlice", "discovery.k8s.io", ("v1", "v1beta1"), EndpointSlice, spec_at_root=True),
+    KindInfo("Secret", "", ("v1",), Secret, spec_at_root=True),
+    KindInfo("Pod", "", ("v1",)),
+    KindInfo("Namespace", "", ("v1",), namespaced=False),
+)
+
+KINDS: dict[tuple[str, str], KindInfo] = {(info.group, info.kind): info for info in (*_ISTIO_NETWORKING, *_KUBERNETES)}
+
+__all__ = ["KINDS", "KindInfo"]

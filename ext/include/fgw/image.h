@@ -34,8 +34,9 @@ typedef struct fgw_image_header {
     fgw_table regexes;      /* fgw_img_regex */
     fgw_table origins;      /* fgw_img_origin */
     fgw_table slots;        /* fgw_img_slot: all hash tables lie in here */
-    fgw_table nodes;        /* fgw_img_node: all tries */
-    fgw_table edges;        /* fgw_img_edge */
+    fgw_table nodes;        /* fgw_img_node: all tries; node v is the root of virtual host v */
+    fgw_table lists;        /* fgw_img_list */
+    fgw_table groups;       /* fgw_img_group */
     fgw_table candidates;   /* uint32_t rule indexes: all candidate lists */
     fgw_table strings;      /* bytes */
 } fgw_image_header;
@@ -63,11 +64,13 @@ typedef struct fgw_img_listener {
 typedef struct fgw_img_route_table {
     fgw_span name;           /* "http.80" */
     fgw_table vhosts;        /* adjacent in the vhost table */
-    fgw_table exact;         /* slots: hash of a lower-case host -> vhost */
-    fgw_table suffix;        /* slots: hash of the part after '*' of a wildcard domain -> vhost */
-    fgw_table suffix_lengths; /* in the candidates table: distinct lengths of those parts, longest first */
+    fgw_table exact;         /* slots: a lower-case host -> vhost, fgw_hash_forward */
+    fgw_table suffix;        /* slots: the part after '*' of a wildcard domain -> vhost, fgw_hash_backward */
     uint32_t default_vhost;  /* domain "*", FGW_NONE without one */
     uint32_t label_suffixes_only; /* 1: every wildcard starts at a label ("*.x"), so only the dots of a host are probed */
+    uint32_t suffix_max;     /* longest of those parts */
+    uint32_t reserved;
+    uint64_t suffix_lengths[8]; /* bit n: a part of n bytes exists */
 } fgw_img_route_table;
 
 enum fgw_vhost_flag { FGW_VHOST_REQUIRE_TLS = 1 /* httpsRedirect: 301 before any route is looked at */ };
@@ -76,14 +79,9 @@ typedef struct fgw_img_vhost {
     fgw_span name;     /* "webapp.istioinaction.io:80" */
     fgw_table rules;   /* first and count, in match order */
     uint32_t flags;
-    uint32_t exact;    /* index of the first slot of the exact-path hash (count in exact_count), FGW_NONE without one */
-    uint32_t exact_count;
-    uint32_t root;     /* node index of the prefix trie, FGW_NONE without one */
-    uint32_t root_fold; /* the same for rules with ignoreUriCase (keys in lower case) */
-    uint32_t exact_fold;
-    uint32_t exact_fold_count;
-    fgw_table unanchored; /* candidates: rules whose regex has no literal prefix, or that have no path condition a trie can hold */
     uint32_t origin;
+    uint32_t root_fold; /* node: trie of the rules with ignoreUriCase, keys in lower case; FGW_NONE without one */
+    uint32_t reserved;
 } fgw_img_vhost;
 
 enum fgw_path_kind { FGW_PATH_ANY = 0, FGW_PATH_EXACT = 1, FGW_PATH_PREFIX = 2, FGW_PATH_REGEX = 3, FGW_PATH_SEGMENT_PREFIX = 4 };
@@ -180,29 +178,63 @@ typedef struct fgw_img_regex {
 
 /* --- read by the matcher only --- */
 
-/* Open addressing, power-of-two tables, linear probing; key.len == FGW_NONE marks an empty slot. */
+enum {
+    FGW_HOST_MAX = 511,        /* longest domain of an image */
+    FGW_GROUP_KEY_MAX = 1024,  /* longest value a group holds */
+    FGW_SLOT_INLINE = 40,
+    FGW_LABEL_INLINE = 8,
+    FGW_SINGLE = 0x80000000,   /* in a list reference: the rest is a rule index, the list is that one rule */
+};
+
+/* Open addressing, linear probing from hash * count >> 32, at least one empty slot a table. One cache line each; a short key lies in
+ * it, so a lookup costs one miss. */
 typedef struct fgw_img_slot {
     uint32_t hash;
-    fgw_span key;
-    uint32_t first; /* host tables: the vhost index; path tables: first candidate */
-    uint32_t count; /* path tables: number of candidates */
+    uint32_t value;   /* host tables: the vhost; groups: a list reference; FGW_NONE marks an empty slot */
+    uint32_t hint;    /* host tables: first rule of the vhost (fetched ahead); groups: 0 */
+    uint32_t key_len;
+    uint32_t key_off; /* in strings, when the key is longer than FGW_SLOT_INLINE */
+    uint32_t reserved;
+    uint8_t key[FGW_SLOT_INLINE];
 } fgw_img_slot;
 
-/* Radix trie over bytes. `candidates` of a node is the merged list, in match order, of every rule whose path condition holds for
- * all paths that reach the node and go no further, cut after the first rule that has no other condition. */
+/* Radix trie over bytes, one cache line a node. The child for byte b is first_child + rank[b / 64] + the number of bits below b in
+ * children[b / 64]; children come after their parent. `at_end` and `below` are list references: the rules whose path condition holds
+ * for the path that ends here, and for every path that goes on from here and reaches no deeper node. */
 typedef struct fgw_img_node {
-    fgw_span label;        /* bytes consumed on the way into this node */
-    fgw_table edges;       /* sorted by first byte */
-    fgw_table candidates;
-    uint32_t parent;
-    uint32_t reserved;
+    uint64_t children[4];
+    uint8_t label[FGW_LABEL_INLINE]; /* bytes consumed on the way into this node, when they fit */
+    uint32_t label_len;
+    uint32_t label_off;              /* in strings, when longer than FGW_LABEL_INLINE */
+    uint8_t rank[4];
+    uint32_t first_child;
+    uint32_t below;
+    uint32_t at_end;
 } fgw_img_node;
 
-typedef struct fgw_img_edge {
-    uint32_t byte;
-    uint32_t node;
-} fgw_img_edge;
+/* A list reference is FGW_NONE, FGW_SINGLE | rule, or the index of a list. Candidates are in match order and cut after the first
+ * that has no condition beyond the trie's. `next` goes on with the rules of shorter prefixes where merging them into every
+ * list would make the image quadratic: the smallest rule index over the whole chain that matches wins. References only ever
+ * go to smaller list indexes. */
+typedef struct fgw_img_list {
+    uint32_t first; /* candidates */
+    uint32_t count;
+    uint32_t group; /* FGW_NONE without one */
+    uint32_t next;  /* list reference */
+} fgw_img_list;
 
+/* Rules of a list that differ in the exact value of one header or query parameter: value -> plain list (no group, no next). */
+typedef struct fgw_img_group {
+    uint8_t target;    /* FGW_ON_HEADER, FGW_ON_QUERY */
+    uint8_t header_id;
+    uint16_t reserved;
+    fgw_span name;
+    fgw_table slots;   /* fgw_hash_forward */
+} fgw_img_group;
+
+/* The hashes of the slot tables: over a whole key, and byte by byte from its end (all suffixes in one pass). */
+uint32_t fgw_hash_forward(const char *p, size_t n);
+uint32_t fgw_hash_backward(const char *p, size_t n);
 /* Walk the whole image once: every offset, count, index and enum. Returns 1, or minus FGW_R_IMAGE_*. After it has
  * answered 1 no reader needs a bounds check. */
 long fgw_image_check(const void *image, size_t n);

@@ -1,0 +1,235 @@
+/* The checker of the route image: one walk over everything, so that no reader needs a bounds check afterwards. The image comes
+ * from a process of the same gateway, but a damaged one must be refused, never followed. */
+#include "fgw/state.h"
+#include "image_read.h"
+
+typedef struct checker {
+    const char *image;
+    const fgw_image_header *h;
+} checker;
+
+static int span_ok(const checker *c, fgw_span s) { return (uint64_t)s.off + s.len <= c->h->strings.count; }
+
+static int range_ok(fgw_table range, fgw_table in) { return (uint64_t)range.off + range.count <= in.count; }
+
+static int index_ok(uint32_t i, fgw_table in) { return i < in.count; }
+
+static int index_or_none(uint32_t i, fgw_table in) { return i == FGW_NONE || i < in.count; }
+
+static int table_ok(fgw_table t, uint64_t record_bytes, uint64_t total) {
+    return t.off % 8 == 0 && t.off >= sizeof(fgw_image_header) && t.off + t.count * record_bytes <= total;
+}
+
+static int tables_ok(const fgw_image_header *h, uint64_t n) {
+    return table_ok(h->listeners, sizeof(fgw_img_listener), n) && table_ok(h->route_tables, sizeof(fgw_img_route_table), n) &&
+           table_ok(h->vhosts, sizeof(fgw_img_vhost), n) && table_ok(h->rules, sizeof(fgw_img_rule), n) &&
+           table_ok(h->predicates, sizeof(fgw_img_predicate), n) && table_ok(h->actions, sizeof(fgw_img_action), n) &&
+           table_ok(h->destinations, sizeof(fgw_img_destination), n) && table_ok(h->clusters, sizeof(fgw_img_cluster), n) &&
+           table_ok(h->endpoints, sizeof(fgw_img_endpoint), n) && table_ok(h->regexes, sizeof(fgw_img_regex), n) &&
+           table_ok(h->origins, sizeof(fgw_img_origin), n) && table_ok(h->slots, sizeof(fgw_img_slot), n) &&
+           table_ok(h->nodes, sizeof(fgw_img_node), n) && table_ok(h->lists, sizeof(fgw_img_list), n) &&
+           table_ok(h->groups, sizeof(fgw_img_group), n) && table_ok(h->candidates, sizeof(uint32_t), n) &&
+           table_ok(h->strings, 1, n) && h->rules.count < FGW_SINGLE && h->lists.count < FGW_SINGLE;
+}
+
+static int listener_ok(const checker *c, const fgw_img_listener *l) {
+    return span_ok(c, l->name) && span_ok(c, l->bind) && l->port <= 65535 && l->protocol >= FGW_LISTENER_HTTP &&
+           l->protocol <= FGW_LISTENER_TLS && index_or_none(l->route_table, c->h->route_tables) &&
+           index_ok(l->origin, c->h->origins);
+}
+
+/* A list reference; `below` bounds list indexes, which is what makes every chain end. */
+static int list_ref_ok(const checker *c, uint32_t ref, uint32_t below) {
+    if (ref == FGW_NONE)
+        return 1;
+    if (ref & FGW_SINGLE)
+        return index_ok(ref & ~(uint32_t)FGW_SINGLE, c->h->rules);
+    return ref < below;
+}
+
+static int slot_key_ok(const checker *c, const fgw_img_slot *s) {
+    return s->key_len <= FGW_SLOT_INLINE || span_ok(c, (fgw_span){s->key_off, s->key_len});
+}
+
+/* A host table: keys, vhosts, hints, and an empty slot at which a probe ends. */
+static int host_table_ok(const checker *c, fgw_table t) {
+    if (!range_ok(t, c->h->slots))
+        return 0;
+    const fgw_img_slot *slots = FGW_TABLE(c->image, slots, fgw_img_slot) + t.off;
+    uint32_t empty = 0;
+    for (uint32_t i = 0; i < t.count; i++) {
+        if (slots[i].value == FGW_NONE)
+            empty++;
+        else if (!slot_key_ok(c, &slots[i]) || !index_ok(slots[i].value, c->h->vhosts) || !index_or_none(slots[i].hint, c->h->rules))
+            return 0;
+    }
+    return t.count == 0 || empty > 0;
+}
+
+static int route_table_ok(const checker *c, const fgw_img_route_table *t) {
+    return span_ok(c, t->name) && range_ok(t->vhosts, c->h->vhosts) && host_table_ok(c, t->exact) && host_table_ok(c, t->suffix) &&
+           index_or_none(t->default_vhost, c->h->vhosts) && t->suffix_max <= FGW_HOST_MAX;
+}
+
+static int vhost_ok(const checker *c, const fgw_img_vhost *v) {
+    return span_ok(c, v->name) && range_ok(v->rules, c->h->rules) && v->flags <= FGW_VHOST_REQUIRE_TLS &&
+           index_ok(v->origin, c->h->origins) && index_or_none(v->root_fold, c->h->nodes);
+}
+
+static int rule_ok(const checker *c, const fgw_img_rule *r) {
+    const fgw_table predicates = {r->predicates, r->predicate_count};
+    return span_ok(c, r->name) && span_ok(c, r->path) && r->path_kind <= FGW_PATH_SEGMENT_PREFIX && r->ignore_case <= 1 &&
+           range_ok(predicates, c->h->predicates) && index_ok(r->action, c->h->actions) &&
+           (r->path_kind == FGW_PATH_REGEX ? index_ok(r->regex, c->h->regexes) : r->regex == FGW_NONE) &&
+           index_ok(r->virtual_service, c->h->origins) && index_ok(r->origin, c->h->origins);
+}
+
+static int predicate_ok(const checker *c, const fgw_img_predicate *p) {
+    return span_ok(c, p->name) && span_ok(c, p->value) && p->target >= FGW_ON_METHOD && p->target <= FGW_ON_NEVER &&
+           p->op >= FGW_OP_EXACT && p->op <= FGW_OP_PRESENT && p->invert <= 1 && p->header_id < FGW_HDR_COUNT &&
+           (p->op == FGW_OP_REGEX ? index_ok(p->regex, c->h->regexes) : p->regex == FGW_NONE);
+}
+
+static int destination_ok(const checker *c, const fgw_img_destination *d) {
+    return index_or_none(d->cluster, c->h->clusters) && span_ok(c, d->cluster_name);
+}
+
+/* The weights of a route must add up: the data plane draws below total_weight and looks for the first cumulative above it. */
+static int action_ok(const checker *c, const fgw_img_action *a) {
+    if (a->kind != FGW_ACTION_ROUTE)
+        return a->kind == FGW_ACTION_UNSUPPORTED && range_ok(a->destinations, c->h->destinations);
+    if (!range_ok(a->destinations, c->h->destinations) || a->destinations.count == 0)
+        return 0;
+    const fgw_img_destination *d = FGW_TABLE(c->image, destinations, fgw_img_destination) + a->destinations.off;
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < a->destinations.count; i++) {
+        sum += d[i].weight;
+        if (d[i].weight == 0 || d[i].cumulative_weight != sum)
+            return 0;
+    }
+    return sum == a->total_weight;
+}
+
+static int cluster_ok(const checker *c, const fgw_img_cluster *k) {
+    return span_ok(c, k->name) && span_ok(c, k->host) && span_ok(c, k->service_name) && span_ok(c, k->service_namespace) &&
+           span_ok(c, k->subset) && k->port <= 65535 && k->discovery <= FGW_DISCOVERY_DNS && k->lb <= FGW_LB_RANDOM &&
+           k->protocol >= FGW_UPSTREAM_HTTP1 && k->protocol <= FGW_UPSTREAM_TCP && range_ok(k->endpoints, c->h->endpoints) &&
+           (k->discovery == FGW_DISCOVERY_DNS ? k->dns_slot < FGW_STATE_DNS_SLOTS : k->dns_slot == FGW_NONE) &&
+           index_ok(k->origin, c->h->origins);
+}
+
+static int endpoint_ok(const checker *c, const fgw_img_endpoint *e) {
+    return (e->family == FGW_FAMILY_UNIX || e->family == FGW_FAMILY_IPV4 || e->family == FGW_FAMILY_IPV6) &&
+           e->flags <= FGW_ENDPOINT_UNHEALTHY && e->weight >= 1 && e->cell < FGW_STATE_CELLS && span_ok(c, e->path);
+}
+
+static int regex_ok(const checker *c, const fgw_img_regex *r) {
+    return span_ok(c, r->pattern) && span_ok(c, r->literal_prefix) && r->flags <= 1;
+}
+
+static int origin_ok(const checker *c, const fgw_img_origin *o) {
+    return span_ok(c, o->file) && span_ok(c, o->kind) && span_ok(c, o->name);
+}
+
+static uint32_t bits(uint64_t w) {
+    uint32_t n = 0;
+    for (; w != 0; w &= w - 1)
+        n++;
+    return n;
+}
+
+/* Children lie in the table and after their parent, so a walk always ends. */
+static int node_ok(const checker *c, const fgw_img_node *node, uint32_t index) {
+    uint32_t children = 0;
+    for (int i = 0; i < 4; i++) {
+        if (node->rank[i] != (uint8_t)children)
+            return 0;
+        children += bits(node->children[i]);
+    }
+    if (children > 0 && (node->first_child <= index || (uint64_t)node->first_child + children > c->h->nodes.count))
+        return 0;
+    if (node->label_len > FGW_LABEL_INLINE && !span_ok(c, (fgw_span){node->label_off, node->label_len}))
+        return 0;
+    return list_ref_ok(c, node->below, c->h->lists.count) && list_ref_ok(c, node->at_end, c->h->lists.count);
+}
+
+static int plain_list(const checker *c, uint32_t ref) {
+    if (ref & FGW_SINGLE)
+        return 1;
+    const fgw_img_list *list = FGW_TABLE(c->image, lists, fgw_img_list) + ref;
+    return list->group == FGW_NONE && list->next == FGW_NONE;
+}
+
+static int list_ok(const checker *c, const fgw_img_list *list, uint32_t index) {
+    const fgw_table candidates = {list->first, list->count};
+    return range_ok(candidates, c->h->candidates) && index_or_none(list->group, c->h->groups) && list_ref_ok(c, list->next, index);
+}
+
+/* A group's values lead to plain lists only, so evaluation does not nest. Run after the lists were checked. */
+static int group_ok(const checker *c, const fgw_img_group *g) {
+    if ((g->target != FGW_ON_HEADER && g->target != FGW_ON_QUERY) || g->header_id >= FGW_HDR_COUNT || !span_ok(c, g->name) ||
+        !range_ok(g->slots, c->h->slots))
+        return 0;
+    const fgw_img_slot *slots = FGW_TABLE(c->image, slots, fgw_img_slot) + g->slots.off;
+    uint32_t empty = 0;
+    for (uint32_t i = 0; i < g->slots.count; i++) {
+        if (slots[i].value == FGW_NONE)
+            empty++;
+        else if (!slot_key_ok(c, &slots[i]) || !list_ref_ok(c, slots[i].value, c->h->lists.count) || !plain_list(c, slots[i].value))
+            return 0;
+    }
+    return g->slots.count == 0 || empty > 0;
+}
+
+#define CHECK_ALL(table, type, check)                                   \
+    do {                                                                \
+        const type *records = FGW_TABLE(c.image, table, type);          \
+        for (uint32_t i = 0; i < c.h->table.count; i++)                 \
+            if (!check(&c, &records[i]))                                \
+                return -FGW_R_IMAGE_CONTENT;                            \
+    } while (0)
+
+#define CHECK_ALL_INDEXED(table, type, check)                           \
+    do {                                                                \
+        const type *records = FGW_TABLE(c.image, table, type);          \
+        for (uint32_t i = 0; i < c.h->table.count; i++)                 \
+            if (!check(&c, &records[i], i))                             \
+                return -FGW_R_IMAGE_CONTENT;                            \
+    } while (0)
+
+static int candidate_ok(const checker *c, const uint32_t *rule) { return index_ok(*rule, c->h->rules); }
+
+static long check_records(const void *image) {
+    const checker c = {(const char *)image, fgw_header_of(image)};
+    CHECK_ALL(listeners, fgw_img_listener, listener_ok);
+    CHECK_ALL(route_tables, fgw_img_route_table, route_table_ok);
+    CHECK_ALL(vhosts, fgw_img_vhost, vhost_ok);
+    CHECK_ALL(rules, fgw_img_rule, rule_ok);
+    CHECK_ALL(predicates, fgw_img_predicate, predicate_ok);
+    CHECK_ALL(destinations, fgw_img_destination, destination_ok);
+    CHECK_ALL(actions, fgw_img_action, action_ok);
+    CHECK_ALL(clusters, fgw_img_cluster, cluster_ok);
+    CHECK_ALL(endpoints, fgw_img_endpoint, endpoint_ok);
+    CHECK_ALL(regexes, fgw_img_regex, regex_ok);
+    CHECK_ALL(origins, fgw_img_origin, origin_ok);
+    CHECK_ALL(candidates, uint32_t, candidate_ok);
+    CHECK_ALL_INDEXED(lists, fgw_img_list, list_ok);
+    CHECK_ALL(groups, fgw_img_group, group_ok);
+    CHECK_ALL_INDEXED(nodes, fgw_img_node, node_ok);
+    return c.h->nodes.count >= c.h->vhosts.count ? 1 : -FGW_R_IMAGE_CONTENT;
+}
+
+long fgw_image_check(const void *image, size_t n) {
+    const fgw_image_header *h = fgw_header_of(image);
+    if (n < sizeof *h)
+        return -FGW_R_IMAGE_SIZE;
+    if (h->magic != FGW_IMAGE_MAGIC)
+        return -FGW_R_IMAGE_MAGIC;
+    if (h->version != FGW_IMAGE_VERSION || h->header_bytes != sizeof *h)
+        return -FGW_R_IMAGE_VERSION;
+    if (h->total_bytes != n || n > UINT32_MAX)
+        return -FGW_R_IMAGE_SIZE;
+    if (!tables_ok(h, n))
+        return -FGW_R_IMAGE_BOUNDS;
+    return check_records(image);
+}

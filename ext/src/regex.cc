@@ -1,0 +1,130 @@
+// RE2 behind a C face. Bytes are Latin-1, so that any byte of a request is one character; matching is linear in the text.
+#include "fgw/regex.h"
+
+#include <re2/re2.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "image_read.h"
+
+namespace {
+
+constexpr int64_t kMaxMemBytes = 4 << 20;  // of one pattern; a program of kMaxProgramSize fits
+constexpr int kMaxProgramSize = 32768;     // Istio's re2.max_program_size.error_level
+constexpr int kMaxPrefixBytes = 128;
+
+RE2::Options options_for(bool ignore_case) {
+    RE2::Options options(RE2::Latin1);
+    options.set_log_errors(false);
+    options.set_max_mem(kMaxMemBytes);
+    options.set_case_sensitive(!ignore_case);
+    return options;
+}
+
+void say(char *message, size_t cap, const std::string &text) {
+    if (cap > 0)
+        std::snprintf(message, cap, "%s", text.c_str());
+}
+
+// The smallest string above every string that begins with `prefix`; "" when there is none.
+std::string successor(std::string prefix) {
+    while (!prefix.empty() && static_cast<unsigned char>(prefix.back()) == 0xff)
+        prefix.pop_back();
+    if (!prefix.empty())
+        prefix.back() = static_cast<char>(static_cast<unsigned char>(prefix.back()) + 1);
+    return prefix;
+}
+
+// Every match lies in [min, max]. What both begin with, every match begins with. And when max is the successor of a beginning of
+// min, then only max itself lies in the range without that beginning: ask whether it matches.
+std::string literal_prefix(const RE2 &re) {
+    std::string min, max;
+    if (!re.PossibleMatchRange(&min, &max, kMaxPrefixBytes))
+        return "";
+    for (size_t n = min.size(); n > 0; n--)
+        if (successor(min.substr(0, n)) == max)
+            return RE2::FullMatch(max, re) ? min.substr(0, n - 1) : min.substr(0, n);
+    size_t same = 0;
+    while (same < std::min(min.size(), max.size()) && min[same] == max[same])
+        same++;
+    return min.substr(0, same);
+}
+
+bool usable(const RE2 &re) { return re.ok() && re.ProgramSize() <= kMaxProgramSize; }
+
+}  // namespace
+
+struct fgw_regexes {
+    const void *image;
+    std::vector<std::unique_ptr<RE2>> compiled;
+};
+
+extern "C" {
+
+fgw_regexes *fgw_regexes_open(const void *image) {
+    try {
+        auto set = std::make_unique<fgw_regexes>();
+        set->image = image;
+        set->compiled.resize(fgw_header_of(image)->regexes.count);
+        return set.release();
+    } catch (const std::bad_alloc &) {
+        return nullptr;
+    }
+}
+
+void fgw_regexes_close(fgw_regexes *set) { delete set; }
+
+int fgw_regexes_match(fgw_regexes *set, uint32_t index, const char *text, size_t n) {
+    if (set == nullptr || index >= set->compiled.size())
+        return 0;
+    try {
+        std::unique_ptr<RE2> &slot = set->compiled[index];
+        if (slot == nullptr) {
+            const fgw_img_regex &r = FGW_TABLE(set->image, regexes, fgw_img_regex)[index];
+            slot = std::make_unique<RE2>(re2::StringPiece(fgw_strings_of(set->image) + r.pattern.off, r.pattern.len),
+                                         options_for(r.flags & 1));
+        }
+        return usable(*slot) && RE2::FullMatch(re2::StringPiece(text, n), *slot) ? 1 : 0;
+    } catch (const std::bad_alloc &) {
+        return 0;
+    }
+}
+
+int fgw_regex_check(const char *pattern, size_t n, int ignore_case, char *message, size_t cap, char *prefix, size_t prefix_cap,
+                    size_t *prefix_len) {
+    *prefix_len = 0;
+    try {
+        const RE2 re(re2::StringPiece(pattern, n), options_for(ignore_case != 0));
+        if (!re.ok()) {
+            say(message, cap, re.error());
+            return 1;
+        }
+        if (re.ProgramSize() > kMaxProgramSize) {
+            say(message, cap, "program size " + std::to_string(re.ProgramSize()) + " is above " + std::to_string(kMaxProgramSize));
+            return 1;
+        }
+        const std::string found = literal_prefix(re);
+        *prefix_len = std::min(found.size(), prefix_cap);
+        std::memcpy(prefix, found.data(), *prefix_len);
+        return 0;
+    } catch (const std::bad_alloc &) {
+        say(message, cap, "not enough memory to compile it");
+        return 1;
+    }
+}
+
+int fgw_regex_full_match(const char *pattern, size_t n, const char *text, size_t text_len) {
+    try {
+        const RE2 re(re2::StringPiece(pattern, n), options_for(false));
+        return usable(re) ? RE2::FullMatch(re2::StringPiece(text, text_len), re) : -1;
+    } catch (const std::bad_alloc &) {
+        return -1;
+    }
+}
+}

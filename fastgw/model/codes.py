@@ -1,0 +1,114 @@
+"""Every code a diagnostic may carry, in one place: severity as a rule, name, meaning.
+
+``IST…`` are Istio's numbers for the same finding, so that searches and suppressions carry over; ``FGW…`` are ours.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from fastgw.model.diagnostic import ERROR, INFO, WARNING
+
+
+class Code(msgspec.Struct, frozen=True):
+    """``severity`` is the usual one; a finding may be given another where its text says why."""
+
+    code: str
+    severity: str
+    name: str
+    meaning: str
+
+
+_ISTIO = (
+    (
+        "IST0101",
+        ERROR,
+        "ReferencedResourceNotFound",
+        "something named here does not exist: gateway, destination, subset, credential, delegate",
+    ),
+    ("IST0106", ERROR, "SchemaValidationError", "the object breaks its schema or the rules of its kind, and is left out"),
+    (
+        "IST0112",
+        ERROR,
+        "VirtualServiceDestinationPortSelectorRequired",
+        "the service has several ports and the destination names none",
+    ),
+    ("IST0118", INFO, "PortNameIsNotUnderNamingConvention", "the name of the port does not tell its protocol"),
+    ("IST0127", WARNING, "NoMatchingWorkloadsFound", "the selector selects nothing"),
+    (
+        "IST0128",
+        WARNING,
+        "NoServerCertificateVerificationDestinationLevel",
+        "TLS to the destination without a CA to check it against",
+    ),
+    (
+        "IST0129",
+        WARNING,
+        "NoServerCertificateVerificationPortLevel",
+        "TLS to a port of the destination without a CA to check it against",
+    ),
+    ("IST0130", WARNING, "VirtualServiceUnreachableRule", "a rule that no request reaches"),
+    ("IST0131", INFO, "VirtualServiceIneffectiveMatch", "a match that an earlier one covers"),
+    (
+        "IST0132",
+        WARNING,
+        "VirtualServiceHostNotFoundInGateway",
+        "none of the VirtualService's hosts is served by the gateway it names",
+    ),
+    ("IST0133", WARNING, "SchemaWarning", "accepted, but hardly what was meant"),
+    ("IST0134", WARNING, "ServiceEntryAddressesRequired", "a TCP port of a ServiceEntry without addresses"),
+    ("IST0138", WARNING, "GatewayDuplicateCertificate", "several Gateways use one credential"),
+    ("IST0145", ERROR, "ConflictingGateways", "several Gateways claim the same port and host"),
+    (
+        "IST0149",
+        ERROR,
+        "JwtClaimBasedRoutingWithoutRequestAuthN",
+        "routing by a claim, and no RequestAuthentication that would yield it",
+    ),
+    ("IST0161", ERROR, "InvalidGatewayCredential", "the Secret does not hold a usable certificate and key"),
+    ("IST0162", WARNING, "GatewayPortNotDefinedOnService", "the Service in front of the gateway does not publish the port"),
+    ("IST0166", WARNING, "IneffectiveSelector", "the selector cannot select this gateway"),
+    ("IST0167", WARNING, "IneffectivePolicy", "the policy cannot take effect as it is written"),
+    ("IST0173", ERROR, "DestinationRuleSubsetNotSelectPods", "no endpoint carries the labels of the subset"),
+    ("IST0174", WARNING, "UnknownDestinationRuleHost", "no service has the host of the DestinationRule"),
+    ("IST0177", WARNING, "ConflictingServiceEntryProtocol", "ServiceEntries give one host and port different protocols"),
+)
+
+_FILES = (
+    ("FGW0001", ERROR, "PathNotFound", "a path that was given does not exist"),
+    ("FGW0002", ERROR, "PathUnreadable", "a file or directory cannot be read: permissions, a device, an I/O error"),
+    ("FGW0003", WARNING, "DirectoryEmpty", "a directory without *.yaml, *.yml or *.json files"),
+    ("FGW0004", ERROR, "NothingLoaded", "no resource at all in what was given"),
+    ("FGW0005", ERROR, "NotText", "the file is not UTF-8 text"),
+    ("FGW0006", ERROR, "SyntaxError", "not valid YAML or JSON; documents before and after the bad one count"),
+    ("FGW0007", ERROR, "LimitExceeded", "a file, document, nesting or alias expansion is too large"),
+    ("FGW0008", WARNING, "SymlinkLoop", "a symbolic link leads back to a directory above it"),
+    ("FGW0009", ERROR, "IncompleteDocument", "a document without apiVersion, kind or metadata.name"),
+    ("FGW0010", ERROR, "DuplicateResource", "the same kind, namespace and name twice; the first one counts"),
+    ("FGW0011", ERROR, "UnknownKind", "Istio or Kubernetes has no such kind in this API group"),
+    ("FGW0012", ERROR, "UnservedVersion", "the kind exists, this apiVersion of it does not"),
+    ("FGW0013", INFO, "ForeignKind", "a kind of another project, passed over"),
+    ("FGW0014", INFO, "KindWithoutEffect", "a kind that means nothing at a gateway, passed over"),
+    ("FGW0015", WARNING, "KindNotSupported", "a kind that Istio's gateway obeys and this version does not"),
+    (
+        "FGW0016",
+        WARNING,
+        "UnknownKubernetesField",
+        "an object of Kubernetes has a field that is not known; it is ignored, the rest counts",
+    ),
+)
+
+_PICTURE = (
+    ("FGW0020", WARNING, "DestinationOnlyInDns", "no service has this name, it will be asked of DNS"),
+    ("FGW0021", INFO, "DestinationFound", "which step of the look-up found a destination"),
+    ("FGW0022", WARNING, "GatewayNotSelected", "the selector of the Gateway does not match this gateway's labels"),
+    ("FGW0023", WARNING, "VirtualServiceNotBound", "no Gateway serves this VirtualService, so it has no effect here"),
+    ("FGW0024", WARNING, "ShadowedByOtherVirtualService", "a rule of another VirtualService for the same host comes first"),
+)
+
+CODES: dict[str, Code] = {row[0]: Code(*row) for row in (*_ISTIO, *_FILES, *_PICTURE)}
+
+
+def severity_of(code: str) -> str:
+    """The usual severity. Raises KeyError for a code that is not in the table."""
+    return CODES[code].severity

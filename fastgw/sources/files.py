@@ -1,0 +1,261 @@
+"""Resources from files and directories: which files, read again only when changed, assembled in a fixed order.
+
+Load order is the order of the paths given, then of names within a directory; the first of two equal resources counts.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import PurePath
+
+import msgspec
+
+from fastgw.model.codes import severity_of
+from fastgw.model.diagnostic import Diagnostic
+from fastgw.model.kind_notes import SUMMED_UP
+from fastgw.model.origin import Origin
+from fastgw.model.resource import Resource
+from fastgw.sources.assemble import assemble
+from fastgw.sources.documents import read_text
+from fastgw.sources.limits import FILE_BYTES
+
+SUFFIXES = (".yaml", ".yml", ".json")
+RACY_NS = 50_000_000
+"""A file changed this shortly before it was read may change again without its times telling."""
+
+
+class LoadResult(msgspec.Struct):
+    """``resources`` in load order, ``order`` numbers them. ``files``: what was read, in load order."""
+
+    resources: list[Resource]
+    diagnostics: list[Diagnostic]
+    files: list[str] = []
+
+
+class FileContent(msgspec.Struct):
+    """What one version of one file holds."""
+
+    resources: list[Resource]
+    diagnostics: list[Diagnostic]
+
+
+class _Entry(msgspec.Struct):
+    """``stamp`` None: read too soon after a change to be trusted, ``digest`` decides."""
+
+    stamp: tuple[int, ...] | None
+    digest: bytes
+    content: FileContent
+
+
+class FileCache:
+    """Contents by path. While a file's stamp (times, size, inode) stays, its Resource objects stay the very same."""
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[str, str], _Entry] = {}
+        self.files_parsed = 0
+        """Files whose text was decoded since the start: what a reload really cost."""
+
+    def content(self, path: str, gateway_namespace: str) -> FileContent:
+        """Raises OSError when the file cannot be read."""
+        key = (path, gateway_namespace)
+        entry = self._entries.get(key)
+        if entry is not None and entry.stamp is not None and entry.stamp == _stamp(os.stat(path)):
+            return entry.content
+        stamp, data = _read_file(path)
+        digest = hashlib.blake2b(data, digest_size=16).digest()
+        if entry is None or entry.digest != digest:
+            self.files_parsed += 1
+            entry = _Entry(stamp, digest, _parse(path, data, gateway_namespace))
+        else:
+            entry = _Entry(stamp, digest, entry.content)
+        self._entries[key] = entry
+        return entry.content
+
+    def keep_only(self, paths: Iterable[str]) -> None:
+        """Forgets files that are not there any more."""
+        kept = set(paths)
+        for key in [key for key in self._entries if key[0] not in kept]:
+            del self._entries[key]
+
+
+def load_paths(paths: list[str], gateway_namespace: str, cache: FileCache | None = None) -> LoadResult:
+    """Everything in ``paths``. Never raises for what is in them: what cannot be used is a diagnostic, the rest is there."""
+    cache = cache if cache is not None else FileCache()
+    files, diagnostics = list_files(paths)
+    resources: list[Resource] = []
+    with _without_collector():
+        for file in files:
+            try:
+                content = cache.content(file, gateway_namespace)
+            except OSError as error:
+                diagnostics.append(_unreadable(file, error))
+                continue
+            resources += content.resources
+            diagnostics += content.diagnostics
+    cache.keep_only(files)
+    resources, twice = _first_of_each(resources)
+    diagnostics = _sum_up([*diagnostics, *twice])
+    if not resources and not any(found.severity == "error" for found in diagnostics):
+        diagnostics.append(_finding("FGW0004", f"no resource was found in {', '.join(paths) or 'nothing'}", ""))
+    return LoadResult(resources, diagnostics, files)
+
+
+def list_files(paths: list[str]) -> tuple[list[str], list[Diagnostic]]:
+    """The files that ``paths`` stand for, each once, and what is wrong with the paths."""
+    files: dict[str, str] = {}
+    diagnostics: list[Diagnostic] = []
+    for path in paths:
+        for found in _walk(path):
+            if isinstance(found, Diagnostic):
+                diagnostics.append(found)
+            else:
+                files.setdefault(os.path.realpath(found), found)
+    return list(files.values()), diagnostics
+
+
+def _walk(path: str) -> Iterator[str | Diagnostic]:
+    try:
+        if not stat.S_ISDIR(os.stat(path).st_mode):
+            yield path
+            return
+    except OSError as error:
+        yield _unreadable(path, error)
+        return
+    empty = True
+    for found in _walk_directory(path, ()):
+        empty = empty and isinstance(found, Diagnostic)
+        yield found
+    if empty:
+        yield _finding("FGW0003", f"no {', '.join('*' + suffix for suffix in SUFFIXES)} file in this directory", path)
+
+
+def _walk_directory(path: str, above: tuple[tuple[int, int], ...]) -> Iterator[str | Diagnostic]:
+    """Sorted by name; hidden names (editors' and Kubernetes' ``..data``) are left out. ``above``: the directories on the way."""
+    try:
+        info = os.stat(path)
+        here = (info.st_dev, info.st_ino)
+        if here in above:
+            yield _finding("FGW0008", "a symbolic link leads back to a directory above it, not followed", path)
+            return
+        with os.scandir(path) as entries:
+            listed = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError as error:
+        yield _unreadable(path, error)
+        return
+    for entry in listed:
+        if _is_directory(entry):
+            yield from _walk_directory(entry.path, (*above, here))
+        elif entry.name.endswith(SUFFIXES):
+            yield entry.path
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _stamp(info: os.stat_result) -> tuple[int, ...]:
+    return (info.st_mtime_ns, info.st_size, info.st_ino, info.st_ctime_ns, info.st_dev)
+
+
+def _read_file(path: str) -> tuple[tuple[int, ...] | None, bytes]:
+    """(stamp, bytes). Raises OSError, also for what is no regular file or too large."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with open(descriptor, "rb") as file:
+        info = os.fstat(descriptor)
+        if not stat.S_ISREG(info.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        if info.st_size > FILE_BYTES:
+            raise OSError(errno.EFBIG, f"the file is larger than {FILE_BYTES >> 20} MiB")
+        data = file.read(FILE_BYTES + 1)
+    changed_ns = max(info.st_mtime_ns, info.st_ctime_ns)
+    settled = time.time_ns() - changed_ns > RACY_NS and len(data) == info.st_size
+    return (_stamp(info) if settled else None), data
+
+
+def _parse(path: str, data: bytes, gateway_namespace: str) -> FileContent:
+    text = read_text(path, data, json=PurePath(path).suffix == ".json")
+    content = FileContent([], text.diagnostics)
+    text.documents.reverse()
+    while text.documents:
+        # popped, so that the plain values of a document are gone before the next one is typed
+        assembled = assemble(text.documents.pop(), gateway_namespace)
+        content.diagnostics += assembled.diagnostics
+        if assembled.resource is not None:
+            content.resources.append(assembled.resource)
+    return content
+
+
+def _first_of_each(resources: list[Resource]) -> tuple[list[Resource], list[Diagnostic]]:
+    """Numbers the resources and leaves out later ones of the same kind, namespace and name."""
+    seen: dict[tuple[str, str, str, str], Resource] = {}
+    kept, diagnostics = [], []
+    for order, resource in enumerate(resources):
+        if resource.order != order:
+            resource.order = order
+        group = resource.api_version.rpartition("/")[0]
+        first = seen.setdefault((group, resource.kind, resource.namespace, resource.name), resource)
+        if first is resource:
+            kept.append(resource)
+        else:
+            message = f"is here a second time and left out, the first one is at {first.origin}"
+            diagnostics.append(_about(resource, "FGW0010", message))
+    return kept, diagnostics
+
+
+def _about(resource: Resource, code: str, message: str) -> Diagnostic:
+    return Diagnostic(
+        severity_of(code), code, message, resource.kind, resource.namespace, resource.name, origin=resource.at("metadata.name")
+    )
+
+
+def _sum_up(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
+    """Findings about a kind rather than an object become one line a kind, at the first place."""
+    counts: dict[tuple[str, str], int] = {}
+    for found in diagnostics:
+        if found.code in SUMMED_UP:
+            key = (found.code, found.message)
+            counts[key] = counts.get(key, 0) + 1
+    out = []
+    for found in diagnostics:
+        if found.code not in SUMMED_UP:
+            out.append(found)
+        elif (count := counts.pop((found.code, found.message), 0)) > 0:
+            more = f" ({count} objects, the first one here)" if count > 1 else ""
+            out.append(msgspec.structs.replace(found, message=found.message + more, namespace="", name="", path=""))
+    return out
+
+
+def _unreadable(path: str, error: OSError) -> Diagnostic:
+    if isinstance(error, FileNotFoundError):
+        return _finding("FGW0001", "no such file or directory", path)
+    if error.errno == errno.ELOOP:
+        return _finding("FGW0008", "a symbolic link that leads to itself", path)
+    if error.errno == errno.EFBIG:
+        return _finding("FGW0007", str(error.strerror), path)
+    reason = "permission denied" if isinstance(error, PermissionError) else error.strerror or str(error)
+    return _finding("FGW0002", f"cannot be read: {reason}", path)
+
+
+def _finding(code: str, message: str, path: str) -> Diagnostic:
+    return Diagnostic(severity_of(code), code, message, origin=Origin(path))
+
+
+class _without_collector:
+    """The cyclic garbage collector is off meanwhile: millions of new dicts without cycles would make it run for seconds."""
+
+    def __enter__(self) -> None:
+        self._was_on = gc.isenabled()
+        gc.disable()
+
+    def __exit__(self, *_: object) -> None:
+        if self._was_on:
+            gc.enable()

@@ -1,0 +1,9 @@
+from typing import Any
+
+from fastgw.sources.places import DocumentPlaces
+
+class YamlProblem(Exception): ...
+
+class YamlReader:
+    def __init__(self, file: str, text: bytes, start: int = 0, first_line: int = 1) -> None: ...
+    def read_document(self) -> tuple[Any, DocumentPlaces] | None: ...

@@ -1,0 +1,132 @@
+"""Record layouts of the route image, taken from the C headers through cffi: nothing here repeats a size or an offset.
+
+``Record`` packs and unpacks one C struct as a flat tuple. The names of its fields are listed here and compared with the header at
+import, so that a change of the header cannot pass unnoticed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+_native: Any = importlib.import_module("fastgw.native._native")
+ffi: Any = _native.ffi
+lib: Any = _native.lib
+
+NONE: int = lib.FGW_NONE
+SINGLE: int = lib.FGW_SINGLE
+MAGIC = int.from_bytes(b"FGWIMAGE", "little")
+_CODES = {("uint8_t", 1): "B", ("uint16_t", 2): "H", ("uint32_t", 4): "I", ("uint64_t", 8): "Q"}
+
+
+class ImageError(ValueError):
+    """The Plan cannot be written as an image, or the bytes are not an image."""
+
+
+def _flatten(ctype: Any, prefix: str = "", base: int = 0) -> Iterator[tuple[str, int, str]]:
+    """(name, offset, struct code) of every scalar in a struct; arrays of bytes are one "Ns", other arrays one value an element."""
+    for name, field in ctype.fields:
+        kind, offset, dotted = field.type, base + field.offset, prefix + name
+        if kind.kind == "struct":
+            yield from _flatten(kind, f"{dotted}.", offset)
+        elif kind.kind == "array" and kind.item.cname == "uint8_t":
+            yield dotted, offset, f"{kind.length}s"
+        elif kind.kind == "array":
+            item = ffi.sizeof(kind.item)
+            for i in range(kind.length):
+                yield f"{dotted}[{i}]", offset + i * item, _CODES[kind.item.cname, item]
+        else:
+            yield dotted, offset, _CODES[kind.cname, ffi.sizeof(kind)]
+
+
+def _is_padding(name: str) -> bool:
+    return name.split("[")[0] in ("pad", "reserved")
+
+
+class Record:
+    """One record type. ``names``: dotted field names in order, without padding; ``pack`` takes and ``unpack`` gives them flat."""
+
+    def __init__(self, ctype: str, names: str) -> None:
+        fields = list(_flatten(ffi.typeof(ctype)))
+        self.names = tuple(name for name, _, _ in fields if not _is_padding(name))
+        if self.names != tuple(names.split()):
+            raise ImageError(f"{ctype}: the header has the fields {' '.join(self.names)}")
+        self.size: int = ffi.sizeof(ctype)
+        self._struct = struct.Struct(self._format(fields))
+        self.pack = self._struct.pack
+        self.pack_into = self._struct.pack_into
+        self.unpack_from = self._struct.unpack_from
+
+    def _format(self, fields: list[tuple[str, int, str]]) -> str:
+        parts, at = ["<"], 0
+        for name, offset, code in fields:
+            if _is_padding(name):
+                continue
+            parts.append(f"{offset - at}x{code}")
+            at = offset + struct.calcsize(f"<{code}")
+        parts.append(f"{self.size - at}x")
+        return "".join(parts)
+
+
+TABLES = {
+    "listeners": Record("fgw_img_listener", "name.off name.len bind.off bind.len port protocol route_table origin"),
+    "route_tables": Record(
+        "fgw_img_route_table",
+        "name.off name.len vhosts.off vhosts.count exact.off exact.count suffix.off suffix.count default_vhost"
+        " label_suffixes_only suffix_max " + " ".join(f"suffix_lengths[{i}]" for i in range(8)),
+    ),
+    "vhosts": Record("fgw_img_vhost", "name.off name.len rules.off rules.count flags origin root_fold"),
+    "rules": Record(
+        "fgw_img_rule",
+        "name.off name.len path.off path.len path_kind ignore_case predicate_count predicates regex action virtual_service origin"
+        " route_index match_index",
+    ),
+    "predicates": Record("fgw_img_predicate", "name.off name.len value.off value.len target op invert header_id regex"),
+    "actions": Record("fgw_img_action", "kind total_weight destinations.off destinations.count"),
+    "destinations": Record("fgw_img_destination", "cluster weight cumulative_weight cluster_name.off cluster_name.len"),
+    "clusters": Record(
+        "fgw_img_cluster",
+        "name.off name.len host.off host.len service_name.off service_name.len service_namespace.off service_namespace.len"
+        " subset.off subset.len port discovery lb protocol endpoints.off endpoints.count dns_slot connect_timeout_ms metric_id"
+        " origin",
+    ),
+    "endpoints": Record("fgw_img_endpoint", "family flags port weight ip cell path.off path.len"),
+    "regexes": Record("fgw_img_regex", "pattern.off pattern.len literal_prefix.off literal_prefix.len flags"),
+    "origins": Record("fgw_img_origin", "file.off file.len kind.off kind.len name.off name.len line column"),
+    "slots": Record("fgw_img_slot", "hash value hint key_len key_off key"),
+    "nodes": Record(
+        "fgw_img_node",
+        "children[0] children[1] children[2] children[3] label label_len label_off rank first_child below at_end",
+    ),
+    "lists": Record("fgw_img_list", "first count group next"),
+    "groups": Record("fgw_img_group", "target header_id name.off name.len slots.off slots.count"),
+}
+HEADER = Record(
+    "fgw_image_header",
+    "magic version header_bytes total_bytes generation "
+    + " ".join(f"{name}.off {name}.count" for name in (*TABLES, "candidates", "strings")),
+)
+
+PATH_KINDS = {
+    "exact": lib.FGW_PATH_EXACT,
+    "prefix": lib.FGW_PATH_PREFIX,
+    "regex": lib.FGW_PATH_REGEX,
+    "segment": lib.FGW_PATH_SEGMENT_PREFIX,
+}
+TARGETS = {
+    "method": lib.FGW_ON_METHOD,
+    "scheme": lib.FGW_ON_SCHEME,
+    "authority": lib.FGW_ON_AUTHORITY,
+    "header": lib.FGW_ON_HEADER,
+    "query": lib.FGW_ON_QUERY,
+    "raw_path": lib.FGW_ON_RAW_PATH,
+    "never": lib.FGW_ON_NEVER,
+}
+OPS = {"exact": lib.FGW_OP_EXACT, "prefix": lib.FGW_OP_PREFIX, "regex": lib.FGW_OP_REGEX, "present": lib.FGW_OP_PRESENT}
+ACTIONS = {"route": lib.FGW_ACTION_ROUTE, "unsupported": lib.FGW_ACTION_UNSUPPORTED}
+LISTENER_PROTOCOLS = {"HTTP": lib.FGW_LISTENER_HTTP, "TCP": lib.FGW_LISTENER_TCP, "TLS": lib.FGW_LISTENER_TLS}
+UPSTREAM_PROTOCOLS = {"http1": lib.FGW_UPSTREAM_HTTP1, "http2": lib.FGW_UPSTREAM_HTTP2, "tcp": lib.FGW_UPSTREAM_TCP}
+BALANCERS = {"least_request": lib.FGW_LB_LEAST_REQUEST, "round_robin": lib.FGW_LB_ROUND_ROBIN, "random": lib.FGW_LB_RANDOM}
+DISCOVERIES = {"static": lib.FGW_DISCOVERY_STATIC, "dns": lib.FGW_DISCOVERY_DNS}

@@ -1,0 +1,118 @@
+"""Stable numbers of things in the state segment: the same cluster and address keep their cell from generation to generation.
+
+A number is handed out anew only when no fresh one is left, and then only if its last user has been gone for ``QUARANTINE``
+generations: by that time no worker serves an image that still means the old user by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastgw.image.layout import lib
+
+QUARANTINE = 8
+CELLS = lib.FGW_STATE_CELLS // 2
+"""Cells of static endpoints are 0..CELLS-1; the upper half belongs to the DNS resolver."""
+DNS_SLOTS: int = lib.FGW_STATE_DNS_SLOTS
+METRIC_IDS = 1 << 20
+
+Key = tuple[str | int, ...]
+
+
+class NumbersExhausted(Exception):
+    """More things of a kind are in use than the state segment has places for."""
+
+
+class Numbers:
+    """Numbers ``first`` .. ``first + limit - 1`` for keys of one kind. ``what`` names the kind in errors."""
+
+    def __init__(self, what: str, limit: int, first: int = 0) -> None:
+        self.what, self.limit, self.first = what, limit, first
+        self._numbers: dict[Key, int] = {}
+        self._last_used: dict[Key, int] = {}
+        self._free: list[int] = []
+        self._fresh = first
+
+    def of(self, key: Key, generation: int) -> int:
+        """The number of ``key``, a new one when it has none; ``generation`` is noted as its last use."""
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = self._take(generation)
+        self._last_used[key] = generation
+        return number
+
+    def _take(self, generation: int) -> int:
+        if self._fresh < self.first + self.limit:
+            self._fresh += 1
+            return self._fresh - 1
+        if not self._free:
+            self._release(generation)
+        if not self._free:
+            raise NumbersExhausted(f"more than {self.limit} {self.what} are in use, or were within {QUARANTINE} generations")
+        return self._free.pop()
+
+    def _release(self, generation: int) -> None:
+        gone = [key for key, used in self._last_used.items() if used < generation - QUARANTINE]
+        for key in gone:
+            self._free.append(self._numbers.pop(key))
+            del self._last_used[key]
+
+    def items(self) -> Iterable[tuple[Key, int]]:
+        return self._numbers.items()
+
+    def to_json(self) -> dict[str, Any]:
+        used = [[*key, number, self._last_used[key]] for key, number in self._numbers.items()]
+        return {"fresh": self._fresh, "free": list(self._free), "used": used}
+
+    def load(self, data: dict[str, Any]) -> None:
+        self._fresh, self._free = int(data["fresh"]), list(data["free"])
+        self._numbers = {tuple(row[:-2]): row[-2] for row in data["used"]}
+        self._last_used = {tuple(row[:-2]): row[-1] for row in data["used"]}
+
+
+class StateNumbers:
+    """All numbers that an image shares with the state segment. ``begin`` is called once for each generation that is written."""
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self._cells = Numbers("static endpoints", CELLS)
+        self._dns_slots = Numbers("clusters resolved by DNS", DNS_SLOTS)
+        self._metric_ids = Numbers("services in the metrics", METRIC_IDS, first=1)
+
+    def begin(self, generation: int) -> None:
+        self.generation = max(self.generation, generation)
+
+    def cell_of(self, cluster_name: str, address: str, port: int) -> int:
+        """Index of the endpoint's cell. Raises NumbersExhausted."""
+        return self._cells.of((cluster_name, address, port), self.generation)
+
+    def dns_slot_of(self, cluster_name: str) -> int:
+        """Index of the cluster's DNS slot. Raises NumbersExhausted."""
+        return self._dns_slots.of((cluster_name,), self.generation)
+
+    def metric_id_of(self, host: str, service_name: str, service_namespace: str) -> int:
+        """Number of the service in the metrics, >= 1; 0 is "unknown". Raises NumbersExhausted."""
+        return self._metric_ids.of((host, service_name, service_namespace), self.generation)
+
+    def metric_names(self) -> dict[int, tuple[str, str, str]]:
+        """metric id -> (host, service name, service namespace), also of services that left lately."""
+        return {number: (str(key[0]), str(key[1]), str(key[2])) for key, number in self._metric_ids.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """A value that ``json`` can write and ``from_json`` reads."""
+        return {
+            "generation": self.generation,
+            "cells": self._cells.to_json(),
+            "dns_slots": self._dns_slots.to_json(),
+            "metric_ids": self._metric_ids.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> StateNumbers:
+        numbers = cls()
+        numbers.generation = int(data["generation"])
+        numbers._cells.load(data["cells"])
+        numbers._dns_slots.load(data["dns_slots"])
+        numbers._metric_ids.load(data["metric_ids"])
+        return numbers

@@ -1,0 +1,196 @@
+"""Path tries of an image: where each rule hangs, and the candidate lists of the nodes.
+
+A rule hangs at the key that every matching path begins with: the path of an exact or prefix condition, the literal prefix of a
+regex, "" for no condition. A node's list holds what hangs on the way from the root, in match order, cut after the first rule that
+has no further condition. Where lists would grow long they are not merged but chained to the list of the nearest prefix above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from fastgw.image.layout import NONE, SINGLE, lib
+from fastgw.image.tables import Tables
+
+MERGE_LIMIT = 16
+"""Longest list that is merged into every node below; chaining longer ones keeps the image linear in the rules."""
+GROUP_MIN = 8
+"""Fewest distinct values of one header or query parameter for which a hash pays."""
+GROUPS_MAX = 8
+_LABEL_INLINE: int = lib.FGW_LABEL_INLINE
+
+
+class GroupKey(NamedTuple):
+    """A header or query parameter whose exact value rules compare. ``name`` is its (offset, length) in the strings."""
+
+    target: int
+    header_id: int
+    name: tuple[int, int]
+
+
+class Candidate(NamedTuple):
+    """A rule as the trie sees it. ``rank``: its index in the image. ``exact``: values it requires, by group key."""
+
+    rank: int
+    conditional: bool
+    exact: dict[GroupKey, bytes]
+
+
+class Spot:
+    """What hangs at one key: for every path that begins with it, and for the path that is equal to it."""
+
+    __slots__ = ("at_end", "below")
+
+    def __init__(self) -> None:
+        self.below: list[Candidate] = []
+        self.at_end: list[Candidate] = []
+
+
+class Inherited(NamedTuple):
+    """The list of a node. ``merged``: its whole content when short, None for a chain. ``bound``: no rank above it can win."""
+
+    ref: int
+    merged: tuple[Candidate, ...] | None
+    bound: int
+
+
+NOTHING = Inherited(NONE, (), NONE)
+
+
+def _cut(candidates: Iterable[Candidate], bound: int) -> tuple[Candidate, ...]:
+    """Candidates that can win below ``bound``: in order, none after the first without a further condition."""
+    kept: list[Candidate] = []
+    for candidate in candidates:
+        if candidate.rank > bound:
+            break
+        kept.append(candidate)
+        if not candidate.conditional:
+            break
+    return tuple(kept)
+
+
+class Lists:
+    """Writes candidate lists; equal ones once."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._written: dict[tuple[tuple[int, ...], int], int] = {}
+
+    def extend(self, above: Inherited, own: Sequence[Candidate]) -> Inherited:
+        """The list of ``own`` and everything above."""
+        kept = _cut(own, above.bound)
+        if not kept:
+            return above
+        bound = above.bound if kept[-1].conditional else kept[-1].rank
+        if above.merged is not None and len(kept) + len(above.merged) <= MERGE_LIMIT:
+            merged = _cut(sorted((*kept, *above.merged), key=lambda c: c.rank), bound)
+            return Inherited(self._ref(merged, NONE), merged, bound)
+        return Inherited(self._ref(kept, above.ref), None, bound)
+
+    def _ref(self, candidates: tuple[Candidate, ...], following: int, groups_left: int = GROUPS_MAX) -> int:
+        if not candidates:
+            return following
+        if len(candidates) == 1 and following == NONE:
+            return SINGLE | candidates[0].rank
+        ranks = tuple(c.rank for c in candidates)
+        ref = self._written.get((ranks, following))
+        if ref is None:
+            key = self._group_key(candidates) if groups_left and len(candidates) >= GROUP_MIN else None
+            ref = self._add(ranks, NONE, following) if key is None else self._add_grouped(candidates, key, following, groups_left)
+            self._written[ranks, following] = ref
+        return ref
+
+    def _add(self, ranks: tuple[int, ...], group: int, following: int) -> int:
+        first = len(self._tables.candidates)
+        self._tables.candidates += ranks
+        return self._tables["lists"].add(first, len(ranks), group, following)
+
+    @staticmethod
+    def _group_key(candidates: tuple[Candidate, ...]) -> GroupKey | None:
+        values: dict[GroupKey, set[bytes]] = {}
+        for candidate in candidates:
+            for key, value in candidate.exact.items():
+                values.setdefault(key, set()).add(value)
+        best = max(values, key=lambda key: len(values[key]), default=None)
+        return best if best is not None and len(values[best]) >= GROUP_MIN else None
+
+    def _add_grouped(self, candidates: tuple[Candidate, ...], key: GroupKey, following: int, groups_left: int) -> int:
+        by_value: dict[bytes, list[Candidate]] = {}
+        rest: list[Candidate] = []
+        for candidate in candidates:
+            value = candidate.exact.get(key)
+            if value is None:
+                rest.append(candidate)
+            else:
+                by_value.setdefault(value, []).append(candidate)
+        items = [(value, self._ref(_cut(same, NONE), NONE, 0), 0) for value, same in by_value.items()]
+        slots = self._tables.add_slots(items, "forward")
+        group = self._tables["groups"].add(key.target, key.header_id, *key.name, *slots)
+        return self._add((), group, self._ref(tuple(rest), following, groups_left - 1))
+
+
+def _common_length(first: bytes, last: bytes, start: int) -> int:
+    end = min(len(first), len(last))
+    while start < end and first[start] == last[start]:
+        start += 1
+    return start
+
+
+class _Pending(NamedTuple):
+    """A node to be written: its place, its keys ``low``..``high - 1`` of which ``depth`` bytes are consumed, what it inherits."""
+
+    node: int
+    low: int
+    high: int
+    depth: int
+    above: Inherited
+
+
+class TrieWriter:
+    """Writes tries; children of a node are adjacent and come after it."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._nodes = tables["nodes"]
+        self._lists = Lists(tables)
+
+    def write(self, spots: dict[bytes, Spot], root: int) -> None:
+        """Write the trie of ``spots`` with its root at node ``root``, which is reserved already."""
+        keys = sorted(spots)
+        if not keys:
+            self._put(root, b"", [], 0, NONE, NONE)
+            return
+        queue = [_Pending(root, 0, len(keys), 0, NOTHING)]
+        for pending in queue:
+            queue += self._write_node(keys, spots, pending)
+
+    def _write_node(self, keys: list[bytes], spots: dict[bytes, Spot], pending: _Pending) -> list[_Pending]:
+        node, low, high, depth, below = pending
+        key = keys[low]
+        end = _common_length(key, keys[high - 1], depth)
+        at_end = below
+        if len(key) == end:
+            low += 1
+            below = self._lists.extend(below, spots[key].below)
+            at_end = self._lists.extend(below, spots[key].at_end)
+        ranges = self._children(keys, low, high, end)
+        first = self._nodes.reserve(len(ranges)) if ranges else 0
+        self._put(node, key[depth:end], [keys[start][end] for start, _ in ranges], first, below.ref, at_end.ref)
+        return [_Pending(first + i, start, stop, end, below) for i, (start, stop) in enumerate(ranges)]
+
+    @staticmethod
+    def _children(keys: list[bytes], low: int, high: int, depth: int) -> list[tuple[int, int]]:
+        """Ranges of keys[low:high] with the same byte at ``depth``."""
+        starts = [i for i in range(low, high) if i == low or keys[i][depth] != keys[i - 1][depth]]
+        return list(pairwise([*starts, high])) if starts else []
+
+    def _put(self, index: int, label: bytes, children: list[int], first: int, below: int, at_end: int) -> None:
+        words = [0, 0, 0, 0]
+        for byte in children:
+            words[byte // 64] |= 1 << byte % 64
+        counts = [word.bit_count() for word in words]
+        rank = bytes(sum(counts[:i]) & 0xFF for i in range(4))
+        offset = self._tables.strings.span(label)[0] if len(label) > _LABEL_INLINE else 0
+        self._nodes.put(index, *words, label[:_LABEL_INLINE], len(label), offset, rank, first, below, at_end)

@@ -82,6 +82,7 @@ typedef struct fgw_field {
 enum fgw_reason {
     FGW_OK = 0,
     /* HTTP/1 heads */
+    FGW_R_BAD_REQUEST_LINE, /* the three words and two single spaces are not there */
     FGW_R_BAD_METHOD,
     FGW_R_BAD_TARGET,
     FGW_R_TARGET_FRAGMENT,

@@ -46,6 +46,7 @@ enum fgw_leniency {
     FGW_LENIENT_UNDERSCORE_DROP = 16, /* reserved */
 };
 
+/* 0 in a field means its default. */
 typedef struct fgw_limits {
     uint32_t head_bytes;   /* default 61440 */
     uint32_t target_bytes; /* default 16384 */

@@ -106,20 +106,36 @@ def load_paths(paths: list[str], gateway_namespace: str, cache: FileCache | None
     return LoadResult(resources, diagnostics, files)
 
 
-def list_files(paths: list[str]) -> tuple[list[str], list[Diagnostic]]:
-    """The files that ``paths`` stand for, each once, and what is wrong with the paths."""
+def list_files(paths: list[str], *, every_name: bool = False) -> tuple[list[str], list[Diagnostic]]:
+    """The files that ``paths`` stand for, each once, and what is wrong with the paths.
+
+    ``every_name``: whatever their names end with (for directories of certificates).
+    """
+    suffixes = ("",) if every_name else SUFFIXES
     files: dict[str, str] = {}
+    directories: dict[str, str] = {}
     diagnostics: list[Diagnostic] = []
     for path in paths:
-        for found in _walk(path):
+        for found in _walk(path, suffixes):
             if isinstance(found, Diagnostic):
                 diagnostics.append(found)
             else:
-                files.setdefault(os.path.realpath(found), found)
+                files.setdefault(_identity(found, directories), found)
     return list(files.values()), diagnostics
 
 
-def _walk(path: str) -> Iterator[str | Diagnostic]:
+def _identity(path: str, directories: dict[str, str]) -> str:
+    """The path without links; ``directories`` remembers those of the directories met so far."""
+    if os.path.islink(path):
+        return os.path.realpath(path)
+    directory, name = os.path.split(path)
+    real = directories.get(directory)
+    if real is None:
+        real = directories[directory] = os.path.realpath(directory)
+    return os.path.join(real, name)
+
+
+def _walk(path: str, suffixes: tuple[str, ...]) -> Iterator[str | Diagnostic]:
     try:
         if not stat.S_ISDIR(os.stat(path).st_mode):
             yield path
@@ -128,14 +144,14 @@ def _walk(path: str) -> Iterator[str | Diagnostic]:
         yield _unreadable(path, error)
         return
     empty = True
-    for found in _walk_directory(path, ()):
+    for found in _walk_directory(path, (), suffixes):
         empty = empty and isinstance(found, Diagnostic)
         yield found
     if empty:
         yield _finding("FGW0003", f"no {', '.join('*' + suffix for suffix in SUFFIXES)} file in this directory", path)
 
 
-def _walk_directory(path: str, above: tuple[tuple[int, int], ...]) -> Iterator[str | Diagnostic]:
+def _walk_directory(path: str, above: tuple[tuple[int, int], ...], suffixes: tuple[str, ...]) -> Iterator[str | Diagnostic]:
     """Sorted by name; hidden names (editors' and Kubernetes' ``..data``) are left out. ``above``: the directories on the way."""
     try:
         info = os.stat(path)
@@ -150,8 +166,8 @@ def _walk_directory(path: str, above: tuple[tuple[int, int], ...]) -> Iterator[s
         return
     for entry in listed:
         if _is_directory(entry):
-            yield from _walk_directory(entry.path, (*above, here))
-        elif entry.name.endswith(SUFFIXES):
+            yield from _walk_directory(entry.path, (*above, here), suffixes)
+        elif entry.name.endswith(suffixes):
             yield entry.path
 
 

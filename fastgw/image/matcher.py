@@ -1,0 +1,113 @@
+"""The C matcher for the control side and the tests: the very code that serves traffic, called on an image in memory."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from fastgw.image.layout import ImageError, ffi, lib
+
+VERDICTS = {
+    lib.FGW_ROUTE_NO_VHOST: "no_virtual_host",
+    lib.FGW_ROUTE_NO_RULE: "no_rule",
+    lib.FGW_ROUTE_MATCH: "match",
+    lib.FGW_ROUTE_REQUIRE_TLS: "require_tls",
+}
+
+
+class RouteRequest(msgspec.Struct, frozen=True):
+    """What routing looks at. ``host``: without port, any case; ``path``: normalised, without query; ``query``: None for none."""
+
+    host: bytes
+    path: bytes
+    query: bytes | None = None
+    method: bytes = b"GET"
+    scheme: bytes = b"http"
+    authority: bytes = b""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    secure: bool = False
+
+    @property
+    def raw_path(self) -> bytes:
+        return self.path if self.query is None else self.path + b"?" + self.query
+
+
+class Match(NamedTuple):
+    """Answer of the matcher; indexes are None where the verdict has none."""
+
+    verdict: str
+    vhost: int | None
+    rule: int | None
+    action: int | None
+
+
+def _index(value: int) -> int | None:
+    return None if value == lib.FGW_NONE else value
+
+
+class Matcher:
+    """An image with its compiled regexes. Raises ImageError when the check refuses the bytes."""
+
+    def __init__(self, image: bytes) -> None:
+        self.image = image
+        self._bytes = ffi.from_buffer(image)
+        answer = lib.fgw_image_check(self._bytes, len(image))
+        if answer != 1:
+            raise ImageError(f"not a usable image: {ffi.string(lib.fgw_reason_name(-answer)).decode()}")
+        self._regexes = ffi.gc(lib.fgw_regexes_open(self._bytes), lib.fgw_regexes_close)
+        self._match_fn = ffi.addressof(lib, "fgw_regexes_match")
+        self._result = ffi.new("fgw_route_result *")
+
+    def listener(self, name: str) -> int | None:
+        """Index of the listener with this name."""
+        raw = name.encode()
+        return _index(lib.fgw_listener_find(self._bytes, raw, len(raw)))
+
+    def match(self, listener: int, request: RouteRequest) -> Match:
+        """The rule that a request on the listener takes."""
+        c_request, _alive = c_request_of(request)
+        verdict = lib.fgw_route_match(self._bytes, listener, c_request, request.secure, self._regexes, self._match_fn, self._result)
+        result = self._result
+        return Match(VERDICTS[verdict], _index(result.vhost), _index(result.rule), _index(result.action))
+
+    def failing(self, rule: int, request: RouteRequest) -> int | None:
+        """First condition of the rule that fails: None when it matches, 0 for the path, k for predicate k - 1."""
+        c_request, _alive = c_request_of(request)
+        answer = lib.fgw_rule_check(self._bytes, rule, c_request, self._regexes, self._match_fn)
+        return None if answer < 0 else int(answer)
+
+
+def c_request_of(request: RouteRequest) -> tuple[Any, list[Any]]:
+    """The request as the C matcher wants it, and what must stay alive with it."""
+    texts: dict[str, bytes] = {
+        "host": request.host,
+        "authority": request.authority,
+        "path": request.path,
+        "raw_path": request.raw_path,
+        "query": request.query or b"",
+        "method": request.method,
+        "scheme": request.scheme,
+    }
+    alive: list[Any] = []
+    c_request = ffi.new("fgw_route_request *")
+    for name, value in texts.items():
+        alive.append(ffi.from_buffer(value))
+        setattr(c_request, name, alive[-1])
+        setattr(c_request, f"{name}_len", len(value))
+    base, fields = _fields(request.headers)
+    alive += [base, fields]
+    c_request.base, c_request.fields, c_request.field_count = base, fields, len(request.headers)
+    return c_request, alive
+
+
+def _fields(headers: tuple[tuple[bytes, bytes], ...]) -> tuple[Any, Any]:
+    fields = ffi.new("fgw_field[]", len(headers) + 1)
+    head = bytearray()
+    for field, (name, value) in zip(fields, headers, strict=False):
+        field.name_off, field.name_len = len(head), len(name)
+        head += name
+        field.value_off, field.value_len = len(head), len(value)
+        head += value
+        field.id = lib.fgw_header_id_of(name, len(name))
+    return ffi.from_buffer(bytes(head)), fields

@@ -1,0 +1,178 @@
+"""A second reading of the route image, in plain Python, as a second opinion on writer and matcher.
+
+It knows the records but none of the matcher's structures: tries, candidate lists and hashes are passed over; the first rule of the
+virtual host whose conditions all hold is the answer, and regexes are Python's.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+
+from fastgw.image.layout import HEADER, NONE, TABLES, lib
+from fastgw.image.matcher import RouteRequest
+
+Row = dict[str, int | bytes]
+
+
+class ImageReader:
+    """Rows of an image by table and index; field names are those of the C structs (``name.off`` and so on)."""
+
+    def __init__(self, image: bytes) -> None:
+        self.image = image
+        self.header = dict(zip(HEADER.names, HEADER.unpack_from(image), strict=True))
+
+    def number(self, row: Row, name: str) -> int:
+        value = row[name]
+        assert isinstance(value, int)
+        return value
+
+    def row(self, table: str, index: int) -> Row:
+        record = TABLES[table]
+        if not 0 <= index < self.header[f"{table}.count"]:
+            raise IndexError(f"{table}[{index}]")
+        return dict(
+            zip(record.names, record.unpack_from(self.image, self.header[f"{table}.off"] + index * record.size), strict=True)
+        )
+
+    def rows(self, table: str, first: int = 0, count: int | None = None) -> Iterator[Row]:
+        """Rows ``first`` .. of a table; all by default."""
+        last = self.header[f"{table}.count"] if count is None else first + count
+        return (self.row(table, i) for i in range(first, last))
+
+    def range(self, row: Row, name: str) -> range:
+        """Indexes of an embedded fgw_table."""
+        first = self.number(row, f"{name}.off")
+        return range(first, first + self.number(row, f"{name}.count"))
+
+    def bytes_of(self, row: Row, name: str) -> bytes:
+        """The bytes of an embedded span."""
+        return self.string(self.number(row, f"{name}.off"), self.number(row, f"{name}.len"))
+
+    def text(self, row: Row, name: str) -> str:
+        return self.bytes_of(row, name).decode("utf-8", "replace")
+
+    def string(self, offset: int, length: int) -> bytes:
+        start = self.header["strings.off"] + offset
+        return self.image[start : start + length]
+
+    def candidates(self) -> tuple[int, ...]:
+        return struct.unpack_from(f"<{self.header['candidates.count']}I", self.image, self.header["candidates.off"])
+
+    # --- matching ---
+
+    def listener(self, name: str) -> int | None:
+        """Index of the listener with this name."""
+        for i, row in enumerate(self.rows("listeners")):
+            if self.text(row, "name") == name:
+                return i
+        return None
+
+    def match(self, listener: int, request: RouteRequest) -> tuple[str, int | None, int | None]:
+        """(verdict, virtual host, rule), in the words of fastgw.image.matcher."""
+        table = self.number(self.row("listeners", listener), "route_table")
+        vhost = None if table == NONE else self.virtual_host(self.row("route_tables", table), request.host)
+        if vhost is None:
+            return "no_virtual_host", None, None
+        row = self.row("vhosts", vhost)
+        if self.number(row, "flags") & lib.FGW_VHOST_REQUIRE_TLS and not request.secure:
+            return "require_tls", vhost, None
+        for rule in self.range(row, "rules"):
+            if self.rule_holds(self.row("rules", rule), request):
+                return "match", vhost, rule
+        return "no_rule", vhost, None
+
+    def domains(self, table: Row, kind: str) -> dict[bytes, int]:
+        """Keys of the ``exact`` or ``suffix`` table (without "*"), with their virtual hosts."""
+        found: dict[bytes, int] = {}
+        for index in self.range(table, kind):
+            slot = self.row("slots", index)
+            if self.number(slot, "value") == NONE:
+                continue
+            length, key = self.number(slot, "key_len"), slot["key"]
+            assert isinstance(key, bytes)
+            whole = key[:length] if length <= lib.FGW_SLOT_INLINE else self.string(self.number(slot, "key_off"), length)
+            found[whole] = self.number(slot, "value")
+        return found
+
+    def virtual_host(self, table: Row, host: bytes) -> int | None:
+        """Statement D2: exact, then the longest suffix that leaves a character over, then "*"."""
+        lower = host.lower()
+        exact = self.domains(table, "exact").get(lower)
+        if exact is not None:
+            return exact
+        fitting = [(len(s), v) for s, v in self.domains(table, "suffix").items() if lower.endswith(s) and len(lower) > len(s)]
+        if fitting:
+            return max(fitting)[1]
+        default = self.number(table, "default_vhost")
+        return None if default == NONE else default
+
+    def rule_holds(self, rule: Row, request: RouteRequest) -> bool:
+        first = self.number(rule, "predicates")
+        predicates = self.rows("predicates", first, self.number(rule, "predicate_count"))
+        return self.path_holds(rule, request.path) and all(self.predicate_holds(p, request) for p in predicates)
+
+    def path_holds(self, rule: Row, path: bytes) -> bool:
+        kind, want = rule["path_kind"], self.bytes_of(rule, "path")
+        if rule["ignore_case"]:
+            path = path.lower()
+        if kind == lib.FGW_PATH_EXACT:
+            return path == want
+        if kind == lib.FGW_PATH_PREFIX:
+            return path.startswith(want)
+        if kind == lib.FGW_PATH_SEGMENT_PREFIX:
+            segment = want[:-1] if want.endswith(b"/") else want
+            return path == segment or path.startswith(segment + b"/")
+        if kind == lib.FGW_PATH_REGEX:
+            return self.regex_holds(self.number(rule, "regex"), path)
+        return True
+
+    def regex_holds(self, index: int, text: bytes) -> bool:
+        return re.fullmatch(self.bytes_of(self.row("regexes", index), "pattern"), text) is not None
+
+    def predicate_holds(self, predicate: Row, request: RouteRequest) -> bool:
+        """Statements G6 to G13."""
+        if predicate["target"] == lib.FGW_ON_NEVER:
+            return False
+        value = self._looked_at(predicate, request)
+        inverted = bool(predicate["invert"])
+        if predicate["op"] == lib.FGW_OP_PRESENT:
+            return (value is not None) != inverted
+        if value is None:
+            if not inverted:
+                return False
+            value = b""
+        return self._compare(predicate, value) != inverted
+
+    def _compare(self, predicate: Row, value: bytes) -> bool:
+        want = self.bytes_of(predicate, "value")
+        if predicate["op"] == lib.FGW_OP_EXACT:
+            return value == want
+        if predicate["op"] == lib.FGW_OP_PREFIX:
+            return value.startswith(want)
+        return self.regex_holds(self.number(predicate, "regex"), value)
+
+    def _looked_at(self, predicate: Row, request: RouteRequest) -> bytes | None:
+        target, name = predicate["target"], self.bytes_of(predicate, "name")
+        if target == lib.FGW_ON_HEADER:
+            values = [value for key, value in request.headers if key.lower() == name]
+            return b",".join(values) if values else None
+        if target == lib.FGW_ON_QUERY:
+            return _query_value(request.query, name)
+        plain = {
+            lib.FGW_ON_METHOD: request.method,
+            lib.FGW_ON_SCHEME: request.scheme,
+            lib.FGW_ON_AUTHORITY: request.authority,
+            lib.FGW_ON_RAW_PATH: request.raw_path,
+        }
+        return plain[target]
+
+
+def _query_value(query: bytes | None, name: bytes) -> bytes | None:
+    """Statement G13: the first occurrence, undecoded; "key" alone is present and empty."""
+    for pair in query.removesuffix(b"&").split(b"&") if query else []:
+        key, _, value = pair.partition(b"=")
+        if key == name:
+            return value
+    return None

@@ -1,0 +1,206 @@
+"""Random plans and requests from small pools, so that matches are frequent; and a naive matcher that works on the Plan itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from random import Random
+
+from fastgw.image.matcher import RouteRequest
+from fastgw.model.origin import Origin
+from fastgw.model.plan import (
+    Action,
+    Cluster,
+    Endpoint,
+    Listener,
+    ObjectRef,
+    PathMatch,
+    Plan,
+    Predicate,
+    RouteTable,
+    Rule,
+    VirtualHost,
+    WeightedDestination,
+)
+
+LISTENER = "0.0.0.0_80"
+LONG = "a-name-of-a-host-that-does-not-fit-into-a-slot-of-the-table"
+DOMAINS = [
+    "a.com", "b.a.com", "c.b.a.com", "com", "x.org", f"{LONG}.a.com", f"{LONG}.{LONG}.org",
+    "*", "*.a.com", "*.b.a.com", "*.com", "*a.com", "*.org", "*-table.org", f"*.{LONG}.org",
+]  # fmt: skip
+HOSTS = [
+    "a.com", "A.Com", "b.a.com", "c.b.a.com", "d.c.b.a.com", "xa.com", ".a.com", "com", "x.com", "x.org", "org", "", "a", "a.com.",
+    f"{LONG}.a.com", f"{LONG.upper()}.a.com", f"{LONG}.{LONG}.org", f"q.{LONG}.org", "y" * 505 + ".a.com", "z." * 400 + "b.a.com",
+]  # fmt: skip
+SEGMENTS = ["", "a", "ab", "A", "b", "foo", "foobar", "a-segment-longer-than-a-label"]
+REGEXES = [
+    ".*", "/.*", "/a.*", "/a/b", "/a|/b", "(/a|/foo)/.*", "/(a|ab)(/.*)?", "/[ab]+", "/foo[^/]*", "(?i)/foo.*", "/fo{1,2}bar?/.*",
+    "/a\\.b", "/[a-z]+/[a-z]*", "", "/ab?", "(?:/foo)+", "[^a]*", "/a*",
+]  # fmt: skip
+HEADERS = ["x-one", "x-two", "user-agent", "cookie", "x-envoy-custom"]
+VALUES = ["", "a", "b", "ab", "a,b", "a,", ",", "b,a"]
+METHODS = ["GET", "POST", "get", "OPTIONS"]
+
+
+def some_path(random: Random) -> str:
+    path = "".join("/" + random.choice(SEGMENTS) for _ in range(random.randint(1, 3)))
+    return path + random.choice(["", "", "", "/"])
+
+
+def some_predicate(random: Random, values: list[str]) -> Predicate:
+    target = random.choice(["header", "header", "header", "query", "query", "method", "scheme", "authority", "raw_path", "never"])
+    if target == "method":
+        return Predicate(target, random.choice(["exact", "prefix"]), value=random.choice(METHODS))
+    if target == "scheme":
+        return Predicate(target, "exact", value=random.choice(["http", "https"]))
+    if target == "authority":
+        return Predicate(target, random.choice(["exact", "prefix"]), value=random.choice(["a.com", "a.com:80", "b", ""]))
+    if target == "raw_path":
+        return Predicate(target, random.choice(["exact", "prefix"]), value=some_path(random) + random.choice(["", "?", "?a"]))
+    if target == "never":
+        return Predicate(target, "present")
+    op = random.choice(["exact", "exact", "prefix", "regex", "present"])
+    value = random.choice(values) if op != "regex" else random.choice(["a|b", "[ab,]+", ".*", "a.*", ""])
+    name = random.choice(HEADERS) if target == "header" else random.choice(["a", "b", "version"])
+    return Predicate(target, op, name, value if op != "present" else "", target == "header" and random.random() < 0.3)
+
+
+def some_path_match(random: Random) -> PathMatch | None:
+    kind = random.choice(["none", "exact", "exact", "prefix", "prefix", "prefix", "segment", "regex"])
+    if kind == "none":
+        return None
+    if kind == "regex":
+        return PathMatch(kind, random.choice(REGEXES))
+    value = some_path(random) if random.random() < 0.9 else random.choice(["", "/"])
+    return PathMatch(kind, value, kind != "segment" and random.random() < 0.25)
+
+
+def some_rule(random: Random, index: int, values: list[str], bare: float) -> Rule:
+    count = 0 if random.random() < bare else random.randint(1, 3)
+    predicates = tuple(some_predicate(random, values) for _ in range(count))
+    owner = ObjectRef("VirtualService", f"default/vs-{index % 3}", Origin("a.yaml", 1 + index % 3, 1))
+    action = Action("route", (WeightedDestination(f"cluster-{index % 4}", 1),))
+    return Rule(f"rule-{index}", owner, index, 0, action, some_path_match(random), predicates, Origin("a.yaml", 10 + index, 3))
+
+
+def some_plan(random: Random, crowded: bool = False) -> Plan:
+    """``crowded``: many conditional rules on a host, with many values of a header: long lists, chains, groups."""
+    domains = random.sample(DOMAINS, random.randint(1, len(DOMAINS)))
+    values = VALUES + [f"v{i}" for i in range(40)] if crowded else VALUES
+    vhosts = []
+    while domains:
+        own, domains = domains[: random.randint(1, 3)], domains[3:]
+        size = random.randint(10, 90) if crowded else random.randint(0, 8)
+        rules = [some_rule(random, i, values, 0.03 if crowded else 0.4) for i in range(size)]
+        vhosts.append(VirtualHost(f"{own[0]}:80", own, rules, random.random() < 0.1, Origin("a.yaml", 5, 1)))
+    clusters = {f"cluster-{i}": Cluster(f"cluster-{i}", f"svc-{i}", 80, endpoints=[Endpoint(f"10.0.0.{i}", 80)]) for i in range(3)}
+    listener = Listener(LISTENER, "", 80, "HTTP", [], "http.80")
+    return Plan([listener], {"http.80": RouteTable("http.80", vhosts)}, clusters)
+
+
+def _aim(random: Random, plan: Plan) -> tuple[str, str]:
+    """A host that some domain of the plan covers, and a path near that of one of its rules."""
+    vhost = random.choice(plan.route_tables["http.80"].virtual_hosts)
+    host = random.choice(vhost.domains).replace("*", "q")
+    paths = [rule.path.value for rule in vhost.rules if rule.path is not None and rule.path.kind != "regex"]
+    path = random.choice([*paths, "/"]) + random.choice(["", "", "/", "/a", "b"])
+    return host, path.upper() if random.random() < 0.15 else path
+
+
+def some_request(random: Random, plan: Plan, crowded: bool = False) -> RouteRequest:
+    host, path = random.choice(HOSTS), some_path(random) if random.random() < 0.95 else random.choice(["*", "", "/"])
+    if random.random() < 0.7:
+        host, path = _aim(random, plan)
+    values = VALUES + [f"v{i}" for i in range(40)] if crowded else VALUES
+    names = [name.upper() if random.random() < 0.3 else name for name in HEADERS]
+    headers = tuple((random.choice(names).encode(), random.choice(values).encode()) for _ in range(random.randint(0, 4)))
+    pairs = [random.choice(["a", "b", "version", "a=", "=a", ""]) + random.choice(["", "=a", "=b", "=v7"]) for _ in range(3)]
+    return RouteRequest(
+        host=host.encode(),
+        path=path.encode(),
+        query=random.choice([None, b"", "&".join(pairs[: random.randint(0, 3)]).encode()]),
+        method=random.choice(METHODS).encode(),
+        scheme=random.choice([b"http", b"https"]),
+        authority=(host + random.choice(["", ":80"])).encode(),
+        headers=headers,
+        secure=random.random() < 0.5,
+    )
+
+
+# --- the naive matcher ---
+
+
+def plan_match(plan: Plan, request: RouteRequest) -> tuple[str, VirtualHost | None, Rule | None]:
+    vhost = _plan_host(plan.route_tables["http.80"], request.host.decode().lower())
+    if vhost is None:
+        return "no_virtual_host", None, None
+    if vhost.require_tls and not request.secure:
+        return "require_tls", vhost, None
+    for rule in vhost.rules:
+        if rule_matches(rule, request):
+            return "match", vhost, rule
+    return "no_rule", vhost, None
+
+
+def _plan_host(table: RouteTable, host: str) -> VirtualHost | None:
+    by_domain = {domain: vhost for vhost in reversed(table.virtual_hosts) for domain in vhost.domains}
+    if host in by_domain and host:
+        return by_domain[host]
+    for start in range(1, len(host)):
+        if f"*{host[start:]}" in by_domain:
+            return by_domain[f"*{host[start:]}"]
+    return by_domain.get("*")
+
+
+def rule_matches(rule: Rule, request: RouteRequest) -> bool:
+    return _path_matches(rule.path, request.path.decode()) and all(_holds(p, request) for p in rule.predicates)
+
+
+def _path_matches(match: PathMatch | None, path: str) -> bool:
+    if match is None:
+        return True
+    want = match.value
+    if match.ignore_case and match.kind != "regex":
+        want, path = want.lower(), path.lower()
+    if match.kind == "segment":
+        stem = want.rstrip("/") if want.endswith("/") and not want.endswith("//") else want.removesuffix("/")
+        return path == stem or path.startswith(f"{stem}/")
+    return {
+        "exact": lambda: path == want,
+        "prefix": lambda: path.startswith(want),
+        "regex": lambda: re.fullmatch(want, path) is not None,
+    }[match.kind]()
+
+
+def _query_pairs(query: bytes | None) -> Iterator[tuple[str, str]]:
+    rest = (query or b"").decode()
+    while rest:
+        pair, _, rest = rest.partition("&")
+        key, _, value = pair.partition("=")
+        yield key, value
+
+
+def _holds(p: Predicate, request: RouteRequest) -> bool:
+    values = {
+        "header": [v.decode() for k, v in request.headers if k.decode().lower() == p.name],
+        "query": [v for k, v in _query_pairs(request.query) if k == p.name][:1],
+        "method": [request.method.decode()],
+        "scheme": [request.scheme.decode()],
+        "authority": [request.authority.decode()],
+        "raw_path": [request.raw_path.decode()],
+        "never": None,
+    }[p.target]
+    if values is None:
+        return False
+    if p.op == "present":
+        return bool(values) != p.invert
+    if not values and not p.invert:
+        return False
+    value = ",".join(values)
+    held = {
+        "exact": value == p.value,
+        "prefix": value.startswith(p.value),
+        "regex": p.op == "regex" and re.fullmatch(p.value, value) is not None,
+    }[p.op]
+    return held != p.invert

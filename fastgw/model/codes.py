@@ -106,7 +106,19 @@ _PICTURE = (
     ("FGW0024", WARNING, "ShadowedByOtherVirtualService", "a rule of another VirtualService for the same host comes first"),
 )
 
-CODES: dict[str, Code] = {row[0]: Code(*row) for row in (*_ISTIO, *_FILES, *_PICTURE)}
+_COMPILER = (
+    ("FGW0101", ERROR, "ServerInvalid", "a server of a Gateway cannot be used and is left out"),
+    ("FGW0102", ERROR, "ServerConflict", "a server is left out because an earlier one has its port with another protocol"),
+    ("FGW0103", WARNING, "ServerNotSupported", "a server of a protocol that this version does not serve"),
+    ("FGW0104", ERROR, "RuleInvalid", "a rule, or one of its matches, means nothing; it is left out or answered 503"),
+    ("FGW0105", WARNING, "FieldNotSupported", "a field that this version does not obey"),
+    ("FGW0106", ERROR, "UpstreamTlsNotSupported", "TLS to a destination is asked for; answered 503 rather than sent in the clear"),
+    ("FGW0107", WARNING, "SubsetLabelsUnknown", "a subset of a destination whose endpoints have no known labels"),
+    ("FGW0108", WARNING, "DestinationWithoutEndpoints", "a destination that is known and has no endpoints; answered 503"),
+    ("FGW0109", WARNING, "ConditionNeverHolds", "a condition that no request can meet"),
+)
+
+CODES: dict[str, Code] = {row[0]: Code(*row) for row in (*_ISTIO, *_FILES, *_PICTURE, *_COMPILER)}
 
 
 def severity_of(code: str) -> str:

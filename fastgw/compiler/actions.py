@@ -1,0 +1,164 @@
+"""What a rule does with a request: destinations with weights, and an honest answer where this version cannot do what is asked.
+
+A rule is never passed over because of its action: what cannot be performed is answered 503, since the next rule may be one that
+the author wanted to keep such requests away from. Fields that have no effect yet are reported; the route works without them as long
+as no access restriction and no trust in headers is lost by that:
+
+- fault.abort of 100 % is how people close a path, so it closes it here too (503); a smaller share is a test aid and only reported;
+- headers.request.set and .remove stop clients from sending headers that upstreams trust: not performed means not forwarded (503);
+- headers.request.add, headers.response, rewrite, timeout, retries, fault.delay, mirror and corsPolicy are reported only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from fastgw.compiler.destinations import ClusterKey, Finder, choose_port, cluster_key, cluster_name
+from fastgw.compiler.hosts import full_name
+from fastgw.model.kinds.http_route import Headers, HttpRoute, HttpRouteDestination
+from fastgw.model.plan import Action, WeightedDestination
+
+FULL_WEIGHT = 100
+
+
+class Remark(msgspec.Struct, frozen=True):
+    """A finding about an action: severity, code, field inside the http route (".timeout"), words."""
+
+    severity: str
+    code: str
+    field: str
+    words: str
+
+
+class Built(msgspec.Struct, frozen=True):
+    """An action, the clusters that it needs as (cluster, field of the destination), and what is to be said about it."""
+
+    action: Action
+    clusters: tuple[tuple[ClusterKey, str], ...] = ()
+    remarks: tuple[Remark, ...] = ()
+
+
+def build_action(route: HttpRoute, namespace: str, server_port: int, finder: Finder) -> Built:
+    """``namespace``: of the VirtualService, for short names. ``server_port``: of the Gateway's server (H2)."""
+    for field, detail in (("redirect", "redirect"), ("direct_response", "directResponse"), ("delegate", "delegate")):
+        if getattr(route, field) is not None:
+            return _refuse(detail, _unsupported(f".{detail}", f"{detail} is not supported yet: answered 503"))
+    problem = _destination_problem(route.route)
+    if problem is not None:
+        return _refuse("invalid", problem)
+    closed = next(_closing_fields(route), None)
+    if closed is not None:
+        message = f"{closed[1:]} is not supported yet, and going on without it would not be safe: answered 503"
+        return _refuse("fault" if closed.startswith(".fault") else "headers", _unsupported(closed, message))
+    remarks = [_unsupported(field, f"{field[1:]} is not supported yet: it has no effect") for field in _open_fields(route)]
+    return _route(route.route, namespace, server_port, finder, remarks)
+
+
+def _route(
+    entries: tuple[HttpRouteDestination, ...], namespace: str, server_port: int, finder: Finder, remarks: list[Remark]
+) -> Built:
+    """Zero weights drop out; a lone destination gets everything (H5)."""
+    destinations: list[WeightedDestination] = []
+    clusters: list[tuple[ClusterKey, str]] = []
+    for index, entry in enumerate(entries):
+        weight = FULL_WEIGHT if len(entries) == 1 else entry.weight
+        if weight == 0:
+            continue
+        field = f".route[{index}].destination"
+        destination, key = _destination(entry, weight, namespace, server_port, finder)
+        destinations.append(destination)
+        if key is not None:
+            clusters.append((key, field))
+        else:
+            message = f"{destination.host} has no port {destination.port} that this gateway may use: answered 503 (NC)"
+            remarks.append(Remark("error", "IST0101", field, message))
+    return Built(Action("route", tuple(destinations)), tuple(clusters), tuple(remarks))
+
+
+def _destination(
+    entry: HttpRouteDestination, weight: int, namespace: str, server_port: int, finder: Finder
+) -> tuple[WeightedDestination, ClusterKey | None]:
+    destination = entry.destination
+    assert destination is not None
+    found = finder.find(destination.host, namespace)
+    if found is None:
+        host = full_name(destination.host, namespace).lower()
+        port = destination.port.number if destination.port else server_port
+        name = cluster_name(host, port, destination.subset)
+        return WeightedDestination(name, weight, host, destination.subset, port), None
+    port = choose_port(found, destination, server_port)
+    name = cluster_name(found.host, port, destination.subset)
+    return WeightedDestination(name, weight, found.host, destination.subset, port), cluster_key(found, port, destination.subset)
+
+
+def _destination_problem(entries: tuple[HttpRouteDestination, ...]) -> Remark | None:
+    """What makes a route useless as a whole."""
+    if not entries:
+        return _invalid("", "it has none of route, redirect, directResponse and delegate: answered 503")
+    for index, entry in enumerate(entries):
+        if entry.destination is None or not entry.destination.host:
+            return _invalid(f".route[{index}]", "a destination without a host: answered 503")
+        if entry.weight < 0:
+            return _invalid(f".route[{index}].weight", "a negative weight: answered 503")
+    if len(entries) > 1 and not any(entry.weight for entry in entries):
+        return _invalid(".route", "the weights add up to 0: answered 503")
+    return None
+
+
+def _closing_fields(route: HttpRoute) -> Iterator[str]:
+    """Fields without which the request must not go on, see the module's text."""
+    abort = route.fault.abort if route.fault else None
+    if abort is not None and abort.percentage is not None and abort.percentage.value >= 100:
+        yield ".fault.abort"
+    for field, headers in _header_blocks(route):
+        operations = headers.request
+        if operations is not None and operations.set:
+            yield f"{field}.request.set"
+        if operations is not None and operations.remove:
+            yield f"{field}.request.remove"
+
+
+def _open_fields(route: HttpRoute) -> Iterator[str]:
+    """Fields that have no effect yet and whose absence takes no protection away."""
+    for name, field in (
+        ("rewrite", ".rewrite"),
+        ("timeout", ".timeout"),
+        ("retries", ".retries"),
+        ("mirror", ".mirror"),
+        ("cors_policy", ".corsPolicy"),
+    ):
+        if getattr(route, name) is not None:
+            yield field
+    if route.mirrors:
+        yield ".mirrors"
+    if route.fault is not None and route.fault.delay is not None:
+        yield ".fault.delay"
+    if route.fault is not None and route.fault.abort is not None:
+        yield ".fault.abort"
+    for field, headers in _header_blocks(route):
+        if headers.request is not None and headers.request.add:
+            yield f"{field}.request.add"
+        if headers.response is not None:
+            yield f"{field}.response"
+
+
+def _header_blocks(route: HttpRoute) -> Iterator[tuple[str, Headers]]:
+    if route.headers is not None:
+        yield ".headers", route.headers
+    for index, entry in enumerate(route.route):
+        if entry.headers is not None:
+            yield f".route[{index}].headers", entry.headers
+
+
+def _refuse(detail: str, remark: Remark) -> Built:
+    return Built(Action("unsupported", (), detail), (), (remark,))
+
+
+def _unsupported(field: str, words: str) -> Remark:
+    return Remark("warning", "FGW0105", field, words)
+
+
+def _invalid(field: str, words: str) -> Remark:
+    return Remark("error", "FGW0104", field, words)

@@ -1,0 +1,200 @@
+"""Last pass: the clusters that rules point at, with their endpoints. Clusters that nothing points at are never built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fastgw.compiler.destination_rules import NO_RULES, DestinationRules, HostRules
+from fastgw.compiler.destinations import ClusterKey, Finder
+from fastgw.compiler.endpoints import EndpointIndex, Labelled, is_ip
+from fastgw.compiler.inventory import is_subset
+from fastgw.compiler.registry import PortRecord, upstream_protocol
+from fastgw.compiler.report import Report
+from fastgw.model.diagnostic import Diagnostic
+from fastgw.model.kinds.destination_rule import Subset
+from fastgw.model.origin import NOWHERE as _NOWHERE
+from fastgw.model.plan import Cluster, Endpoint
+from fastgw.model.resource import Resource
+
+NO_RESOLUTION = frozenset({"NONE", "DYNAMIC_DNS"})
+
+
+class Use:
+    """A cluster that is wanted, and the first place that wants it, for messages."""
+
+    __slots__ = ("key", "path", "user")
+
+    def __init__(self, key: ClusterKey, user: Resource, path: str) -> None:
+        self.key = key
+        self.user = user
+        self.path = path
+
+
+class ClusterBuilder:
+    """Builds each cluster from the records, endpoints and rules of the registry, once as long as those stay the same."""
+
+    __slots__ = ("_endpoints", "_finder", "_known", "_report", "_rules")
+
+    def __init__(self, finder: Finder, endpoints: EndpointIndex, rules: DestinationRules) -> None:
+        self._finder = finder
+        self._endpoints = endpoints
+        self._rules = rules
+        self._known: dict[str, tuple[Use, Cluster | None, list[Diagnostic]]] = {}
+        self._report = Report()
+
+    def build(self, uses: Iterable[Use], report: Report) -> dict[str, Cluster]:
+        """The clusters by name; one that cannot exist is left out, so that its requests are answered 503 NC (H3)."""
+        clusters: dict[str, Cluster] = {}
+        known: dict[str, tuple[Use, Cluster | None, list[Diagnostic]]] = {}
+        for use in uses:
+            name = use.key.name
+            if name in known:
+                continue
+            entry = self._known.get(name)
+            if entry is None or entry[0] is not use:
+                self._report = Report()
+                entry = (use, self._cluster(use), self._report.diagnostics)
+            known[name] = entry
+            if entry[1] is not None:
+                clusters[name] = entry[1]
+            report.diagnostics += entry[2]
+        self._known = known
+        return clusters
+
+    def _cluster(self, use: Use) -> Cluster | None:
+        key, record = use.key, use.key.record
+        rules = self._rules.of(record)
+        subset = rules.subsets.get(key.subset)
+        if key.subset and subset is None:
+            message = f'no DestinationRule defines subset "{key.subset}" of {record.host}: answered 503 (NC)'
+            self._report.error("IST0101", use.user, use.path, message)
+            return None
+        if rules.wants_tls(key.port, key.subset):
+            # Plain text to an endpoint that was to be spoken to over TLS would give away what TLS was to protect.
+            message = f"TLS to {record.host} is not supported yet: answered 503 (NC), nothing is sent in the clear"
+            self._report.error("FGW0106", use.user, use.path, message)
+            return None
+        cluster = _empty_cluster(key, rules)
+        self._fill(cluster, use, subset)
+        return cluster
+
+    def _fill(self, cluster: Cluster, use: Use, subset: Subset | None) -> None:
+        """Endpoints, or the name that the resolver has to ask for."""
+        record = use.key.record
+        if record.source is None:
+            self._fill_hearsay(cluster, use)
+        elif record.source.kind == "ServiceEntry":
+            self._fill_entry(cluster, use, subset)
+            self._found(use, f"{record.source.kind} {record.source.key}")
+            return
+        else:
+            self._fill_service(cluster, use, subset)
+            return
+        if subset is not None and subset.labels:
+            cluster.discovery, cluster.endpoints = "static", []
+            message = f"labels of {record.host} are not known, so subset {subset.name} is empty; list endpoints in a ServiceEntry"
+            self._report.warning("FGW0107", use.user, use.path, message)
+
+    def _fill_service(self, cluster: Cluster, use: Use, subset: Subset | None) -> None:
+        record = use.key.record
+        port = record.port(use.key.port)
+        assert port is not None
+        if not self._endpoints.describes(record) and self._fill_answer(cluster, use):
+            # A Service without any object about its endpoints, as manifests without a cluster have it.
+            self._found(use, "--resolve")
+            return
+        found = _select(self._endpoints.of(record, port), subset)
+        cluster.endpoints = [entry.endpoint for entry in found]
+        self._found(use, f"Service {record.namespace}/{record.name}")
+        if not found:
+            what = f"subset {subset.name} of {record.host}" if subset else f"Service {record.namespace}/{record.name}"
+            message = f"{what} has no endpoints on port {port.number}: answered 503 (UH)"
+            self._report.warning("FGW0108", use.user, use.path, message)
+
+    def _fill_entry(self, cluster: Cluster, use: Use, subset: Subset | None) -> None:
+        record = use.key.record
+        entry, port = record.source, record.port(use.key.port)
+        assert entry is not None and port is not None
+        resolution = entry.spec.resolution
+        if resolution in NO_RESOLUTION:
+            words = "is not supported yet" if resolution == "DYNAMIC_DNS" else "gives a gateway no endpoints"
+            message = f"resolution {resolution} of ServiceEntry {entry.key} {words}: answered 503 (UH)"
+            self._report.warning("FGW0108", use.user, use.path, message)
+            return
+        named = entry.spec.endpoints or entry.spec.workload_selector
+        if not named and resolution != "STATIC":
+            cluster.discovery, cluster.dns_name, cluster.dns_port = "dns", record.host, port.target
+            return
+        found = _select(self._endpoints.of(record, port), subset)
+        self._use_endpoints(cluster, use, found)
+
+    def _use_endpoints(self, cluster: Cluster, use: Use, found: list[Labelled]) -> None:
+        """Addresses as they are; one DNS name when that is all there is (a cluster resolves one name)."""
+        addresses = [entry.endpoint for entry in found if not entry.name]
+        names = [entry for entry in found if entry.name]
+        cluster.endpoints = addresses
+        if names and not addresses:
+            cluster.discovery, cluster.dns_name, cluster.dns_port = "dns", names[0].name, names[0].endpoint.port
+        host = use.key.record.host
+        dropped = [entry.name for entry in (names if addresses else names[1:])]
+        if dropped:
+            message = f"only one DNS name a destination is supported yet: {', '.join(dropped)} of {host} not used"
+            self._report.warning("FGW0105", use.user, use.path, message)
+        if not found:
+            self._report.warning("FGW0108", use.user, use.path, f"{host} has no endpoints: answered 503 (UH)")
+
+    def _fill_hearsay(self, cluster: Cluster, use: Use) -> None:
+        """A name of which only --resolve or DNS knows."""
+        written = use.key.written
+        if self._fill_answer(cluster, use):
+            self._found(use, "--resolve")
+        elif is_ip(written):
+            cluster.endpoints = [Endpoint(written, use.key.port)]
+            self._found(use, "its own address")
+        else:
+            cluster.discovery, cluster.dns_name, cluster.dns_port = "dns", written, use.key.port
+            message = f'"{written}" is in no Service or ServiceEntry: DNS is asked for it; --resolve {written}=ADDRESS fixes it'
+            self._report.warning("FGW0020", use.user, use.path, message)
+
+    def _fill_answer(self, cluster: Cluster, use: Use) -> bool:
+        """The address given by --resolve, whose port overrides the destination's."""
+        answer = self._finder.answer(use.key.written) or self._finder.answer(use.key.record.host)
+        if answer is None:
+            return False
+        address, port = answer
+        number = use.key.port if port is None else port
+        cluster.found_in = "resolve"
+        if is_ip(address) or address.startswith("unix:"):
+            unix = "unix:" + address.removeprefix("unix:").removeprefix("//") if address.startswith("unix:") else address
+            cluster.endpoints = [Endpoint(unix, 0 if unix.startswith("unix:") else number)]
+        else:
+            cluster.discovery, cluster.dns_name, cluster.dns_port = "dns", address, number
+        return True
+
+    def _found(self, use: Use, where: str) -> None:
+        self._report.info("FGW0021", use.user, use.path, f"{use.key.record.host} found by {where}")
+
+
+def _select(endpoints: list[Labelled], subset: Subset | None) -> list[Labelled]:
+    """Those that carry the subset's labels; all without a subset or with an empty one (R5)."""
+    if subset is None or not subset.labels:
+        return endpoints
+    return [entry for entry in endpoints if is_subset(subset.labels, entry.labels)]
+
+
+def _empty_cluster(key: ClusterKey, rules: HostRules = NO_RULES) -> Cluster:
+    record = key.record
+    port: PortRecord | None = record.port(key.port)
+    return Cluster(
+        name=key.name,
+        host=record.host,
+        port=key.port,
+        subset=key.subset,
+        service_name=record.name,
+        service_namespace=record.namespace,
+        found_in=record.found_in,
+        lb=rules.load_balancer(key.port, key.subset),
+        protocol=upstream_protocol(port),
+        connect_timeout_ms=rules.connect_timeout_ms(key.port, key.subset),
+        origin=record.source.origin if record.source else _NOWHERE,
+    )

@@ -1,0 +1,178 @@
+"""DestinationRules: which one applies to a service, its subsets, and the parts of its policy that have an effect (section R)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fastgw.compiler.hosts import covers, full_name
+from fastgw.compiler.inventory import Inventory, exported_to, is_subset
+from fastgw.compiler.options import CompileOptions
+from fastgw.compiler.registry import ServiceRecord
+from fastgw.compiler.report import Report
+from fastgw.model.duration import parse_ms
+from fastgw.model.kinds.destination_rule import ConnectionPool, LoadBalancer, PortTrafficPolicy, Subset, TrafficPolicy
+from fastgw.model.resource import Resource
+
+ROOT_NAMESPACE = "istio-system"
+DEFAULT_CONNECT_TIMEOUT_MS = 10_000
+_LB = {"ROUND_ROBIN": "round_robin", "RANDOM": "random", "LEAST_REQUEST": "least_request", "LEAST_CONN": "least_request"}
+
+Policy = TrafficPolicy | PortTrafficPolicy
+
+
+class HostRules:
+    """The DestinationRules of one host, merged as R3 says: the first definition of a subset or of the policy counts."""
+
+    __slots__ = ("policy", "subsets")
+
+    def __init__(self, rules: Iterable[Resource]) -> None:
+        self.subsets: dict[str, Subset] = {}
+        self.policy: TrafficPolicy | None = None
+        for rule in rules:
+            for subset in rule.spec.subsets:
+                self.subsets.setdefault(subset.name, subset)
+            self.policy = self.policy or rule.spec.traffic_policy
+
+    def load_balancer(self, port: int, subset: str) -> str:
+        """least_request, round_robin or random (Q1, Q2)."""
+        for policy in self._levels(port, subset):
+            block: LoadBalancer | None = policy.load_balancer
+            if block is not None:
+                return _LB.get(block.simple or "", "least_request")
+        return "least_request"
+
+    def connect_timeout_ms(self, port: int, subset: str) -> int:
+        """connectionPool.tcp.connectTimeout, 10 s by default."""
+        for policy in self._levels(port, subset):
+            block: ConnectionPool | None = policy.connection_pool
+            if block is not None:
+                timeout = block.tcp.connect_timeout if block.tcp else None
+                return parse_ms(timeout) if timeout else DEFAULT_CONNECT_TIMEOUT_MS
+        return DEFAULT_CONNECT_TIMEOUT_MS
+
+    def wants_tls(self, port: int, subset: str) -> bool:
+        """A policy asks for TLS towards the endpoints."""
+        for policy in self._levels(port, subset):
+            if policy.tls is not None:
+                return policy.tls.mode != "DISABLE"
+        return False
+
+    def _levels(self, port: int, subset: str) -> list[Policy]:
+        """Policies from the most specific on; each block is taken whole from the first that has it (R4)."""
+        chosen = self.subsets.get(subset)
+        levels: list[Policy] = []
+        for policy in (chosen.traffic_policy if chosen else None, self.policy):
+            if policy is not None:
+                levels += [entry for entry in policy.port_level_settings if entry.port and entry.port.number == port]
+                levels.append(policy)
+        return levels
+
+
+NO_RULES = HostRules(())
+
+
+class DestinationRules:
+    """Finds the rules of a service, each host once."""
+
+    __slots__ = ("_exact", "_memo", "_options", "_wildcards")
+
+    def __init__(self, inventory: Inventory, options: CompileOptions) -> None:
+        self._options = options
+        self._exact: dict[tuple[str, str], list[Resource]] = {}
+        self._wildcards: dict[str, list[tuple[str, Resource]]] = {}
+        self._memo: dict[tuple[str, str], HostRules] = {}
+        for rule in inventory.of("DestinationRule"):
+            if self._applies(rule):
+                self._file(rule)
+
+    def of(self, record: ServiceRecord) -> HostRules:
+        """The merged rules for a service: the first of the three namespaces of R1 that has a match."""
+        key = (record.host, record.namespace)
+        found = self._memo.get(key)
+        if found is None:
+            found = self._memo[key] = self._find(record)
+        return found
+
+    def _applies(self, rule: Resource) -> bool:
+        selector = rule.spec.workload_selector
+        if selector is None:
+            return True
+        return rule.namespace == self._options.namespace and is_subset(selector.match_labels, self._options.labels)
+
+    def _file(self, rule: Resource) -> None:
+        host = full_name(rule.spec.host, rule.namespace).lower()
+        if host.startswith("*"):
+            self._wildcards.setdefault(rule.namespace, []).append((host, rule))
+        else:
+            self._exact.setdefault((rule.namespace, host), []).append(rule)
+
+    def _find(self, record: ServiceRecord) -> HostRules:
+        own = self._options.namespace
+        in_root = own == ROOT_NAMESPACE
+        for namespace, private in ((own, in_root), (record.namespace, False), (ROOT_NAMESPACE, False)):
+            rules = self._candidates(namespace, record, private) if namespace else []
+            if rules:
+                return HostRules(sorted(rules, key=lambda rule: rule.spec.workload_selector is None))
+        return NO_RULES
+
+    def _candidates(self, namespace: str, record: ServiceRecord, private: bool) -> list[Resource]:
+        """The rules of the most specific host in a namespace (R2); ``private``: only those with exportTo "."."""
+        exact = [rule for rule in self._exact.get((namespace, record.host), ()) if self._usable(rule, private)]
+        if exact:
+            return exact
+        covering = [
+            (host, rule)
+            for host, rule in self._wildcards.get(namespace, ())
+            if covers(host, record.host) and self._usable(rule, private)
+        ]
+        longest = max((len(host) for host, _ in covering), default=0)
+        return [rule for host, rule in covering if len(host) == longest]
+
+    def _usable(self, rule: Resource, private: bool) -> bool:
+        export_to = rule.spec.export_to
+        return tuple(export_to) == (".",) if private else exported_to(export_to, rule.namespace, self._options.namespace)
+
+
+def report_unsupported(inventory: Inventory, report: Report) -> None:
+    """One warning for each part of a policy that has no effect yet."""
+    for rule in inventory.of("DestinationRule"):
+        _report_policy(rule, "spec.trafficPolicy", rule.spec.traffic_policy, report)
+        for index, subset in enumerate(rule.spec.subsets):
+            _report_policy(rule, f"spec.subsets[{index}].trafficPolicy", subset.traffic_policy, report)
+
+
+def _report_policy(rule: Resource, path: str, policy: TrafficPolicy | None, report: Report) -> None:
+    if policy is None:
+        return
+    for field in _without_effect(policy):
+        report.warning("FGW0105", rule, f"{path}.{field}", f"{field} is not supported yet: it has no effect")
+    for field in ("tunnel", "proxyProtocol", "retryBudget"):
+        name = {"proxyProtocol": "proxy_protocol", "retryBudget": "retry_budget"}.get(field, field)
+        if getattr(policy, name) is not None:
+            report.warning("FGW0105", rule, f"{path}.{field}", f"{field} is not supported yet: it has no effect")
+    for index, entry in enumerate(policy.port_level_settings):
+        for field in _without_effect(entry):
+            message = f"{field} is not supported yet: it has no effect"
+            report.warning("FGW0105", rule, f"{path}.portLevelSettings[{index}].{field}", message)
+
+
+def _without_effect(policy: Policy) -> list[str]:
+    found = []
+    balancer = policy.load_balancer
+    if balancer is not None and balancer.simple not in _LB:
+        found.append("loadBalancer")
+    if balancer is not None and (balancer.locality_lb_setting or balancer.zone_aware_lb_setting):
+        found.append("loadBalancer.localityLbSetting" if balancer.locality_lb_setting else "loadBalancer.zoneAwareLbSetting")
+    if balancer is not None and (balancer.warmup or balancer.warmup_duration_secs):
+        found.append("loadBalancer.warmup" if balancer.warmup else "loadBalancer.warmupDurationSecs")
+    if policy.connection_pool is not None and not _only_connect_timeout(policy.connection_pool):
+        found.append("connectionPool")
+    if policy.outlier_detection is not None:
+        found.append("outlierDetection")
+    return found
+
+
+def _only_connect_timeout(pool: ConnectionPool) -> bool:
+    tcp = pool.tcp
+    others = tcp is not None and bool(tcp.max_connections or tcp.tcp_keepalive or tcp.max_connection_duration or tcp.idle_timeout)
+    return pool.http is None and not others

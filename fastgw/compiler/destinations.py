@@ -1,0 +1,108 @@
+"""Which service a destination means: the look-up order for names, and the default of its port.
+
+Order: the registry by the full name; a ServiceEntry by the very name as written; --resolve; DNS of the name as written. A name that
+only the last two know is filed under its full name all the same, so that clusters and metrics look as Istio's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from fastgw.compiler.hosts import full_name
+from fastgw.compiler.registry import Registry, ServiceRecord
+from fastgw.model.kinds.http_route import Destination
+
+_DNS_NAME = re.compile(r"(?=.{1,253}\.?$)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*\.?$")
+_MAX_ALIASES = 8
+
+
+class Found(msgspec.Struct, frozen=True, eq=False):
+    """Where a name leads. ``records``: several only for one host in several ServiceEntries. ``written``: for --resolve and DNS."""
+
+    host: str
+    written: str
+    records: tuple[ServiceRecord, ...]
+
+
+class ClusterKey(msgspec.Struct, frozen=True, eq=False):
+    """A cluster to be built: a service, one of its ports, a subset. Its name is its identity (H1)."""
+
+    name: str
+    record: ServiceRecord
+    port: int
+    subset: str
+    written: str
+
+
+class Finder:
+    """Looks names up, each once."""
+
+    __slots__ = ("_memo", "_registry", "_resolve")
+
+    def __init__(self, registry: Registry, resolve: Mapping[str, tuple[str, int | None]]) -> None:
+        self._registry = registry
+        self._resolve = {name.lower(): answer for name, answer in resolve.items()}
+        self._memo: dict[tuple[str, str], Found | None] = {}
+
+    def find(self, host: str, namespace: str) -> Found | None:
+        """``host`` as written in an object of ``namespace``. None: known but not visible here, or not even a name."""
+        written = host.lower()
+        key = (written, "" if "." in written else namespace)
+        if key not in self._memo:
+            self._memo[key] = self._find(written, namespace, _MAX_ALIASES)
+        return self._memo[key]
+
+    def answer(self, name: str) -> tuple[str, int | None] | None:
+        """What --resolve says about a name."""
+        return self._resolve.get(name)
+
+    def _find(self, written: str, namespace: str, aliases_left: int) -> Found | None:
+        full = full_name(written, namespace).lower()
+        records = self._registry.find(full) or [r for r in self._registry.find(written) if r.found_in == "service-entry"]
+        if records:
+            return self._known(written, records, aliases_left)
+        if written in self._resolve or full in self._resolve:
+            return Found(full, written, (_hearsay(full, written, namespace, "resolve"),))
+        if not _DNS_NAME.match(written) and ":" not in written:
+            return None
+        return Found(full, written, (_hearsay(full, written, namespace, "dns"),))
+
+    def _known(self, written: str, records: Sequence[ServiceRecord], aliases_left: int) -> Found | None:
+        visible = tuple(record for record in records if record.visible)
+        if not visible:
+            return None
+        alias = visible[0].external_name
+        if alias:
+            return self._find(alias, visible[0].namespace, aliases_left - 1) if aliases_left else None
+        return Found(visible[0].host, written, visible)
+
+
+def _hearsay(full: str, written: str, namespace: str, found_in: str) -> ServiceRecord:
+    """A record for a name that no object describes. A short name counts as a service of its VirtualService's namespace."""
+    short = "." not in written
+    return ServiceRecord(full, namespace if short else "", written, (), found_in)
+
+
+def choose_port(found: Found, destination: Destination, server_port: int) -> int:
+    """H2: the number given, else the only port of the service, else that of the Gateway's server."""
+    if destination.port is not None and destination.port.number:
+        return destination.port.number
+    ports = found.records[0].ports
+    return ports[0].number if len(ports) == 1 else server_port
+
+
+def cluster_name(host: str, port: int, subset: str) -> str:
+    """Istio's name of a cluster (H1)."""
+    return f"outbound|{port}|{subset}|{host}"
+
+
+def cluster_key(found: Found, port: int, subset: str) -> ClusterKey | None:
+    """None: the service is described and has no such port, so the cluster does not exist (H3)."""
+    name = cluster_name(found.host, port, subset)
+    for record in found.records:
+        if record.source is None or record.port(port) is not None:
+            return ClusterKey(name, record, port, subset, found.written)
+    return None

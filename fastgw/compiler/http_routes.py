@@ -1,0 +1,204 @@
+"""The http rules of one VirtualService, for one gateway and server port (sections E and G).
+
+A compiled VirtualService is kept from one compilation to the next as long as nothing that it was made from has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from fastgw.compiler.actions import Built, build_action
+from fastgw.compiler.clusters import Use
+from fastgw.compiler.conditions import InvalidMatch, conditions_of, is_catch_all
+from fastgw.compiler.delegates import Expanded, expand, has_delegates, resolve_gateway_name
+from fastgw.compiler.destinations import Finder
+from fastgw.compiler.hosts import ServerHosts, full_name
+from fastgw.compiler.inventory import is_subset
+from fastgw.compiler.options import CompileOptions
+from fastgw.compiler.report import Report
+from fastgw.model.kinds.http_route import HttpMatch, HttpRoute
+from fastgw.model.plan import ObjectRef, Rule
+from fastgw.model.resource import Resource
+
+
+class CompiledRules(msgspec.Struct, frozen=True, eq=False):
+    """``rules`` in order, ``catch_all`` after them (E2: nothing of the VirtualService follows it), the clusters they use."""
+
+    rules: list[Rule]
+    catch_all: Rule | None
+    uses: tuple[Use, ...]
+
+    def all(self) -> list[Rule]:
+        """In match order."""
+        return [*self.rules, self.catch_all] if self.catch_all else self.rules
+
+
+class BoundService:
+    """A VirtualService, what it binds to, and its rules for each gateway and port where that makes a difference."""
+
+    __slots__ = ("_by_gateway", "_by_port", "_domains", "compiled", "gateways", "hosts", "owners", "report", "resource")
+
+    def __init__(self, resource: Resource) -> None:
+        spec = resource.spec
+        self.resource = resource
+        self.hosts = tuple(full_name(host, resource.namespace) for host in spec.hosts)
+        self.gateways = tuple(dict.fromkeys(resolve_gateway_name(name, resource.namespace) for name in spec.gateways))
+        self.report = Report()
+        self.compiled: dict[tuple[str, int], CompiledRules] = {}
+        self._domains: dict[ServerHosts, tuple[str, ...]] = {}
+        self.owners: dict[str, ObjectRef] = {}
+        delegating = has_delegates(resource)
+        self._by_gateway = delegating or any(match.gateways for route in spec.http for match in route.match)
+        self._by_port = delegating or any(_depends_on_port(route) for route in spec.http)
+
+    def variant(self, gateway: str, server_port: int) -> tuple[str, int]:
+        """The part of (gateway, port) that the rules depend on."""
+        return (gateway if self._by_gateway else "", server_port if self._by_port else 0)
+
+    def domains_at(self, server: ServerHosts) -> tuple[str, ...]:
+        """The domains that it gets at a server; () when it does not bind there."""
+        domains = self._domains.get(server)
+        if domains is None:
+            domains = self._domains[server] = server.domains(self.hosts, self.resource.namespace)
+        return domains
+
+    def forget_servers(self) -> None:
+        """Gateways have changed."""
+        self._domains.clear()
+
+    def ref(self, owner: Resource) -> ObjectRef:
+        """The Plan's name for the VirtualService that a rule stands in."""
+        found = self.owners.get(owner.key)
+        if found is None:
+            found = self.owners[owner.key] = ObjectRef(owner.kind, owner.key, owner.origin)
+        return found
+
+
+class RuleCompiler:
+    """Compiles VirtualServices; what is the same for all of them."""
+
+    __slots__ = ("_delegates", "_finder", "_options")
+
+    def __init__(self, finder: Finder, options: CompileOptions, delegates: Mapping[str, Resource]) -> None:
+        self._finder = finder
+        self._options = options
+        self._delegates = delegates
+
+    def rules(self, service: BoundService, gateway: str, server_port: int) -> CompiledRules:
+        """The rules of ``service`` behind a server of ``gateway`` (namespace/name) with this port number."""
+        variant = service.variant(gateway, server_port)
+        compiled = service.compiled.get(variant)
+        if compiled is None:
+            compiled = service.compiled[variant] = self._compile(service, gateway, server_port)
+        return compiled
+
+    def _compile(self, service: BoundService, gateway: str, server_port: int) -> CompiledRules:
+        rules: list[Rule] = []
+        uses: list[Use] = []
+        pending = list(expand(service.resource, self._delegates, service.report))
+        for position, expanded in enumerate(pending):
+            step = _RouteStep(service, expanded, gateway, server_port, self._options, self._finder)
+            ended = step.run(rules, uses)
+            if ended:
+                _report_unreachable(service, expanded, pending[position + 1 :])
+                return CompiledRules(rules[:-1], rules[-1], tuple(uses))
+        return CompiledRules(rules, None, tuple(uses))
+
+
+class _RouteStep:
+    """One http route -> its rules."""
+
+    __slots__ = ("_built", "_expanded", "_finder", "_gateway", "_options", "_port", "_service")
+
+    def __init__(
+        self, service: BoundService, expanded: Expanded, gateway: str, port: int, options: CompileOptions, finder: Finder
+    ) -> None:
+        self._service = service
+        self._expanded = expanded
+        self._gateway = gateway
+        self._port = port
+        self._options = options
+        self._finder = finder
+        self._built: Built | None = None
+
+    def run(self, rules: list[Rule], uses: list[Use]) -> bool:
+        """Append the rules of this route; True when the last one catches all (E2)."""
+        for index, match in self._expanded.matches:
+            if match is not None and not self._concerns(match):
+                continue
+            rule, catches_all = self._rule(index, match, uses)
+            if rule is not None:
+                rules.append(rule)
+            if catches_all:
+                return True
+        return False
+
+    def _concerns(self, match: HttpMatch) -> bool:
+        """B13-B15: conditions on the gateway itself, known before any request."""
+        if match.port and match.port != self._port:
+            return False
+        if match.gateways:
+            namespace = self._expanded.owner.namespace
+            return self._gateway in (resolve_gateway_name(name, namespace) for name in match.gateways)
+        if match.source_namespace and match.source_namespace != self._options.namespace:
+            return False
+        return is_subset(match.source_labels, self._options.labels)
+
+    def _rule(self, index: int, match: HttpMatch | None, uses: list[Use]) -> tuple[Rule | None, bool]:
+        owner, route = self._expanded.owner, self._expanded.route
+        path = f"spec.http[{self._expanded.index}]"
+        try:
+            conditions = conditions_of(match)
+        except InvalidMatch as problem:
+            field = f"{path}.match[{index}]{problem.field}"
+            self._service.report.error("FGW0104", owner, field, f"this match is left out: {problem}")
+            return None, False
+        for field, words in conditions.remarks:
+            self._service.report.warning("FGW0109", owner, f"{path}.match[{index}]{field}", words)
+        built = self._action(path, uses)
+        rule = Rule(
+            name=_route_name(route, match),
+            virtual_service=self._service.ref(owner),
+            route_index=self._expanded.index,
+            match_index=index,
+            action=built.action,
+            path=conditions.path,
+            predicates=conditions.predicates,
+            origin=owner.at(path),
+        )
+        return rule, is_catch_all(conditions)
+
+    def _action(self, path: str, uses: list[Use]) -> Built:
+        """Built once a route, when the first of its matches applies here."""
+        built = self._built
+        if built is None:
+            owner = self._expanded.owner
+            built = self._built = build_action(self._expanded.route, owner.namespace, self._port, self._finder)
+            uses += [Use(key, owner, path + field) for key, field in built.clusters]
+            report = self._service.report
+            for remark in built.remarks:
+                add = report.error if remark.severity == "error" else report.warning
+                add(remark.code, owner, path + remark.field, remark.words)
+        return built
+
+
+def _depends_on_port(route: HttpRoute) -> bool:
+    return any(match.port for match in route.match) or any(
+        entry.destination is not None and (entry.destination.port is None or not entry.destination.port.number)
+        for entry in route.route
+    )
+
+
+def _route_name(route: HttpRoute, match: HttpMatch | None) -> str:
+    """E7."""
+    if match is None or not match.name:
+        return route.name
+    return f"{route.name}.{match.name}" if route.name else match.name
+
+
+def _report_unreachable(service: BoundService, last: Expanded, dropped: list[Expanded]) -> None:
+    for expanded in dropped:
+        message = f"never reached: spec.http[{last.index}] of {last.owner.key} before it matches every request"
+        service.report.warning("IST0130", expanded.owner, f"spec.http[{expanded.index}]", message)

@@ -1,0 +1,178 @@
+"""Second pass: servers of Gateways -> listeners, with Istio's rules for several servers on one port (C1-C5, C10, A10).
+
+The server that loses is reported with the place of the one that won.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+
+from fastgw.compiler.hosts import ServerHosts
+from fastgw.compiler.report import Report, place
+from fastgw.model.kinds.gateway import Server
+from fastgw.model.plan import ObjectRef, ServerRef
+from fastgw.model.resource import Resource
+
+HTTP_PROTOCOLS = frozenset({"HTTP", "HTTP2", "GRPC", "GRPC-WEB", "HTTP_PROXY"})
+TLS_PROTOCOLS = frozenset({"HTTPS", "TLS"})
+TCP_PROTOCOLS = frozenset({"TCP", "MONGO", "MYSQL", "REDIS", "UDP"})
+PROXY_PROTOCOL = "gateway.fastgw.io/proxy-protocol"
+
+HTTP, TLS, TCP = "HTTP", "TLS", "TCP"
+
+
+class PlacedServer:
+    """A server of a Gateway at the port that it opens. ``number`` is the Gateway's, ``port`` the one after translation."""
+
+    __slots__ = ("family", "gateway", "hosts", "index", "number", "port", "protocol", "redirects", "server")
+
+    def __init__(self, gateway: Resource, index: int, server: Server, port: int, hosts: ServerHosts) -> None:
+        assert server.port is not None
+        self.gateway = gateway
+        self.index = index
+        self.server = server
+        self.number = server.port.number
+        self.port = port
+        self.protocol = server.port.protocol.upper()
+        self.family = family(self.protocol)
+        self.hosts = hosts
+        self.redirects = server.tls is not None and server.tls.https_redirect and self.family == HTTP
+
+    @property
+    def path(self) -> str:
+        """The server's field inside its Gateway."""
+        return f"spec.servers[{self.index}]"
+
+    def label(self) -> str:
+        """How messages call it."""
+        return f"{self.server.port.name if self.server.port else ''} ({self.protocol} {self.number}) of Gateway {self.gateway.key}"
+
+    def ref(self) -> ServerRef:
+        """The Plan's form."""
+        assert self.server.port is not None
+        gateway = ObjectRef("Gateway", self.gateway.key, self.gateway.origin)
+        return ServerRef(gateway, self.index, self.number, self.server.port.name, self.protocol, self.hosts.names)
+
+
+class PlacedListener:
+    """One (bind, port) and the servers that share it. Only HTTP ones are served so far."""
+
+    __slots__ = ("bind", "port", "servers")
+
+    def __init__(self, bind: str, port: int) -> None:
+        self.bind = bind
+        self.port = port
+        self.servers: list[PlacedServer] = []
+
+    @property
+    def name(self) -> str:
+        """Istio's listener name: ``0.0.0.0_80``."""
+        return f"{self.bind or '0.0.0.0'}_{self.port}"
+
+    @property
+    def table_name(self) -> str:
+        """Istio's route name: ``http.80``, with a bind ``http.80.10.0.0.1`` (fields.md 1.1)."""
+        return f"http.{self.port}.{self.bind}" if self.bind else f"http.{self.port}"
+
+    def http_servers(self) -> list[PlacedServer]:
+        """Those that share the route table."""
+        return [server for server in self.servers if server.family == HTTP]
+
+
+def family(protocol: str) -> str:
+    """HTTP, TLS or TCP of an upper-case protocol; "" for one that Istio does not know at a gateway."""
+    if protocol in HTTP_PROTOCOLS:
+        return HTTP
+    if protocol in TLS_PROTOCOLS:
+        return TLS
+    return TCP if protocol in TCP_PROTOCOLS else ""
+
+
+def place_servers(
+    gateways: Sequence[Resource], ports: dict[int, int], hosts: dict[str, list[ServerHosts]], report: Report
+) -> list[PlacedListener]:
+    """Listeners in order of (port, bind). ``hosts``: the prepared hosts of each Gateway's servers, by its key."""
+    listeners: dict[tuple[str, int], PlacedListener] = {}
+    for gateway in gateways:
+        port_names: set[str] = set()
+        for index, server in enumerate(gateway.spec.servers):
+            problem = _problem(server, port_names)
+            if problem:
+                report.error("FGW0101", gateway, f"spec.servers[{index}]{problem[0]}", f"server left out: {problem[1]}")
+                continue
+            number = server.port.number
+            placed = PlacedServer(gateway, index, server, ports.get(number, number), hosts[gateway.key][index])
+            port_names.add(server.port.name)
+            bind = normalise_bind(server.bind)
+            listener = listeners.setdefault((bind, placed.port), PlacedListener(bind, placed.port))
+            _join(listener, placed, report)
+    found = [listener for listener in listeners.values() if listener.http_servers()]
+    return sorted(found, key=lambda listener: (listener.port, listener.bind))
+
+
+def normalise_bind(bind: str) -> str:
+    """The wildcard addresses are one and the same listener as no bind at all."""
+    return "" if bind in ("0.0.0.0", "::", "[::]") else bind
+
+
+def _problem(server: Server, port_names: set[str]) -> tuple[str, str] | None:
+    """What makes a server unusable, as (field, words)."""
+    if server.port is None:
+        return "", "it has no port"
+    if not family(server.port.protocol.upper()):
+        return ".port.protocol", f'"{server.port.protocol}" is no protocol of a Gateway'
+    if server.port.name in port_names:
+        return ".port.name", f'the name "{server.port.name}" is taken by an earlier server of this Gateway'
+    if not server.hosts:
+        return "", "it has no hosts"
+    return _bind_problem(server.bind, server.port.number)
+
+
+def _bind_problem(bind: str, number: int) -> tuple[str, str] | None:
+    if bind.startswith("unix://"):
+        name = bind.removeprefix("unix://")
+        if number:
+            return ".port.number", "a Unix socket takes port number 0"
+        if not name.startswith(("/", "@")) or name.endswith("/"):
+            return ".bind", f'"{bind}" is no absolute path of a Unix socket'
+        return None
+    if not 1 <= number <= 65535:
+        return ".port.number", f"{number} is no port number"
+    if bind and not _is_ip(bind):
+        return ".bind", f'"{bind}" is neither an IP address nor a unix:// path'
+    return None
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _join(listener: PlacedListener, server: PlacedServer, report: Report) -> None:
+    """Add a server to its listener unless an earlier one excludes it, and say what will not be served."""
+    winner = _excluded_by(listener, server)
+    if winner is not None:
+        message = (
+            f"server left out: port {server.number} is taken by server {winner.label()} at {place(winner.gateway, winner.path)}, "
+            f"and {winner.protocol} and {server.protocol} do not share a port"
+        )
+        report.error("FGW0102", server.gateway, server.path, message)
+        return
+    listener.servers.append(server)
+    if server.family != HTTP:
+        report.warning("FGW0103", server.gateway, server.path, f"{server.protocol} servers are not supported yet: not served")
+    elif server.protocol in ("HTTP2", "GRPC", "GRPC-WEB"):
+        report.warning("FGW0103", server.gateway, server.path, f"{server.protocol} is not supported yet: HTTP/1.1 is spoken")
+
+
+def _excluded_by(listener: PlacedListener, server: PlacedServer) -> PlacedServer | None:
+    """HTTP servers merge (C1), TLS ones coexist by SNI (C6) and let plaintext HTTP in after them (C5); all else collides."""
+    for other in listener.servers:
+        same = server.family == other.family and server.family != TCP
+        if not same and not (other.family == TLS and server.family == HTTP):
+            return other
+    return None

@@ -1,0 +1,78 @@
+"""The generated parts of README.md, between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``, so that they cannot grow old.
+
+``python tools/readme_blocks.py`` writes them; tests/unit/test_docs.py compares.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+FIGURES = ROOT / "benchmarks/results/reference.json"
+
+
+def codes() -> str:
+    """Every diagnostic code, its usual severity and meaning."""
+    from fastgw.model.codes import CODES
+
+    lines = ["| code | severity | meaning |", "| --- | --- | --- |"]
+    lines += [
+        f"| {code.code} | {code.severity} | {escaped(code.meaning)} |" for code in sorted(CODES.values(), key=lambda c: c.code)
+    ]
+    return "\n".join(lines)
+
+
+def fields() -> str:
+    """The supported-field table, as the types print it."""
+    done = subprocess.run([sys.executable, "-m", "fastgw.model.reference"], cwd=ROOT, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def bench() -> str:
+    """The recorded benchmark run with its machine."""
+    sys.path.insert(0, str(ROOT / "benchmarks/macro"))
+    import report
+
+    figures = json.loads(FIGURES.read_text())
+    rows = [report.Row(**row) for row in figures["proxies"]]
+    machine = figures["machine"]
+    versions = "; ".join(f"{row.proxy} {row.version}" for row in rows if row.version)
+    virtual = "a virtual machine, " if machine["virtual"] == "yes" else ""
+    system = f"Linux {machine['kernel']}, {machine['system']}, Python {machine['python']}"
+    about = f"{machine['cpu']}, {virtual}{machine['cores']} cores, {system}."
+    return f"{report.as_table(rows, figures['fastgw_cpu_ratio'])}\n\n{about}\nVersions: {versions}."
+
+
+def escaped(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+BLOCKS: dict[str, Callable[[], str]] = {"codes": codes, "fields": fields, "bench": bench}
+
+
+def pattern(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(<!-- {name}:begin -->\n)(.*?)(<!-- {name}:end -->)", re.S)
+
+
+def current(name: str) -> str:
+    """What stands in README.md now. Raises ValueError when the marks are missing."""
+    found = pattern(name).search(README.read_text())
+    if found is None:
+        raise ValueError(f"README.md has no block {name}")
+    return found.group(2).strip()
+
+
+def update(name: str) -> None:
+    text = BLOCKS[name]()
+    README.write_text(pattern(name).sub(lambda found: f"{found.group(1)}{text}\n{found.group(3)}", README.read_text()))
+
+
+if __name__ == "__main__":
+    for block in sys.argv[1:] or BLOCKS:
+        update(block)

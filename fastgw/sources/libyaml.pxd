@@ -73,3 +73,4 @@ cdef extern from "yaml.h" nogil:
     void yaml_parser_set_encoding(yaml_parser_t *parser, yaml_encoding_t encoding)
     int yaml_parser_parse(yaml_parser_t *parser, yaml_event_t *event)
     void yaml_event_delete(yaml_event_t *event)
+    const char *yaml_get_version_string()

@@ -2,6 +2,8 @@ from typing import Any
 
 from fastgw.sources.places import DocumentPlaces
 
+def library_version() -> str: ...
+
 class YamlProblem(Exception): ...
 
 class YamlReader:

@@ -19,6 +19,11 @@ from fastgw.sources.limits import ALIAS_NODES, DEPTH, DOCUMENT_BYTES
 from fastgw.sources.places import DocumentPlaces
 
 
+def library_version():
+    """The version of the libyaml that is linked."""
+    return (<bytes>yaml_get_version_string()).decode()
+
+
 class YamlProblem(Exception):
     """One thing that is wrong with a document: ``args`` are (message, line, column), both counted from 1."""
 

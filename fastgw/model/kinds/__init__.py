@@ -5,12 +5,19 @@
 
 from __future__ import annotations
 
+from fastgw.model.kinds.authorization_policy import AuthorizationPolicy
 from fastgw.model.kinds.base import KindInfo
 from fastgw.model.kinds.destination_rule import DestinationRule
 from fastgw.model.kinds.gateway import Gateway
 from fastgw.model.kinds.kubernetes import Endpoints, EndpointSlice, Secret, Service
+from fastgw.model.kinds.peer_authentication import PeerAuthentication
+from fastgw.model.kinds.proxy_config import ProxyConfig
+from fastgw.model.kinds.request_authentication import RequestAuthentication
 from fastgw.model.kinds.service_entry import ServiceEntry, WorkloadEntry, WorkloadGroup
+from fastgw.model.kinds.telemetry import Telemetry
+from fastgw.model.kinds.traffic_extension import TrafficExtension
 from fastgw.model.kinds.virtual_service import VirtualService
+from fastgw.model.kinds.wasm_plugin import WasmPlugin
 
 _NETWORKING = "networking.istio.io"
 _SERVED = ("v1", "v1beta1", "v1alpha3")
@@ -26,6 +33,16 @@ _ISTIO_NETWORKING = (
     KindInfo("EnvoyFilter", _NETWORKING, ("v1alpha3",)),
 )
 
+_ISTIO_POLICY = (
+    KindInfo("AuthorizationPolicy", "security.istio.io", ("v1", "v1beta1"), AuthorizationPolicy),
+    KindInfo("RequestAuthentication", "security.istio.io", ("v1", "v1beta1"), RequestAuthentication),
+    KindInfo("PeerAuthentication", "security.istio.io", ("v1", "v1beta1"), PeerAuthentication),
+    KindInfo("Telemetry", "telemetry.istio.io", ("v1", "v1alpha1"), Telemetry),
+    KindInfo("WasmPlugin", "extensions.istio.io", ("v1alpha1",), WasmPlugin),
+    KindInfo("TrafficExtension", "extensions.istio.io", ("v1alpha1",), TrafficExtension),
+    KindInfo("ProxyConfig", _NETWORKING, ("v1beta1",), ProxyConfig),
+)
+
 _KUBERNETES = (
     KindInfo("Service", "", ("v1",), Service),
     KindInfo("Endpoints", "", ("v1",), Endpoints, spec_at_root=True),
@@ -35,6 +52,6 @@ _KUBERNETES = (
     KindInfo("Namespace", "", ("v1",), namespaced=False),
 )
 
-KINDS: dict[tuple[str, str], KindInfo] = {(info.group, info.kind): info for info in (*_ISTIO_NETWORKING, *_KUBERNETES)}
+KINDS: dict[tuple[str, str], KindInfo] = {(info.group, info.kind): info for info in (*_ISTIO_NETWORKING, *_ISTIO_POLICY, *_KUBERNETES)}
 
 __all__ = ["KINDS", "KindInfo"]

@@ -1,0 +1,72 @@
+"""How commands print: diagnostics as text, JSON or GitHub annotations; tables; JSON with stable keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+import click
+
+from fastgw.model.diagnostic import ERROR, INFO, WARNING, Diagnostic
+
+_COLORS = {ERROR: "red", WARNING: "yellow", INFO: "cyan"}
+_GITHUB = {ERROR: "error", WARNING: "warning", INFO: "notice"}
+
+
+def print_json(value: object) -> None:
+    """JSON on standard output, indented, keys in the order they were given."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def diagnostics_as_json(diagnostics: Iterable[Diagnostic]) -> list[dict[str, object]]:
+    return [found.to_json() for found in diagnostics]
+
+
+def diagnostic_text(found: Diagnostic, *, color: bool, source: bool) -> str:
+    """The one-line form; with ``source`` the line of the file and a caret below."""
+    text = found.text()
+    if color:
+        word = f"{found.severity}[{found.code}]"
+        text = text.replace(word, click.style(word, fg=_COLORS[found.severity], bold=True), 1)
+    line = _source_line(found) if source else None
+    if line is None:
+        return text
+    caret = " " * (found.origin.column - 1) + "^"
+    return f"{text}\n    {line}\n    {click.style(caret, fg='green', bold=True) if color else caret}"
+
+
+def _source_line(found: Diagnostic) -> str | None:
+    """The line of the file, None when it is not there; tabs become blanks, so that the caret stands right."""
+    if not found.origin.line:
+        return None
+    try:
+        with open(found.origin.file, encoding="utf-8", errors="replace") as file:
+            for number, line in enumerate(file, 1):
+                if number == found.origin.line:
+                    return _printable(line.rstrip("\r\n"))[:200]
+    except OSError:
+        pass
+    return None
+
+
+def _printable(text: str) -> str:
+    """A file's text must not steer the terminal."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def github_annotation(found: Diagnostic) -> str:
+    """A workflow command that GitHub shows beside the line of a pull request."""
+    place = f"file={_github(found.origin.file)},line={found.origin.line},col={found.origin.column}," if found.origin.file else ""
+    what = found.text().split(": ", 2 if found.origin.file else 1)[-1]
+    return f"::{_GITHUB[found.severity]} {place}title={found.code}::{_github(what)}"
+
+
+def _github(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Columns padded with blanks, as istioctl prints them; no trailing blanks."""
+    lines = [list(map(str, header)), *[[str(cell) for cell in row] for row in rows]]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join("     ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)

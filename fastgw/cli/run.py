@@ -1,0 +1,133 @@
+"""``fastgw run``: the gateway. Options become Settings; the supervisor and the two HTTP servers are put together here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from typing import Any
+
+import click
+
+from fastgw.admin.admin_server import AdminServer
+from fastgw.admin.status_server import StatusServer
+from fastgw.supervisor.log_format import FormatError
+from fastgw.supervisor.settings import (
+    LENIENCIES,
+    PATH_NORMALIZATIONS,
+    UNDERSCORES,
+    Settings,
+    SettingsError,
+    load,
+    parse_labels,
+    parse_listen_map,
+    parse_resolve,
+)
+from fastgw.supervisor.supervisor import Supervisor
+
+USAGE = 2
+log = logging.getLogger("fastgw")
+
+
+def _seconds(name: str, text: str) -> Any:
+    return click.option(name, type=float, metavar="S", help=text)
+
+
+def _count(name: str, text: str) -> Any:
+    return click.option(name, type=int, metavar="N", help=text)
+
+
+OPTIONS = [
+    click.option("--config", metavar="FILE", help="Settings from a file; options given here win."),
+    _count("--workers", "Worker processes [default: the usable cores]."),
+    click.option("--labels", metavar="K=V,...", help="Labels that Gateway selectors are matched against [default: istio=ingressgateway]."),
+    click.option("--namespace", metavar="NS", help="The namespace of this gateway [default: istio-system]."),
+    click.option("--bind", multiple=True, metavar="ADDR", help="Address of listeners that name none [default: 0.0.0.0 and ::]."),
+    click.option("--listen-map", multiple=True, metavar="80=8080", help="Open this port instead of the one a Gateway names."),
+    click.option("--admin", metavar="ADDR:PORT", help="Admin API, loopback or unix:PATH, or off [default: 127.0.0.1:15000]."),
+    click.option("--admin-insecure", is_flag=True, default=None, help="Allow --admin on an address that others reach."),
+    click.option("--status", metavar="ADDR:PORT", help="Health and metrics, or off [default: 0.0.0.0:15021]."),
+    click.option("--secrets", multiple=True, metavar="DIR", help="Certificates: DIR/<credentialName>/{tls.crt,tls.key,ca.crt}."),
+    click.option("--access-log", metavar="PATH|-|off", help="Where access log lines go [default: off]."),
+    click.option("--access-log-format", metavar="text|json|'FORMAT'", help="Envoy's format strings [default: text]."),
+    click.option("--resolve", multiple=True, metavar="HOST=ADDR[:PORT]", help="Fixed answer for an upstream name."),
+    _seconds("--drain-time", "How long connections may finish after SIGTERM [default: 45]."),
+    click.option("--server-header", metavar="TEXT", help="Value of the server header [default: fastgw]."),
+    click.option("--http10", is_flag=True, default=None, help="Serve HTTP/1.0 clients instead of answering 426."),
+    click.option("--lenient", multiple=True, type=click.Choice(list(LENIENCIES)), help="Accept what is refused by default (repeatable)."),
+    click.option("--underscores", type=click.Choice(UNDERSCORES), help="Header names with an underscore [default: drop]."),
+    click.option("--path-normalization", type=click.Choice(list(PATH_NORMALIZATIONS)), help="Of request paths [default: base]."),
+    _count("--trusted-hops", "Proxies in front whose x-forwarded-for is trusted [default: 0]."),
+    _count("--head-bytes", "Longest request head [default: 61440]."),
+    _count("--target-bytes", "Longest request target [default: 16384]."),
+    _count("--fields", "Most header fields of a message [default: 100]."),
+    _count("--max-connections", "Client connections of a worker, 0: no limit [default: 10000]."),
+    _count("--max-requests-per-connection", "0: no limit [default: 0]."),
+    _count("--connect-attempts", "Endpoints tried for one request [default: 3]."),
+    _seconds("--head-timeout", "For a complete request head [default: 10]."),
+    _seconds("--idle-timeout", "Of a kept-alive client connection [default: 75]."),
+    _seconds("--body-timeout", "Between two reads of a request body [default: 60]."),
+    click.option("--body-min-rate", type=int, metavar="BYTES/S", help="Slowest request body [default: 240]."),
+    _seconds("--write-timeout", "A client that does not read [default: 60]."),
+    _seconds("--request-timeout", "For a whole request, 0: none [default: 0]."),
+    _seconds("--upstream-idle-timeout", "Of a kept-alive upstream connection [default: 60]."),
+    _seconds("--upstream-response-timeout", "For the head of the answer, 0: none [default: 0]."),
+]
+
+
+def _with_options(function: Any) -> Any:
+    for option in reversed(OPTIONS):
+        function = option(function)
+    return click.argument("paths", nargs=-1, metavar="PATH...")(function)
+
+
+@click.command(name="run")
+@_with_options
+def command(config: str | None, **options: Any) -> None:
+    """Serve the resources found in files and directories (*.yaml, *.yml, *.json, directories with all below)."""
+    try:
+        settings = load(config, overrides(options))
+        set_up_logging()
+        sys.exit(asyncio.run(serve(settings)))
+    except (SettingsError, FormatError) as error:
+        click.echo(f"fastgw run: {error}", err=True)
+        sys.exit(USAGE)
+
+
+def overrides(options: dict[str, Any]) -> dict[str, Any]:
+    """Only what was given on the command line, as fields of Settings."""
+    given = {name: value for name, value in options.items() if value is not None and value != ()}
+    if "labels" in given:
+        given["labels"] = parse_labels(given["labels"])
+    if "listen_map" in given:
+        given["listen_map"] = {str(wanted): opened for wanted, opened in map(parse_listen_map, given["listen_map"])}
+    if "resolve" in given:
+        given["resolve"] = dict(map(parse_resolve, given["resolve"]))
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+
+
+async def serve(settings: Settings) -> int:
+    """The exit code. Health answers from the very start, so that "not ready yet" can be told from "not there"."""
+    supervisor = Supervisor(settings)
+    status = StatusServer(supervisor)
+    admin = AdminServer(supervisor)
+    await status.start(settings.status)
+    await admin.start(settings.admin)
+    try:
+        return await supervisor.run()
+    finally:
+        await admin.stop()
+        await status.stop()
+
+
+def set_up_logging() -> None:
+    """One line an event on stderr: UTC time, level, logger, text."""
+    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    root = logging.getLogger("fastgw")
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    root.propagate = False

@@ -66,6 +66,7 @@ enum fgw_field_flag {
     FGW_FIELD_UNDERSCORE = 1, /* the name holds '_' */
     FGW_FIELD_LISTED = 2,     /* named by a Connection field of the same message, and strippable (requirement C1) */
     FGW_FIELD_DROP = 4,       /* the gateway decided not to relay it */
+    FGW_FIELD_HIDDEN = 8,     /* sanitised away: no rule and no log may see it */
 };
 
 /* One header field; offsets are from the start of the message head. */

@@ -1,0 +1,64 @@
+"""HTTP/1 towards the client."""
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from fastgw.dataplane.buffers cimport Buffer
+from fastgw.dataplane.exchange cimport ClientStream, ConnectionOwner, Exchange, ResponseHead
+from fastgw.dataplane.transport cimport Transport
+from fastgw.native.http1 cimport fgw_chunked, fgw_request
+from fastgw.native.system cimport sockaddr_storage
+
+cdef enum ClientState:
+    READ_HEAD = 0
+    READ_BODY = 1
+    WAIT_ANSWER = 2    # the request is complete; what else arrives is the next one
+    LINGER = 3         # the answer is out, input is thrown away until the peer closes
+    CLOSED = 4
+
+
+cdef class ClientHttp1(ClientStream):
+    # owned
+    cdef Transport transport
+    cdef Buffer pending            # received and not yet usable
+    cdef fgw_request request       # of the head just parsed
+    cdef Exchange spare            # the connection's exchange object, used again and again
+    # borrowed
+    cdef ConnectionOwner owner     # the Server, told when the connection ends
+    cdef bytes listener_name
+    # state
+    cdef int state                 # enum ClientState
+    cdef size_t seen               # bytes of pending the head parser has looked at
+    cdef fgw_chunked chunked
+    cdef uint64_t body_left
+    cdef bint consuming            # consume() is on the stack
+    cdef bint close_after          # this is the connection's last answer
+    cdef bint chunk_answer         # the answer's body is sent chunked
+    cdef bint no_answer_body       # HEAD, 204, 304
+    cdef bint minor0               # the client speaks HTTP/1.0
+    cdef int64_t phase_ms          # when the present head or body began
+    cdef int64_t read_ms           # last byte of the body
+    cdef uint64_t phase_bytes      # body bytes since phase_ms
+    cdef uint64_t linger_left
+    cdef uint64_t requests
+
+    cdef int start(self, int fd) except -1
+    cdef size_t consume(self, const char *p, size_t n) except? <size_t>-1
+    cdef size_t consume_head(self, const char *p, size_t n) except? <size_t>-1
+    cdef size_t consume_body(self, const char *p, size_t n) except? <size_t>-1
+    cdef size_t consume_chunked(self, const char *p, size_t n) except? <size_t>-1
+    cdef int proceed(self) except -1
+    cdef int after_consume(self) except -1
+    cdef int check_head_time(self, int64_t now) except -1
+    cdef int stash(self, const char *p, size_t n) except -1
+    cdef int begin_exchange(self, const char *head) except -1
+    cdef int reject(self, int reason) except -1
+    cdef int body_error(self, int reason) except -1
+    cdef int linger(self) except -1
+    cdef int destroy(self) except -1
+    cdef int wait_for_head(self) except -1
+    cdef int count_bytes(self) except -1
+    cdef bint must_close(self, Exchange x) noexcept
+    cdef int write_own_fields(self, Exchange x, ResponseHead *head, char *to) except -1
+    cdef int check_body_time(self, int64_t now) except -1
+    cdef int check_write_time(self, int64_t now) except -1
+    cdef int arm(self) except -1
+cdef int format_address(const sockaddr_storage *a, char *out, int cap) noexcept

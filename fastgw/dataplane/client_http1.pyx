@@ -1,0 +1,582 @@
+"""HTTP/1.1 (and 1.0) towards clients: heads through ext/, bodies decoded, answers written from parsed values.
+
+One exchange at a time; pipelined requests wait in `pending` and reading pauses meanwhile. After an error in framing or
+syntax the connection ends with a lingering close, so that the answer is not lost to a reset (requirement A13).
+
+Deadlines (one timer a connection, looked at lazily): head, idle, body (silence and minimum rate), stalled write, linger.
+"""
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset, strlen
+
+from fastgw.dataplane.buffers cimport Buffer
+from fastgw.dataplane.context cimport Context
+from fastgw.dataplane.exchange cimport ClientStream, ConnectionOwner, Connector, Exchange, Observer, ResponseHead
+from fastgw.dataplane.headers cimport status_phrase, write_decimal
+from fastgw.dataplane.transport cimport Transport
+from fastgw.native.base cimport FGW_HDR_DATE, FGW_R_BODY_TIMEOUT, FGW_R_HEAD_TIMEOUT, FGW_R_HTTP10, FGW_R_UPGRADE_NOT_ALLOWED
+from fastgw.native.http1 cimport (
+    FGW_CHUNK_DATA, FGW_CHUNK_END, FGW_CHUNK_MORE, FGW_FRAMING_CHUNKED, FGW_FRAMING_CLOSE, FGW_FRAMING_LENGTH, FGW_FRAMING_NONE,
+    FGW_METHOD_HEAD, FGW_MSG_CLOSE, FGW_MSG_KEEP_ALIVE, fgw_chunk_head, fgw_chunked_decode, fgw_fields_size, fgw_parse_request,
+    fgw_write_fields,
+)
+from fastgw.native.route cimport FGW_NONE
+from fastgw.native.state cimport (
+    FGW_C_CLIENT_BYTES_IN, FGW_C_CLIENT_BYTES_OUT, FGW_C_CLIENT_CONNECTIONS, FGW_C_CLIENT_CONNECTIONS_CLOSED,
+    FGW_C_CLIENT_TIMEOUTS_BODY, FGW_C_CLIENT_TIMEOUTS_HEAD, FGW_C_CLIENT_TIMEOUTS_IDLE, FGW_C_CLIENT_TIMEOUTS_WRITE,
+    FGW_G_CLIENT_ACTIVE,
+)
+from fastgw.native.system cimport (
+    AF_INET, AF_INET6, AF_UNIX, getsockname, inet_ntop, ntohs, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage, socklen_t,
+)
+
+cdef enum:
+    LINGER_MS = 2000             # requirement A13
+    LINGER_BYTES = 65536
+    DISCARD_MS = 5000            # requirement H7: the rest of an upload that nobody wants
+    COPY_BELOW = 4096            # smaller body pieces are copied behind what is queued
+    RATE_GRACE_MS = 60000        # requirement E4
+    PENDING_LIMIT = 65536
+
+cdef long connections = 0
+
+
+def client_connections_alive():
+    """For leak checks: client connections that are not destroyed."""
+    return connections
+
+
+cdef class ClientHttp1(ClientStream):
+    def __init__(self, Context ctx, Connector connector, Observer observer, ConnectionOwner owner):
+        self.ctx = ctx
+        self.owner = owner
+        self.pending = Buffer()
+        self.spare = Exchange(ctx, connector, observer)
+
+    cdef int start(self, int fd) except -1:
+        """Serve an accepted connection. peer, peer_len and listener are set."""
+        global connections
+        connections += 1
+        self.ctx.gauge(FGW_G_CLIENT_ACTIVE, 1)
+        self.ctx.loop.count(FGW_C_CLIENT_CONNECTIONS)
+        self.transport = Transport()
+        self.state = READ_HEAD
+        self.phase_ms = self.ctx.loop.now_ms
+        self.transport.open(self.ctx.loop, fd, self, False)
+        return self.arm()
+
+    # ---- input
+
+    cdef int on_data(self, const char *p, size_t n) except -1:
+        cdef size_t used
+        if self.pending.size():
+            self.pending.append(p, n)
+            return self.proceed()
+        used = self.consume(p, n)
+        if used < n and self.state != CLOSED:
+            self.stash(p + used, n - used)
+        return self.after_consume()
+
+    cdef int proceed(self) except -1:
+        """Go on with what is pending, as far as possible."""
+        cdef size_t used
+        if self.consuming or self.state == CLOSED:
+            return 0
+        if self.pending.size():
+            used = self.consume(self.pending.head(), self.pending.size())
+            if self.state == CLOSED:
+                self.pending.release()
+                return 0
+            self.pending.consume(used)
+        return self.after_consume()
+
+    cdef int stash(self, const char *p, size_t n) except -1:
+        return self.pending.append(p, n)
+
+    cdef int after_consume(self) except -1:
+        """Flush what consuming produced; read on unless unusable bytes are waiting."""
+        cdef Exchange x = self.exchange
+        if self.state == CLOSED:
+            return 0
+        if x is not None and x.upstream is not None and x.head_sent:
+            x.upstream.flush()
+        if self.pending.size() and self.state != READ_HEAD:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
+        return 0
+
+    cdef size_t consume(self, const char *p, size_t n) except? <size_t>-1:
+        """Use as much as the state allows; the bytes of one call lie still until it returns."""
+        cdef size_t at = 0, used
+        self.consuming = True
+        try:
+            while at < n:
+                if self.state == READ_HEAD:
+                    used = self.consume_head(p + at, n - at)
+                elif self.state == READ_BODY:
+                    used = self.consume_body(p + at, n - at)
+                elif self.state == LINGER:
+                    self.linger_left -= min(self.linger_left, n - at)
+                    used = n - at
+                    if self.linger_left == 0:
+                        self.destroy()
+                else:
+                    break
+                if used == 0:
+                    break
+                at += used
+        finally:
+            self.consuming = False
+        return at
+
+    cdef size_t consume_head(self, const char *p, size_t n) except? <size_t>-1:
+        cdef Context ctx = self.ctx
+        cdef long r = fgw_parse_request(p, n, self.seen, &ctx.limits, &self.request, ctx.fields, ctx.fields_cap)
+        if r == 0:
+            if self.seen == 0:
+                self.phase_ms = ctx.loop.now_ms
+            self.seen = n
+            self.arm()
+            return 0
+        self.seen = 0
+        if r < 0:
+            self.reject(<int>-r)
+            return n
+        self.begin_exchange(p)
+        return <size_t>r
+
+    cdef int begin_exchange(self, const char *head) except -1:
+        cdef Exchange x = self.spare
+        self.requests += 1
+        self.exchange = x
+        x.client = self
+        self.minor0 = self.request.minor == 0
+        self.close_after = bool(self.request.flags & FGW_MSG_CLOSE) or (self.minor0 and not self.request.flags & FGW_MSG_KEEP_ALIVE)
+        self.phase_ms = self.read_ms = self.ctx.loop.now_ms
+        self.phase_bytes = 0
+        self.body_left = self.request.content_length
+        if self.request.framing == FGW_FRAMING_CHUNKED:
+            memset(&self.chunked, 0, sizeof(self.chunked))
+            self.state = READ_BODY
+        elif self.request.framing == FGW_FRAMING_LENGTH and self.body_left:
+            self.state = READ_BODY
+        else:
+            self.state = WAIT_ANSWER
+        x.begin(head, &self.request, self.ctx.fields)
+        if self.state == READ_BODY:
+            self.arm()
+        return 0
+
+    cdef int reject(self, int reason) except -1:
+        """A head that is refused: answer and end the connection."""
+        cdef Exchange x = self.spare
+        self.exchange = x
+        x.client = self
+        self.minor0 = False
+        self.close_after = True
+        self.state = WAIT_ANSWER
+        return x.begin_rejected(reason, True)
+
+    cdef size_t consume_body(self, const char *p, size_t n) except? <size_t>-1:
+        cdef Exchange x = self.exchange
+        if x is None or not x.can_take_body():
+            return 0
+        self.read_ms = self.ctx.loop.now_ms
+        if self.request.framing == FGW_FRAMING_CHUNKED:
+            return self.consume_chunked(p, n)
+        if n > self.body_left:
+            n = <size_t>self.body_left
+        self.body_left -= n
+        self.phase_bytes += n
+        if self.body_left == 0:
+            self.state = WAIT_ANSWER
+        x.on_request_body(p, n)
+        if self.body_left == 0 and self.exchange is x and not x.request_done:
+            x.on_request_end()
+        return n
+
+    cdef size_t consume_chunked(self, const char *p, size_t n) except? <size_t>-1:
+        cdef Exchange x = self.exchange
+        cdef size_t at = 0, used = 0, off = 0, length = 0
+        cdef int event
+        while at < n and self.state == READ_BODY and x.can_take_body():
+            event = fgw_chunked_decode(&self.chunked, p + at, n - at, &used, &off, &length)
+            if event < 0:
+                self.body_error(-event)
+                return n
+            self.phase_bytes += used
+            if event == FGW_CHUNK_DATA:
+                x.on_request_body(p + at + off, length)
+            at += used
+            if event == FGW_CHUNK_END:
+                self.state = WAIT_ANSWER
+                x.on_request_end()
+            elif event == FGW_CHUNK_MORE:
+                break
+        return at
+
+    cdef int body_error(self, int reason) except -1:
+        """Malformed or late body: the upstream sees an aborted message, the client an error and the end."""
+        self.close_after = True
+        self.state = WAIT_ANSWER
+        return self.exchange.on_request_error(reason)
+
+    cdef int on_eof(self) except -1:
+        """The client will send no more: a request that is not answered yet is abandoned."""
+        cdef Exchange x = self.exchange
+        if x is not None:
+            self.close_after = True
+            self.transport.close()
+            self.state = CLOSED
+            x.on_client_gone()
+        return self.destroy()
+
+    cdef int on_closed(self, int reason, int error) except -1:
+        cdef Exchange x = self.exchange
+        if x is not None:
+            self.state = CLOSED
+            x.on_client_gone()
+        return self.destroy()
+
+    cdef int destroy(self) except -1:
+        """The end: untie and give everything back. Safe to call twice."""
+        global connections
+        cdef ConnectionOwner owner
+        if self.owner is None:
+            return 0
+        self.state = CLOSED
+        self.ctx.loop.unlink(self)
+        self.deadline_ms = 0
+        self.count_bytes()
+        self.transport.close()
+        if not self.consuming:
+            self.pending.release()
+        connections -= 1
+        self.ctx.gauge(FGW_G_CLIENT_ACTIVE, -1)
+        self.ctx.loop.count(FGW_C_CLIENT_CONNECTIONS_CLOSED)
+        self.ctx.loop.doomed.append(self)  # a method of ours may be on the stack
+        owner = self.owner
+        self.owner = None
+        self.exchange = None
+        self.ctx.loop.unlink(self.spare)
+        self.spare.client = None
+        owner.on_client_closed(self)
+        return 0
+
+    cdef int count_bytes(self) except -1:
+        self.ctx.loop.count_add(FGW_C_CLIENT_BYTES_IN, self.transport.bytes_in)
+        self.ctx.loop.count_add(FGW_C_CLIENT_BYTES_OUT, self.transport.bytes_out)
+        self.transport.bytes_in = self.transport.bytes_out = 0
+        return 0
+
+    # ---- the exchange's side
+
+    cdef bint must_close(self, Exchange x) noexcept:
+        return (self.close_after or self.ctx.draining or not x.request_done or self.listener == FGW_NONE
+                or (self.minor0 and x.reject_reason == FGW_R_HTTP10) or x.reject_reason == FGW_R_UPGRADE_NOT_ALLOWED
+                or (self.ctx.max_requests_per_connection != 0
+                    and self.requests >= <uint64_t>self.ctx.max_requests_per_connection))
+
+    cdef int start_response(self, Exchange x, ResponseHead *head) except -1:
+        """Status line, relayed fields, framing and own fields."""
+        cdef Buffer out = self.transport.out
+        cdef const char *phrase = status_phrase(head.status)
+        cdef size_t phrase_len = strlen(phrase)
+        cdef size_t room = fgw_fields_size(head.fields, head.field_count) + phrase_len + self.ctx.server_len + 320
+        cdef char *start
+        cdef char *to
+        if self.transport.fd < 0 or self.transport.failed:
+            return 0
+        if self.must_close(x):
+            self.close_after = True
+        if self.transport.queued() == 0:
+            self.transport.progress_ms = self.ctx.loop.now_ms
+        self.no_answer_body = (x.req.method_id == FGW_METHOD_HEAD and x.has_head) or head.status == 204 or head.status == 304
+        start = to = out.reserve(room)
+        memcpy(to, b"HTTP/1.1 ", 9)
+        to += 9
+        to += write_decimal(to, head.status)
+        to[0] = 32
+        memcpy(to + 1, phrase, phrase_len)
+        to += 1 + phrase_len
+        to[0] = 13
+        to[1] = 10
+        to += 2
+        to += fgw_write_fields(to, head.base, head.fields, head.field_count)
+        to += self.write_own_fields(x, head, to)
+        out.end += <size_t>(to - start)
+        return 0
+
+    cdef int write_own_fields(self, Exchange x, ResponseHead *head, char *to) except -1:
+        """Framing, date, server, x-envoy-upstream-service-time, connection, and the empty line; bytes written."""
+        cdef char *start = to
+        cdef uint32_t i
+        cdef bint dated = False
+        self.chunk_answer = False
+        if head.status != 204 and (head.framing == FGW_FRAMING_LENGTH or (self.no_answer_body and head.has_content_length)):
+            memcpy(to, b"content-length: ", 16)
+            to += 16 + write_decimal(to + 16, head.content_length)
+            memcpy(to, b"\r\n", 2)
+            to += 2
+        elif not self.no_answer_body and head.framing != FGW_FRAMING_NONE:
+            if self.minor0:
+                self.close_after = True
+            else:
+                self.chunk_answer = True
+                memcpy(to, b"transfer-encoding: chunked\r\n", 28)
+                to += 28
+        for i in range(head.field_count):
+            if head.fields[i].id == FGW_HDR_DATE:
+                dated = True
+                break
+        if not dated:
+            memcpy(to, b"date: ", 6)
+            memcpy(to + 6, self.ctx.http_date(), 29)
+            memcpy(to + 35, b"\r\n", 2)
+            to += 37
+        if x.service_time_ms >= 0:
+            memcpy(to, b"x-envoy-upstream-service-time: ", 31)
+            to += 31 + write_decimal(to + 31, <unsigned long long>x.service_time_ms)
+            memcpy(to, b"\r\n", 2)
+            to += 2
+        memcpy(to, b"server: ", 8)
+        memcpy(to + 8, self.ctx.server, self.ctx.server_len)
+        to += 8 + self.ctx.server_len
+        if self.close_after:
+            memcpy(to, b"\r\nconnection: close", 19)
+            to += 19
+        elif self.minor0:
+            memcpy(to, b"\r\nconnection: keep-alive", 24)
+            to += 24
+        memcpy(to, b"\r\n\r\n", 4)
+        return <int>(to + 4 - start)
+
+    cdef int write_body(self, const char *p, size_t n) except -1:
+        cdef char head[24]
+        cdef bint small = n < COPY_BELOW
+        if n == 0 or self.no_answer_body:
+            return 0
+        if self.chunk_answer:
+            self.transport.write(head, fgw_chunk_head(head, n))
+            if small:
+                self.transport.write(p, n)
+                return self.transport.write(b"\r\n", 2)
+            return self.transport.write_now(p, n, b"\r\n", 2)
+        if small:
+            return self.transport.write(p, n)
+        return self.transport.write_now(p, n, NULL, 0)
+
+    cdef int end_response(self) except -1:
+        if self.chunk_answer and not self.no_answer_body:
+            self.transport.write(b"0\r\n\r\n", 5)
+        return 0
+
+    cdef int abort_response(self) except -1:
+        """Cut the connection before the message's end; HTTP/1.0 bodies end with the connection, so that one is reset."""
+        self.close_after = True
+        if self.minor0 and not self.chunk_answer:
+            self.transport.reset()
+        else:
+            self.transport.finish()
+        self.state = WAIT_ANSWER
+        return 0
+
+    cdef int send_interim(self, ResponseHead *head) except -1:
+        cdef Buffer out = self.transport.out
+        cdef const char *phrase = status_phrase(head.status)
+        cdef size_t n = strlen(phrase)
+        cdef char *to
+        cdef char *start
+        if self.minor0 or self.transport.fd < 0 or self.transport.failed:
+            return 0
+        start = to = out.reserve(fgw_fields_size(head.fields, head.field_count) + n + 64)
+        memcpy(to, b"HTTP/1.1 ", 9)
+        to += 9
+        to += write_decimal(to, head.status)
+        to[0] = 32
+        memcpy(to + 1, phrase, n)
+        memcpy(to + 1 + n, b"\r\n", 2)
+        to += n + 3
+        to += fgw_write_fields(to, head.base, head.fields, head.field_count)
+        memcpy(to, b"\r\n", 2)
+        out.end += <size_t>(to + 2 - start)
+        return self.transport.flush()
+
+    cdef int send_continue(self) except -1:
+        if self.minor0:
+            return 0
+        self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n", 25)
+        return self.transport.flush()
+
+    cdef int flush(self) except -1:
+        self.transport.flush()
+        if self.transport.queued():
+            return self.arm()
+        return 0
+
+    cdef bint backlogged(self) noexcept:
+        return self.transport.write_blocked and self.transport.queued() != 0
+
+    cdef int on_writable(self) except -1:
+        if self.exchange is not None:
+            return self.exchange.on_client_writable()
+        if self.state == WAIT_ANSWER and self.close_after:  # the last answer is out
+            return self.linger()
+        return 0
+
+    cdef int resume_request(self) except -1:
+        return self.proceed()
+
+    cdef int on_exchange_done(self, Exchange x) except -1:
+        """The answer is complete (or cut). On to the next request, or to the connection's end."""
+        cdef bint unread = self.state == READ_BODY or self.pending.size() != 0
+        self.exchange = None
+        if self.state == CLOSED:
+            return 0
+        if self.transport.fd < 0:
+            return self.destroy()
+        self.transport.flush()
+        if self.close_after:
+            self.state = WAIT_ANSWER
+            if x.reject_reason or not x.request_done or unread or self.transport.readable:
+                self.linger_left = LINGER_BYTES
+                return self.linger()
+            if self.transport.queued():
+                return self.arm()
+            return self.destroy()
+        self.wait_for_head()
+        return self.proceed()
+
+    cdef int wait_for_head(self) except -1:
+        self.state = READ_HEAD
+        self.seen = 0
+        self.phase_ms = self.ctx.loop.now_ms
+        return self.arm()
+
+    cdef int linger(self) except -1:
+        """Half-close, then read and drop for a short while: closing with unread input would reset the answer away."""
+        if self.transport.fd < 0:
+            return self.destroy()
+        self.state = LINGER
+        if self.linger_left == 0:
+            self.linger_left = LINGER_BYTES
+        self.pending.release() if not self.consuming else None
+        self.transport.shut()
+        self.phase_ms = self.ctx.loop.now_ms
+        self.transport.resume_reading()
+        return self.arm()
+
+    cdef int local_address(self, char *out) noexcept:
+        cdef sockaddr_storage a
+        cdef socklen_t n = sizeof(a)
+        if self.transport is None or self.transport.fd < 0 or getsockname(self.transport.fd, <sockaddr *>&a, &n) < 0:
+            return 0
+        return format_address(&a, out, 64)
+
+    # ---- time
+
+    cdef int arm(self) except -1:
+        """File the nearest deadline of the present state."""
+        cdef Context ctx = self.ctx
+        cdef int64_t when = 0, other
+        if self.state == READ_HEAD:
+            if self.seen or (self.requests == 0 and self.pending.size() == 0):
+                when = self.phase_ms + ctx.head_timeout_ms if ctx.head_timeout_ms else 0
+            else:
+                when = self.phase_ms + ctx.idle_timeout_ms if ctx.idle_timeout_ms else 0
+        elif self.state == READ_BODY and ctx.body_timeout_ms:
+            when = self.read_ms + ctx.body_timeout_ms
+        elif self.state == LINGER:
+            when = self.phase_ms + LINGER_MS
+        if self.transport.queued() and ctx.write_timeout_ms:
+            other = self.transport.progress_ms + ctx.write_timeout_ms
+            when = min(when, other) if when else other
+        if self.state == READ_BODY and ctx.request_timeout_ms:
+            other = self.phase_ms + ctx.request_timeout_ms
+            when = min(when, other) if when else other
+        return ctx.loop.set_deadline(self, when)
+
+    cdef int on_timer(self) except -1:
+        cdef int64_t now = self.ctx.loop.now_ms
+        if self.state == CLOSED:
+            return 0
+        if self.transport.queued():
+            if self.check_write_time(now):
+                return 0
+        if self.state == READ_HEAD:
+            return self.check_head_time(now)
+        if self.state == READ_BODY:
+            return self.check_body_time(now)
+        if self.state == LINGER and now >= self.phase_ms + LINGER_MS:
+            return self.destroy()
+        return self.arm()
+
+    cdef int check_head_time(self, int64_t now) except -1:
+        cdef bint began = self.seen != 0
+        cdef int64_t limit = self.ctx.head_timeout_ms if began or self.requests == 0 else self.ctx.idle_timeout_ms
+        if limit == 0 or now < self.phase_ms + limit:
+            return self.arm()
+        if not began:
+            self.ctx.loop.count(FGW_C_CLIENT_TIMEOUTS_IDLE)
+            return self.destroy()
+        self.ctx.loop.count(FGW_C_CLIENT_TIMEOUTS_HEAD)
+        self.pending.release()
+        self.seen = 0
+        return self.reject(FGW_R_HEAD_TIMEOUT)
+
+    cdef int check_body_time(self, int64_t now) except -1:
+        """Silence, a trickle (E4), or the whole request taking too long. A body that we do not read is not the client's fault."""
+        cdef Context ctx = self.ctx
+        cdef bint late = False
+        if self.transport.paused or self.exchange is None or not self.exchange.head_sent:
+            self.read_ms = now
+            return self.arm()
+        if ctx.body_timeout_ms and now >= self.read_ms + ctx.body_timeout_ms:
+            late = True
+        elif ctx.request_timeout_ms and now >= self.phase_ms + ctx.request_timeout_ms:
+            late = True
+        elif now - self.phase_ms > RATE_GRACE_MS and ctx.body_min_bytes_per_s:
+            late = <int64_t>self.phase_bytes * 1000 < ctx.body_min_bytes_per_s * (now - self.phase_ms)
+        if not late:
+            return self.arm()
+        ctx.loop.count(FGW_C_CLIENT_TIMEOUTS_BODY)
+        return self.body_error(FGW_R_BODY_TIMEOUT)
+
+    cdef int check_write_time(self, int64_t now) except -1:
+        """1 when the connection was ended because the client does not read (E6)."""
+        cdef Exchange x = self.exchange
+        if self.ctx.write_timeout_ms == 0 or now < self.transport.progress_ms + self.ctx.write_timeout_ms:
+            return 0
+        self.ctx.loop.count(FGW_C_CLIENT_TIMEOUTS_WRITE)
+        self.transport.reset()
+        self.state = CLOSED
+        if x is not None:
+            x.on_client_gone()
+        self.destroy()
+        return 1
+
+    # ---- for the listener
+
+    def drain(self):
+        """No new request: idle connections end now, busy ones after their answer."""
+        self.close_after = True
+        if self.state == READ_HEAD and self.seen == 0 and self.exchange is None and self.pending.size() == 0:
+            self.destroy()
+
+
+cdef int format_address(const sockaddr_storage *a, char *out, int cap) noexcept:
+    """"1.2.3.4:80", "[::1]:80" or "" into out; its length."""
+    cdef size_t n
+    if a.ss_family == AF_INET:
+        inet_ntop(AF_INET, &(<sockaddr_in *>a).sin_addr, out, cap - 8)
+        n = strlen(out)
+        out[n] = 58
+        return <int>(n + 1 + write_decimal(out + n + 1, ntohs((<sockaddr_in *>a).sin_port)))
+    if a.ss_family == AF_INET6:
+        out[0] = 91
+        inet_ntop(AF_INET6, &(<sockaddr_in6 *>a).sin6_addr, out + 1, cap - 10)
+        n = strlen(out)
+        out[n] = 93
+        out[n + 1] = 58
+        return <int>(n + 2 + write_decimal(out + n + 2, ntohs((<sockaddr_in6 *>a).sin6_port)))
+    return 0

@@ -1,0 +1,73 @@
+"""What everything in a worker shares: the loop, the image in use, limits, statistics, cached text."""
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from fastgw.dataplane.loop cimport Loop
+from fastgw.native.base cimport fgw_field, fgw_span
+from fastgw.native.http1 cimport fgw_limits
+from fastgw.native.route cimport (
+    fgw_img_action, fgw_img_cluster, fgw_img_destination, fgw_img_endpoint, fgw_img_origin, fgw_img_rule, fgw_regexes,
+)
+from fastgw.native.state cimport fgw_state, fgw_worker_state
+
+cdef enum:
+    HEAD_MAX = 65536      # hard bound of a message head in this build
+
+
+cdef class Image:
+    """A mapped route image; unmapped with its last reference."""
+    cdef const char *base
+    cdef size_t total_bytes
+    cdef fgw_regexes *regexes
+    cdef readonly uint64_t generation
+    cdef const fgw_img_rule *rules
+    cdef const fgw_img_action *actions
+    cdef const fgw_img_destination *destinations
+    cdef const fgw_img_cluster *clusters
+    cdef const fgw_img_endpoint *endpoints
+    cdef const fgw_img_origin *origins
+
+    cdef inline const char *text(self, fgw_span s) noexcept:
+        return self.base + s.off
+
+
+cdef class Context:
+    # owned
+    cdef readonly Loop loop
+    cdef readonly Image image
+    cdef fgw_field *fields        # scratch of the head parsers: one head at a time
+    cdef size_t fields_cap
+    cdef uint64_t rng[4]
+    # borrowed: mapped for the life of the process
+    cdef fgw_state *state
+    cdef fgw_worker_state *stats
+    cdef size_t state_bytes
+    cdef readonly int slot
+    # limits
+    cdef fgw_limits limits
+    cdef readonly bint http10
+    cdef readonly int underscores     # 0 drop, 1 reject, 2 allow
+    cdef readonly int path_mode
+    cdef readonly int64_t head_timeout_ms
+    cdef readonly int64_t idle_timeout_ms
+    cdef readonly int64_t body_timeout_ms
+    cdef readonly int64_t body_min_bytes_per_s
+    cdef readonly int64_t write_timeout_ms
+    cdef readonly int64_t request_timeout_ms
+    cdef readonly int64_t upstream_idle_timeout_ms
+    cdef readonly int64_t upstream_response_timeout_ms
+    cdef readonly int64_t max_connections
+    cdef readonly int64_t max_requests_per_connection
+    cdef readonly int connect_attempts
+    # state
+    cdef readonly bint draining
+    cdef bytes server_name
+    cdef const char *server
+    cdef size_t server_len
+    cdef char date[32]                # "Sun, 06 Nov 1994 08:49:37 GMT"
+    cdef int64_t date_until_ms
+
+    cdef const char *http_date(self) noexcept
+    cdef uint64_t random(self) noexcept
+    cdef int uuid4(self, char *out) noexcept
+    cdef int reject(self, int reason) noexcept
+    cdef int gauge(self, int which, int64_t delta) noexcept

@@ -1,0 +1,180 @@
+"""Context and Image: what one worker process has exactly one of, and the route image it serves from."""
+from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.time cimport gmtime_r, strftime, time_t, tm
+
+from fastgw.native.base cimport FGW_R_COUNT, fgw_field
+from fastgw.native.route cimport (
+    FGW_IMAGE_VERSION, fgw_image_header, fgw_img_action, fgw_img_cluster, fgw_img_destination, fgw_img_endpoint, fgw_img_origin,
+    fgw_img_rule, fgw_regexes_close, fgw_regexes_open,
+)
+from fastgw.native.state cimport FGW_G_END, FGW_G_IMAGES_ALIVE, FGW_STATE_MAGIC, FGW_STATE_VERSION, fgw_state, fgw_worker_state
+from fastgw.native.system cimport (
+    CLOCK_REALTIME, MAP_SHARED, PROT_READ, PROT_WRITE, clock_gettime, errno, getrandom, mmap, munmap, timespec,
+)
+
+cdef uint64_t IMAGE_MAGIC = 0x4547414d49574746
+cdef long images = 0
+
+
+def images_alive():
+    """For leak checks: images that are mapped."""
+    return images
+
+
+cdef class Image:
+    """The image has been checked as a whole by the supervisor; here only what a mix-up of versions would break."""
+
+    def __init__(self, int fd, size_t total_bytes):
+        global images
+        cdef void *p = mmap(NULL, total_bytes, PROT_READ, MAP_SHARED, fd, 0)
+        cdef const fgw_image_header *h
+        if p == <void *>-1:
+            raise OSError(errno, "mmap of the route image")
+        self.base = <const char *>p
+        self.total_bytes = total_bytes
+        images += 1
+        h = <const fgw_image_header *>p
+        if h.magic != IMAGE_MAGIC or h.version != FGW_IMAGE_VERSION or h.total_bytes != total_bytes:
+            raise ValueError("not a route image of this version")
+        self.generation = h.generation
+        self.rules = <const fgw_img_rule *>(self.base + h.rules.off)
+        self.actions = <const fgw_img_action *>(self.base + h.actions.off)
+        self.destinations = <const fgw_img_destination *>(self.base + h.destinations.off)
+        self.clusters = <const fgw_img_cluster *>(self.base + h.clusters.off)
+        self.endpoints = <const fgw_img_endpoint *>(self.base + h.endpoints.off)
+        self.origins = <const fgw_img_origin *>(self.base + h.origins.off)
+        self.regexes = fgw_regexes_open(p)
+        if self.regexes == NULL:
+            raise MemoryError("regexes of the image")
+
+    def __dealloc__(self):
+        global images
+        if self.regexes != NULL:
+            fgw_regexes_close(self.regexes)
+        if self.base != NULL:
+            munmap(<void *>self.base, self.total_bytes)
+            images -= 1
+
+
+cdef class Context:
+    def __init__(self, Loop loop, int state_fd, size_t state_bytes, int slot, limits):
+        cdef void *p = mmap(NULL, state_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, state_fd, 0)
+        if p == <void *>-1:
+            raise OSError(errno, "mmap of the state segment")
+        self.state = <fgw_state *>p
+        self.state_bytes = state_bytes
+        if self.state.magic != FGW_STATE_MAGIC or self.state.version != FGW_STATE_VERSION or slot >= <int>self.state.worker_slots:
+            raise ValueError("not a state segment of this version")
+        self.slot = slot
+        self.stats = &self.state.workers[slot]
+        self.loop = loop
+        loop.stats = self.stats
+        self.zero_gauges()
+        self.take_limits(limits)
+        getrandom(self.rng, sizeof(self.rng), 0)
+
+    def __dealloc__(self):
+        free(self.fields)
+        if self.state != NULL:
+            munmap(<void *>self.state, self.state_bytes)
+
+    def zero_gauges(self):
+        cdef int i
+        for i in range(192, FGW_G_END):
+            self.stats.counters[i] = 0
+
+    def take_limits(self, limits):
+        """From fastgw.model.worker_protocol.Limits."""
+        self.limits.head_bytes = min(limits.head_bytes, HEAD_MAX)
+        self.limits.target_bytes = limits.target_bytes
+        self.limits.fields = limits.fields
+        self.limits.leniency = limits.leniency
+        self.fields_cap = limits.fields + 2
+        self.fields = <fgw_field *>calloc(self.fields_cap, sizeof(fgw_field))
+        if self.fields == NULL:
+            raise MemoryError("field table")
+        self.http10 = limits.http10
+        self.underscores = ("drop", "reject", "allow").index(limits.underscores)
+        self.path_mode = limits.path_normalization
+        self.head_timeout_ms = limits.head_timeout_ms
+        self.idle_timeout_ms = limits.idle_timeout_ms
+        self.body_timeout_ms = limits.body_timeout_ms
+        self.body_min_bytes_per_s = limits.body_min_bytes_per_s
+        self.write_timeout_ms = limits.write_timeout_ms
+        self.request_timeout_ms = limits.request_timeout_ms
+        self.upstream_idle_timeout_ms = limits.upstream_idle_timeout_ms
+        self.upstream_response_timeout_ms = limits.upstream_response_timeout_ms
+        self.max_connections = limits.max_connections
+        self.max_requests_per_connection = limits.max_requests_per_connection
+        self.connect_attempts = max(1, limits.connect_attempts)
+        self.server_name = limits.server_name.encode("latin-1")
+        self.server = self.server_name
+        self.server_len = len(self.server_name)
+
+    def attach(self, Image image):
+        """One pointer assignment between two turns; exchanges in flight keep the image they began with."""
+        self.image = image
+        self.stats.generation = image.generation
+        self.stats.counters[FGW_G_IMAGES_ALIVE] = images
+
+    def set_pid(self, pid):
+        self.stats.pid = pid
+        self.stats.draining = 0
+
+    def set_draining(self):
+        self.draining = True
+        self.stats.draining = 1
+
+    cdef const char *http_date(self) noexcept:
+        """IMF-fixdate of now (RFC 9110 section 5.6.7), 29 bytes; formatted once a second."""
+        cdef timespec ts
+        cdef time_t seconds
+        cdef tm parts
+        if self.loop.now_ms >= self.date_until_ms:
+            clock_gettime(CLOCK_REALTIME, &ts)
+            seconds = ts.tv_sec
+            gmtime_r(&seconds, &parts)
+            strftime(self.date, sizeof(self.date), b"%a, %d %b %Y %H:%M:%S GMT", &parts)
+            self.date_until_ms = self.loop.now_ms + 1000 - ts.tv_nsec // 1000000
+        return self.date
+
+    cdef uint64_t random(self) noexcept:
+        """xoshiro256**, seeded by the kernel: for load balancing and request ids, not for secrets."""
+        cdef uint64_t result = self.rng[1] * 5
+        cdef uint64_t t = self.rng[1] << 17
+        result = ((result << 7) | (result >> 57)) * 9
+        self.rng[2] ^= self.rng[0]
+        self.rng[3] ^= self.rng[1]
+        self.rng[1] ^= self.rng[2]
+        self.rng[0] ^= self.rng[3]
+        self.rng[2] ^= t
+        self.rng[3] = (self.rng[3] << 45) | (self.rng[3] >> 19)
+        return result
+
+    cdef int uuid4(self, char *out) noexcept:
+        """36 bytes of a version 4 UUID (RFC 9562)."""
+        cdef uint64_t parts[2]
+        cdef const char *digits = b"0123456789abcdef"
+        cdef int i, at = 0
+        cdef uint64_t nibble
+        parts[0] = (self.random() & <uint64_t>0xffffffffffff0fff) | <uint64_t>0x4000
+        parts[1] = (self.random() & <uint64_t>0x3fffffffffffffff) | <uint64_t>0x8000000000000000
+        for i in range(32):
+            if i == 8 or i == 12 or i == 16 or i == 20:
+                out[at] = 45  # '-'
+                at += 1
+            nibble = (parts[i >> 4] >> (60 - 4 * (i & 15))) & 15
+            out[at] = digits[nibble]
+            at += 1
+        return at
+
+    cdef int reject(self, int reason) noexcept:
+        """Count a refusal by its reason."""
+        if 0 < reason < FGW_R_COUNT:
+            self.stats.rejected[reason] += 1
+        return 0
+
+    cdef int gauge(self, int which, int64_t delta) noexcept:
+        self.stats.counters[which] += <uint64_t>delta
+        return 0

@@ -1,0 +1,195 @@
+"""One request and its answer, whatever the codecs on either side."""
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from fastgw.dataplane.buffers cimport Buffer
+from fastgw.dataplane.context cimport Context, Image
+from fastgw.dataplane.headers cimport RequestMarks
+from fastgw.dataplane.loop cimport Timer
+from fastgw.dataplane.transport cimport Protocol
+from fastgw.native.base cimport fgw_field, fgw_span
+from fastgw.native.http1 cimport fgw_request
+from fastgw.native.route cimport fgw_img_cluster, fgw_route_result
+
+cdef enum Fault:
+    FAULT_CONNECT_FAILED = 1
+    FAULT_CONNECT_TIMEOUT = 2
+    FAULT_CLOSED = 3          # the upstream closed or reset before the end of the answer
+    FAULT_PROTOCOL = 4        # the upstream's answer is malformed
+    FAULT_TIMEOUT = 5         # no answer in time
+
+
+cdef struct Address:
+    uint8_t family            # enum fgw_family
+    uint16_t port
+    uint8_t ip[16]
+    uint32_t cell             # in the state segment
+    uint32_t path_len
+    char path[108]            # unix sockets
+
+
+cdef struct ResponseHead:
+    const char *base          # field offsets count from here; valid during the call only
+    fgw_field *fields
+    uint32_t field_count
+    uint32_t head_bytes       # as received, 0 for answers of the gateway
+    uint64_t content_length
+    uint16_t status
+    uint8_t framing           # of the body that follows (enum fgw_framing)
+    bint has_content_length   # to be shown even when no body follows (HEAD, 304)
+    bint from_upstream
+
+
+cdef class ClientStream(Protocol):
+    """The client's side of an exchange: an HTTP/1 connection, later one HTTP/2 stream."""
+    cdef Context ctx
+    cdef Exchange exchange         # the one in flight
+    cdef uint32_t listener         # index in the current image, FGW_NONE when it is gone
+    cdef char peer[64]             # text of the client's address
+    cdef uint32_t peer_len
+    cdef uint32_t peer_port
+    cdef int start_response(self, Exchange x, ResponseHead *head) except -1
+    cdef int write_body(self, const char *p, size_t n) except -1
+    cdef int end_response(self) except -1
+    cdef int abort_response(self) except -1
+    cdef int send_interim(self, ResponseHead *head) except -1
+    cdef int send_continue(self) except -1
+    cdef int flush(self) except -1
+    cdef bint backlogged(self) noexcept
+    cdef int resume_request(self) except -1
+    cdef int on_exchange_done(self, Exchange x) except -1
+    cdef int local_address(self, char *out) noexcept
+
+
+cdef class UpstreamStream(Protocol):
+    """The upstream's side: an HTTP/1 connection, later one HTTP/2 stream."""
+    cdef Context ctx
+    cdef Exchange exchange
+    cdef Address address
+    cdef bint reused               # this request is not the first on its connection
+    cdef bint ready(self) noexcept
+    cdef int start_request(self, Exchange x) except -1
+    cdef int write_body(self, const char *p, size_t n) except -1
+    cdef int end_request(self) except -1
+    cdef int flush(self) except -1
+    cdef bint backlogged(self) noexcept
+    cdef int resume_response(self) except -1
+    cdef int abandon(self) except -1
+    cdef int local_address(self, char *out) noexcept
+
+
+cdef class Connector:
+    """Where exchanges get upstream streams from (the pool)."""
+    cdef UpstreamStream acquire(self, Exchange x, const Address *to, int64_t connect_timeout_ms, bint fresh)
+
+
+cdef class Observer:
+    """Told of every finished exchange (the access log)."""
+    cdef bint wants_response       # on_response() is to be called
+    cdef int on_response(self, Exchange x, const ResponseHead *head) except -1
+    cdef int on_finished(self, Exchange x) except -1
+
+
+cdef class ConnectionOwner:
+    """Who accepted a client connection; told once when it ends."""
+    cdef int on_client_closed(self, ClientStream client) except -1
+
+
+cdef class Exchange(Timer):
+    # owned
+    cdef Buffer arena              # head bytes, own fields' bytes, field table; never grows while in use
+    cdef Buffer replay             # request body so far, while the request could still be sent again
+    # borrowed
+    cdef Context ctx
+    cdef Connector connector
+    cdef Observer observer
+    cdef Image image               # the one it began with
+    cdef ClientStream client
+    cdef UpstreamStream upstream
+    # the request
+    cdef char *base                # start of the arena
+    cdef fgw_field *fields
+    cdef uint32_t field_count
+    cdef uint32_t field_cap
+    cdef size_t extra_at           # where the next own field's bytes go
+    cdef size_t extra_end
+    cdef fgw_request req
+    cdef const char *path          # normalised
+    cdef uint32_t path_len
+    cdef uint32_t raw_path_len     # with '?' and query, contiguous after path
+    cdef char request_id[36]
+    cdef bint has_head
+    # the decision
+    cdef fgw_route_result route
+    cdef uint32_t cluster          # index in the image, FGW_NONE
+    cdef fgw_span cluster_name
+    cdef Address address
+    cdef bint charged              # the endpoint's cell counts this exchange
+    cdef int attempts
+    cdef bint stale_retried
+    cdef bint waiting              # for DNS
+    cdef bint head_sent            # to the upstream
+    cdef bint continue_sent
+    # progress
+    cdef bint active
+    cdef bint request_done
+    cdef bint response_started
+    cdef bint response_done
+    cdef bint replayable
+    # what is recorded
+    cdef int64_t start_ns
+    cdef int64_t start_wall_ns
+    cdef int64_t upstream_start_ns
+    cdef int64_t response_ns       # first byte of the answer, 0 before
+    cdef int64_t deadline_dns_ms
+    cdef uint64_t bytes_received   # body bytes
+    cdef uint64_t bytes_sent
+    cdef uint32_t response_head_bytes
+    cdef uint16_t status
+    cdef uint32_t flags            # enum fgw_flag
+    cdef int reject_reason         # enum fgw_reason
+    cdef const char *details
+    cdef int64_t service_time_ms   # -1: no upstream answered
+    cdef Buffer kept_response      # values of response fields that the access log wants
+
+    cdef int open(self) except -1
+    cdef int begin(self, const char *p, const fgw_request *r, const fgw_field *fields) except -1
+    cdef int begin_rejected(self, int reason, bint close) except -1
+    cdef int refuse(self, int reason, const char *details) except -1
+    cdef int count_leniencies(self, uint32_t used) except -1
+    cdef int copy_head(self, const char *p, const fgw_request *r, const fgw_field *fields) except -1
+    cdef int normalize(self) except -2
+    cdef int decide(self) except -1
+    cdef int redirect_to_https(self) except -1
+    cdef int choose_destination(self) except -1
+    cdef int add_own_fields(self, const RequestMarks *marks) except -1
+    cdef int wait_for_dns(self) except -1
+    cdef int set_attempt_count(self) except -1
+    cdef int keep_for_replay(self, const char *p, size_t n) except -1
+    cdef int reply_reset(self, int status, uint32_t flags, const char *details, const char *reason) except -1
+    cdef int abandon_upstream(self) except -1
+    cdef int record(self) except -1
+    cdef int try_upstream(self, bint fresh) except -1
+    cdef int send_request(self) except -1
+    cdef bint can_take_body(self) noexcept
+    cdef int on_upstream_ready(self) except -1
+    cdef int on_request_body(self, const char *p, size_t n) except -1
+    cdef int on_request_end(self) except -1
+    cdef int on_request_error(self, int reason) except -1
+    cdef int on_client_gone(self) except -1
+    cdef int on_client_writable(self) except -1
+    cdef int on_upstream_writable(self) except -1
+    cdef int on_interim(self, ResponseHead *head) except -1
+    cdef int on_response_head(self, ResponseHead *head) except -1
+    cdef int on_response_body(self, const char *p, size_t n) except -1
+    cdef int on_response_end(self) except -1
+    cdef int on_upstream_fault(self, int fault, int reason, int error) except -1
+    cdef bint idempotent(self) noexcept
+    cdef int reply_fault(self, int fault, int reason, int error) except -1
+    cdef int reply(self, int status, uint32_t flags, const char *details, const char *body, size_t n) except -1
+    cdef int reply_redirect(self, int status, const char *location, size_t n) except -1
+    cdef int send_reply(self, int status, const char *location, size_t location_len, const char *body, size_t n) except -1
+    cdef int add_field(self, int header_id, const char *name, size_t name_len, const char *value, size_t value_len) except -1
+    cdef int charge(self) except -1
+    cdef int uncharge(self, bint failed) except -1
+    cdef int detach_upstream(self) except -1
+    cdef int finish(self) except -1

@@ -1,0 +1,756 @@
+"""The life of one request: head, decide, pick, connect, send, response head, body, end, record.
+
+An Exchange does not know which codec is on either side. Its client and upstream streams point back at it; the three are
+tied in begin()/try_upstream() and untied in finish()/detach_upstream(), nowhere else.
+
+What may be sent again (requirement H9): after a failed connect anything, since no byte was sent; after the end of a reused
+connection without a byte of the answer only idempotent methods, once, on a new connection.
+"""
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset, strlen
+
+from fastgw.dataplane.balancer cimport PICK_NONE, PICK_WAIT, pick
+from fastgw.dataplane.buffers cimport Buffer
+from fastgw.dataplane.context cimport Context, Image
+from fastgw.dataplane.headers cimport RequestMarks, drop_all, join_values, mark_request, mark_response, write_decimal
+from fastgw.dataplane.loop cimport Timer
+from fastgw.native.base cimport (
+    FGW_HDR_CONTENT_TYPE, FGW_HDR_COOKIE, FGW_HDR_LOCATION, FGW_HDR_REFERER, FGW_HDR_X_ENVOY_ATTEMPT_COUNT,
+    FGW_HDR_X_ENVOY_EXTERNAL_ADDRESS, FGW_HDR_X_FORWARDED_FOR, FGW_HDR_X_FORWARDED_PROTO, FGW_HDR_X_REQUEST_ID, FGW_OK,
+    FGW_R_HTTP10, FGW_R_UNDERSCORE, FGW_R_UPGRADE_NOT_ALLOWED, fgw_field, fgw_reason_name, fgw_reason_status,
+)
+from fastgw.native.http1 cimport (
+    FGW_FRAMING_LENGTH, FGW_FRAMING_NONE, FGW_LENIENT_ABSOLUTE_HOST, FGW_LENIENT_EQUAL_LENGTHS, FGW_LENIENT_FRAGMENT,
+    FGW_LENIENT_LF_IN_HEAD, FGW_METHOD_DELETE, FGW_METHOD_GET, FGW_METHOD_HEAD, FGW_METHOD_OPTIONS, FGW_METHOD_PUT,
+    FGW_METHOD_TRACE, FGW_MSG_ASTERISK_FORM, FGW_MSG_EXPECT_CONTINUE, FGW_MSG_UPGRADE, fgw_path_is_normal, fgw_path_normalize,
+    fgw_request,
+)
+from fastgw.native.route cimport (
+    FGW_ACTION_ROUTE, FGW_NONE, FGW_ROUTE_MATCH, FGW_ROUTE_REQUIRE_TLS, fgw_img_action, fgw_img_destination,
+    fgw_img_rule, fgw_regexes_match, fgw_route_match, fgw_route_request,
+)
+from fastgw.native.state cimport (
+    FGW_C_CLIENT_REQUESTS, FGW_C_LENIENT_ABSOLUTE_HOST, FGW_C_LENIENT_EQUAL_LENGTHS, FGW_C_LENIENT_FRAGMENT,
+    FGW_C_LENIENT_LF_IN_HEAD, FGW_C_UNDERSCORE_FIELDS_DROPPED, FGW_C_UPSTREAM_CONNECT_FAILURES, FGW_C_UPSTREAM_CONNECT_TIMEOUTS,
+    FGW_C_UPSTREAM_REQUESTS, FGW_C_UPSTREAM_RETRIES, FGW_C_UPSTREAM_REUSED, FGW_C_UPSTREAM_TIMEOUTS, FGW_F_DC, FGW_F_DPE, FGW_F_NC,
+    FGW_F_NR, FGW_F_UC, FGW_F_UF, FGW_F_UH, FGW_F_UPE, FGW_F_URX, FGW_F_UT, FGW_G_EXCHANGES_ACTIVE, fgw_series_add, fgw_series_key,
+    fgw_series_of,
+)
+from fastgw.native.system cimport (
+    CLOCK_MONOTONIC, CLOCK_REALTIME, FGW_ATOMIC_ADD32, FGW_ATOMIC_ADD64, FGW_ATOMIC_SUB32, clock_gettime, timespec,
+)
+
+cdef enum:
+    OWN_FIELDS = 12              # fields the gateway may add to a request
+    OWN_BYTES = 1024             # bytes of their values, without what is copied from the head
+    REPLAY_LIMIT_BYTES = 65536   # requirement H11
+    DNS_WAIT_MS = 5000           # interface.md: a name is known to be good or bad within 5 s
+    DNS_POLL_MS = 20
+
+cdef long exchanges = 0
+
+
+def exchanges_alive():
+    """For leak checks: exchanges between begin() and finish()."""
+    return exchanges
+
+
+cdef int64_t clock_ns(int clock) noexcept:
+    cdef timespec ts
+    clock_gettime(clock, &ts)
+    return <int64_t>ts.tv_sec * 1000000000 + ts.tv_nsec
+
+
+cdef class ClientStream(Protocol):
+    """Contract of the client's codec. Only the exchange in `exchange` may call it."""
+
+    cdef int start_response(self, Exchange x, ResponseHead *head) except -1:
+        raise NotImplementedError
+
+    cdef int write_body(self, const char *p, size_t n) except -1:
+        raise NotImplementedError
+
+    cdef int end_response(self) except -1:
+        raise NotImplementedError
+
+    cdef int abort_response(self) except -1:
+        """End in a way that the client sees as incomplete."""
+        raise NotImplementedError
+
+    cdef int send_interim(self, ResponseHead *head) except -1:
+        raise NotImplementedError
+
+    cdef int send_continue(self) except -1:
+        raise NotImplementedError
+
+    cdef int flush(self) except -1:
+        raise NotImplementedError
+
+    cdef bint backlogged(self) noexcept:
+        """Bytes wait for the client: the upstream should pause."""
+        return False
+
+    cdef int resume_request(self) except -1:
+        """The exchange can take body bytes (again)."""
+        raise NotImplementedError
+
+    cdef int on_exchange_done(self, Exchange x) except -1:
+        raise NotImplementedError
+
+    cdef int local_address(self, char *out) noexcept:
+        """Text of our address on this connection, at most 63 bytes; its length."""
+        return 0
+
+
+cdef class UpstreamStream(Protocol):
+    """Contract of the upstream's codec."""
+
+    cdef bint ready(self) noexcept:
+        return False
+
+    cdef int start_request(self, Exchange x) except -1:
+        raise NotImplementedError
+
+    cdef int write_body(self, const char *p, size_t n) except -1:
+        raise NotImplementedError
+
+    cdef int end_request(self) except -1:
+        raise NotImplementedError
+
+    cdef int flush(self) except -1:
+        raise NotImplementedError
+
+    cdef bint backlogged(self) noexcept:
+        return False
+
+    cdef int resume_response(self) except -1:
+        raise NotImplementedError
+
+    cdef int abandon(self) except -1:
+        """The exchange is over before the answer's end: nothing of this stream may be reused."""
+        raise NotImplementedError
+
+    cdef int local_address(self, char *out) noexcept:
+        return 0
+
+
+cdef class Connector:
+    cdef UpstreamStream acquire(self, Exchange x, const Address *to, int64_t connect_timeout_ms, bint fresh):
+        """A stream to this address, tied to x: ready, or connecting (then on_upstream_ready or on_upstream_fault follows).
+        fresh: not a pooled one. None when not even a socket could be made."""
+        raise NotImplementedError
+
+
+cdef class Observer:
+    cdef int on_response(self, Exchange x, const ResponseHead *head) except -1:
+        """The upstream's final head, as received."""
+        return 0
+
+    cdef int on_finished(self, Exchange x) except -1:
+        return 0
+
+
+cdef class ConnectionOwner:
+    cdef int on_client_closed(self, ClientStream client) except -1:
+        raise NotImplementedError
+
+
+cdef class Exchange(Timer):
+    def __cinit__(self):
+        self.arena = Buffer()
+        self.cluster = FGW_NONE
+
+    def __init__(self, Context ctx, Connector connector, Observer observer):
+        self.ctx = ctx
+        self.connector = connector
+        self.observer = observer
+
+    # ---- head
+
+    cdef int open(self) except -1:
+        """Back to the start state; the object is used again for every request of a connection."""
+        global exchanges
+        exchanges += 1
+        self.active = True
+        self.image = self.ctx.image
+        self.has_head = False
+        self.path = NULL
+        self.path_len = self.raw_path_len = 0
+        self.field_count = 0
+        self.cluster = FGW_NONE
+        self.cluster_name.len = 0
+        self.route.rule = self.route.vhost = self.route.action = FGW_NONE
+        self.charged = self.stale_retried = self.waiting = self.head_sent = self.continue_sent = False
+        self.attempts = 0
+        self.request_done = self.response_started = self.response_done = False
+        self.replayable = True
+        self.upstream_start_ns = self.response_ns = 0
+        self.bytes_received = self.bytes_sent = 0
+        self.response_head_bytes = 0
+        self.status = 0
+        self.flags = 0
+        self.reject_reason = FGW_OK
+        self.details = NULL
+        self.service_time_ms = -1
+        self.start_ns = self.ctx.loop.now_ns
+        if self.observer is not None:
+            self.start_wall_ns = clock_ns(CLOCK_REALTIME)
+        self.ctx.stats.counters[FGW_C_CLIENT_REQUESTS] += 1
+        self.ctx.gauge(FGW_G_EXCHANGES_ACTIVE, 1)
+        return 0
+
+    cdef int begin(self, const char *p, const fgw_request *r, const fgw_field *fields) except -1:
+        """A request head has been parsed at p (its bytes are copied). The client is tied already."""
+        cdef int reason
+        cdef RequestMarks marks
+        self.open()
+        self.copy_head(p, r, fields)
+        self.request_done = r.framing == FGW_FRAMING_NONE or (r.framing == FGW_FRAMING_LENGTH and r.content_length == 0)
+        if r.leniencies:
+            self.count_leniencies(r.leniencies)
+        if r.minor == 0 and not self.ctx.http10:
+            return self.refuse(FGW_R_HTTP10, b"low_version")
+        reason = self.normalize()
+        if reason:
+            return self.refuse(reason, b"path_normalization_failed")
+        # sanitise before routing (requirement C2): no rule may match what a client only pretends to be
+        marks = mark_request(self.fields, self.field_count, self.ctx.underscores)
+        if marks.rejected:
+            return self.refuse(FGW_R_UNDERSCORE, b"header_with_underscore")
+        if marks.underscores:
+            self.ctx.loop.count_add(FGW_C_UNDERSCORE_FIELDS_DROPPED, marks.underscores)
+        self.add_own_fields(&marks)
+        return self.decide()
+
+    cdef int begin_rejected(self, int reason, bint close) except -1:
+        """The head could not be parsed: answer, count and record it all the same."""
+        self.open()
+        self.request_done = True
+        memset(&self.req, 0, sizeof(self.req))
+        self.req.minor = 1
+        return self.refuse(reason, fgw_reason_name(reason))
+
+    cdef int refuse(self, int reason, const char *details) except -1:
+        self.reject_reason = reason
+        self.ctx.reject(reason)
+        return self.reply(fgw_reason_status(reason), FGW_F_DPE, details, NULL, 0)
+
+    cdef int count_leniencies(self, uint32_t used) except -1:
+        if used & FGW_LENIENT_LF_IN_HEAD:
+            self.ctx.loop.count(FGW_C_LENIENT_LF_IN_HEAD)
+        if used & FGW_LENIENT_FRAGMENT:
+            self.ctx.loop.count(FGW_C_LENIENT_FRAGMENT)
+        if used & FGW_LENIENT_EQUAL_LENGTHS:
+            self.ctx.loop.count(FGW_C_LENIENT_EQUAL_LENGTHS)
+        if used & FGW_LENIENT_ABSOLUTE_HOST:
+            self.ctx.loop.count(FGW_C_LENIENT_ABSOLUTE_HOST)
+        return 0
+
+    cdef int copy_head(self, const char *p, const fgw_request *r, const fgw_field *fields) except -1:
+        """Arena: the head's bytes, room for own values and a normalised path, the field table."""
+        cdef size_t head = r.head_len
+        cdef size_t extra = head + OWN_BYTES
+        cdef size_t table_at = (head + extra + 7) & ~<size_t>7
+        cdef char *to
+        self.field_cap = r.field_count + OWN_FIELDS
+        to = self.arena.reserve(table_at + self.field_cap * sizeof(fgw_field))
+        self.base = to
+        memcpy(to, p, head)
+        self.fields = <fgw_field *>(to + table_at)
+        memcpy(self.fields, fields, r.field_count * sizeof(fgw_field))
+        self.field_count = r.field_count
+        self.extra_at = head
+        self.extra_end = head + extra
+        self.req = r[0]
+        self.has_head = True
+        return 0
+
+    cdef int normalize(self) except -2:
+        """Set path and raw_path (contiguous: path, '?', query). Returns 0 or an fgw_reason."""
+        cdef const char *path = self.base + self.req.path.off
+        cdef size_t n = self.req.path.len
+        cdef char *to
+        cdef long length
+        if self.req.flags & FGW_MSG_ASTERISK_FORM or (n and (self.ctx.path_mode == 0 or (
+                self.ctx.path_mode == 1 and fgw_path_is_normal(path, n)))):
+            self.path = path
+            self.path_len = <uint32_t>n
+            self.raw_path_len = <uint32_t>(n + 1 + self.req.query.len) if self.req.has_query else <uint32_t>n
+            return 0
+        to = self.base + self.extra_at
+        length = fgw_path_normalize(path, n, self.ctx.path_mode if self.ctx.path_mode else 1, to, self.extra_end - self.extra_at)
+        if length < 0:
+            return <int>-length
+        self.path = to
+        self.path_len = <uint32_t>length
+        if self.req.has_query:
+            to[length] = 63  # '?'
+            memcpy(to + length + 1, self.base + self.req.query.off, self.req.query.len)
+            length += 1 + self.req.query.len
+        self.raw_path_len = <uint32_t>length
+        self.extra_at += <size_t>length
+        return 0
+
+    # ---- decide
+
+    cdef int decide(self) except -1:
+        cdef fgw_route_request q
+        if self.image is None or self.client.listener == FGW_NONE:
+            return self.reply(404, FGW_F_NR, b"route_not_found", NULL, 0)
+        q.base = self.base
+        q.fields = self.fields
+        q.field_count = self.field_count
+        q.host = self.base + self.req.host.off
+        q.host_len = self.req.host.len
+        q.authority = self.base + self.req.authority.off
+        q.authority_len = self.req.authority.len
+        q.path = self.path
+        q.path_len = self.path_len
+        q.raw_path = self.path
+        q.raw_path_len = self.raw_path_len
+        q.query = self.base + self.req.query.off
+        q.query_len = self.req.query.len if self.req.has_query else 0
+        q.method = self.base + self.req.method.off
+        q.method_len = self.req.method.len
+        q.scheme = b"http"
+        q.scheme_len = 4
+        fgw_route_match(self.image.base, self.client.listener, &q, 0, self.image.regexes, fgw_regexes_match, &self.route)
+        if self.route.verdict == FGW_ROUTE_REQUIRE_TLS:
+            return self.redirect_to_https()
+        if self.route.verdict != FGW_ROUTE_MATCH:
+            return self.reply(404, FGW_F_NR, b"route_not_found", NULL, 0)
+        if self.req.flags & FGW_MSG_UPGRADE:
+            self.reject_reason = FGW_R_UPGRADE_NOT_ALLOWED
+            self.ctx.reject(FGW_R_UPGRADE_NOT_ALLOWED)
+            return self.reply(403, 0, b"upgrade_failed", NULL, 0)
+        return self.choose_destination()
+
+    cdef int redirect_to_https(self) except -1:
+        """httpsRedirect: Host exactly as sent, path and query (statement M1)."""
+        cdef size_t n = 8 + self.req.authority.len + self.raw_path_len
+        cdef Buffer text = Buffer()
+        text.append(b"https://", 8)
+        text.append(self.base + self.req.authority.off, self.req.authority.len)
+        text.append(self.path, self.raw_path_len)
+        self.details = b"https_redirect"
+        return self.reply_redirect(301, text.head(), n)
+
+    cdef int choose_destination(self) except -1:
+        cdef const fgw_img_action *a = &self.image.actions[self.route.action]
+        cdef const fgw_img_destination *d = <const fgw_img_destination *>(self.image.base + a.destinations.off)
+        cdef uint64_t draw
+        cdef uint32_t i = 0
+        if a.kind != FGW_ACTION_ROUTE:
+            return self.reply(503, 0, b"action_not_supported", NULL, 0)
+        if a.destinations.count == 0:
+            return self.reply(503, FGW_F_NC, b"cluster_not_found", NULL, 0)
+        if a.destinations.count > 1:
+            draw = self.ctx.random() % a.total_weight
+            while i + 1 < a.destinations.count and draw >= d[i].cumulative_weight:
+                i += 1
+        self.cluster = d[i].cluster
+        self.cluster_name = d[i].cluster_name
+        if self.cluster == FGW_NONE:
+            return self.reply(503, FGW_F_NC, b"cluster_not_found", NULL, 0)
+        return self.try_upstream(False)
+
+    cdef int add_own_fields(self, const RequestMarks *marks) except -1:
+        """What the gateway says to the upstream (K13, K14, C3-C7). Values are built in the arena's own part."""
+        cdef char *to = self.base + self.extra_at
+        cdef size_t n
+        cdef uint32_t count = self.field_count
+        if marks.cookies > 1:
+            n = join_values(to, self.base, self.fields, count, FGW_HDR_COOKIE, b"; ", 2)
+            drop_all(self.fields, count, FGW_HDR_COOKIE)
+            self.extra_at += n
+            self.add_field(FGW_HDR_COOKIE, b"cookie", 6, to, n)
+        if marks.referers > 1:
+            drop_all(self.fields, count, FGW_HDR_REFERER)
+        to = self.base + self.extra_at
+        n = 0
+        if marks.forwarded_for:
+            n = join_values(to, self.base, self.fields, count, FGW_HDR_X_FORWARDED_FOR, b",", 1)
+            if n:
+                to[n] = 44  # ','
+                n += 1
+        memcpy(to + n, self.client.peer, self.client.peer_len)
+        n += self.client.peer_len
+        self.extra_at += n
+        self.add_field(FGW_HDR_X_FORWARDED_FOR, b"x-forwarded-for", 15, to, n)
+        self.add_field(FGW_HDR_X_FORWARDED_PROTO, b"x-forwarded-proto", 17, b"http", 4)
+        self.add_field(FGW_HDR_X_ENVOY_EXTERNAL_ADDRESS, b"x-envoy-external-address", 24, self.client.peer, self.client.peer_len)
+        self.ctx.uuid4(self.request_id)
+        self.add_field(FGW_HDR_X_REQUEST_ID, b"x-request-id", 12, self.request_id, 36)
+        self.add_field(FGW_HDR_X_ENVOY_ATTEMPT_COUNT, b"x-envoy-attempt-count", 21, b"1", 1)
+        return 0
+
+    cdef int add_field(self, int header_id, const char *name, size_t name_len, const char *value, size_t value_len) except -1:
+        """Append a field of our own; its value is copied into the arena unless it lies there already."""
+        cdef fgw_field *f
+        cdef bint inside = self.base <= value < self.base + self.extra_end
+        cdef size_t room = name_len + (0 if inside else value_len)
+        if self.field_count >= self.field_cap or self.extra_at + room > self.extra_end:
+            raise OverflowError("no room for an own header field")
+        f = &self.fields[self.field_count]
+        f.name_off = <uint32_t>self.extra_at
+        f.name_len = <unsigned short>name_len
+        f.id = <uint8_t>header_id
+        f.flags = 0
+        f.value_len = <uint32_t>value_len
+        memcpy(self.base + self.extra_at, name, name_len)
+        self.extra_at += name_len
+        if inside:
+            f.value_off = <uint32_t>(value - self.base)
+        else:
+            f.value_off = <uint32_t>self.extra_at
+            memcpy(self.base + self.extra_at, value, value_len)
+            self.extra_at += value_len
+        self.field_count += 1
+        return 0
+
+    # ---- pick and connect
+
+    cdef int try_upstream(self, bint fresh) except -1:
+        """Pick an endpoint and ask for a stream to it; answers 503 when there is none."""
+        cdef uint32_t avoid = self.address.cell if self.attempts else FGW_NONE
+        cdef int picked
+        while True:
+            picked = pick(self.ctx, self.image, self.cluster, avoid, &self.address)
+            if picked == PICK_WAIT:
+                return self.wait_for_dns()
+            if picked == PICK_NONE:
+                return self.reply(503, FGW_F_UH, b"no_healthy_upstream", b"no healthy upstream", 19)
+            self.waiting = False
+            self.attempts += 1
+            self.charge()
+            self.upstream = self.connector.acquire(
+                self, &self.address, self.image.clusters[self.cluster].connect_timeout_ms, fresh)
+            if self.upstream is not None:
+                break
+            self.uncharge(True)
+            self.ctx.loop.count(FGW_C_UPSTREAM_CONNECT_FAILURES)
+            if self.attempts >= self.ctx.connect_attempts:
+                return self.reply_fault(FAULT_CONNECT_FAILED, 0, 0)
+            avoid = self.address.cell
+        if self.upstream.ready():
+            return self.send_request()
+        return 0
+
+    cdef int wait_for_dns(self) except -1:
+        cdef int64_t now = self.ctx.loop.now_ms
+        if not self.waiting:
+            self.waiting = True
+            self.deadline_dns_ms = now + DNS_WAIT_MS
+        elif now >= self.deadline_dns_ms:
+            self.waiting = False
+            return self.reply(503, FGW_F_UH, b"no_healthy_upstream", b"no healthy upstream", 19)
+        return self.ctx.loop.set_deadline(self, now + DNS_POLL_MS)
+
+    cdef int on_timer(self) except -1:
+        if self.active and self.waiting:
+            self.try_upstream(False)
+            if self.active and self.upstream is None and not self.waiting:
+                return 0
+        return 0
+
+    cdef int send_request(self) except -1:
+        """The stream is ready: head, what of the body was kept for replay, and on with the client's."""
+        self.upstream_start_ns = self.ctx.loop.now_ns
+        self.ctx.stats.counters[FGW_C_UPSTREAM_REQUESTS] += 1
+        if self.upstream.reused:
+            self.ctx.stats.counters[FGW_C_UPSTREAM_REUSED] += 1
+        if self.attempts > 1:
+            self.set_attempt_count()
+        self.upstream.start_request(self)
+        self.head_sent = True
+        if self.replay is not None and self.replay.size():
+            self.upstream.write_body(self.replay.head(), self.replay.size())
+        if self.request_done:
+            self.upstream.end_request()
+            return self.upstream.flush()
+        if self.req.flags & FGW_MSG_EXPECT_CONTINUE and self.bytes_received == 0 and not self.continue_sent:
+            self.continue_sent = True
+            self.client.send_continue()
+        return self.client.resume_request()
+
+    cdef int set_attempt_count(self) except -1:
+        """x-envoy-attempt-count is the last of our own fields; one digit, since attempts are few."""
+        cdef fgw_field *f = &self.fields[self.field_count - 1]
+        self.base[f.value_off] = <char>(48 + min(self.attempts, 9))
+        return 0
+
+    cdef int on_upstream_ready(self) except -1:
+        self.send_request()
+        if self.upstream is not None:
+            self.upstream.flush()
+        return 0
+
+    # ---- request body
+
+    cdef bint can_take_body(self) noexcept:
+        return self.head_sent and self.upstream is not None and not self.upstream.backlogged()
+
+    cdef int on_request_body(self, const char *p, size_t n) except -1:
+        self.bytes_received += n
+        if self.replayable:
+            self.keep_for_replay(p, n)
+        if self.upstream is not None:
+            self.upstream.write_body(p, n)
+        return 0
+
+    cdef int keep_for_replay(self, const char *p, size_t n) except -1:
+        if self.response_started or not self.idempotent() or self.bytes_received > REPLAY_LIMIT_BYTES:
+            self.replayable = False
+            if self.replay is not None:
+                self.replay.release()
+            return 0
+        if self.replay is None:
+            self.replay = Buffer()
+        return self.replay.append(p, n)
+
+    cdef int on_request_end(self) except -1:
+        self.request_done = True
+        if self.upstream is not None:
+            self.upstream.end_request()
+            self.upstream.flush()
+        return 0
+
+    cdef int on_request_error(self, int reason) except -1:
+        """The body is malformed or did not come in time: the upstream must see an aborted message (A14)."""
+        self.reject_reason = reason
+        self.ctx.reject(reason)
+        self.flags |= FGW_F_DPE
+        self.abandon_upstream()
+        if self.response_started:
+            self.details = fgw_reason_name(reason)
+            self.client.abort_response()
+            return self.finish()
+        return self.reply(fgw_reason_status(reason), FGW_F_DPE, fgw_reason_name(reason), NULL, 0)
+
+    cdef int on_client_gone(self) except -1:
+        self.flags |= FGW_F_DC
+        self.details = b"downstream_remote_disconnect"
+        self.abandon_upstream()
+        return self.finish()
+
+    cdef int on_client_writable(self) except -1:
+        if self.upstream is not None:
+            self.upstream.resume_response()
+        return 0
+
+    cdef int on_upstream_writable(self) except -1:
+        if not self.request_done and self.active:
+            self.client.resume_request()
+        return 0
+
+    # ---- response
+
+    cdef int on_interim(self, ResponseHead *head) except -1:
+        """1xx other than 100 and 101 goes on to the client (H5)."""
+        if head.status != 100 and not self.response_started:
+            mark_response(head.fields, head.field_count)
+            self.client.send_interim(head)
+        return 0
+
+    cdef int on_response_head(self, ResponseHead *head) except -1:
+        self.response_started = True
+        self.response_ns = self.ctx.loop.now_ns
+        self.status = head.status
+        self.response_head_bytes = head.head_bytes
+        self.service_time_ms = (self.response_ns - self.upstream_start_ns) // 1000000
+        if self.details == NULL:
+            self.details = b"via_upstream"
+        if self.observer is not None and self.observer.wants_response:
+            self.observer.on_response(self, head)
+        mark_response(head.fields, head.field_count)
+        return self.client.start_response(self, head)
+
+    cdef int on_response_body(self, const char *p, size_t n) except -1:
+        self.bytes_sent += n
+        return self.client.write_body(p, n)
+
+    cdef int on_response_end(self) except -1:
+        """The upstream stream has untied itself (and may serve another exchange already)."""
+        self.response_done = True
+        self.uncharge(False)
+        self.client.end_response()
+        return self.finish()
+
+    cdef bint idempotent(self) noexcept:
+        cdef int m = self.req.method_id
+        return (m == FGW_METHOD_GET or m == FGW_METHOD_HEAD or m == FGW_METHOD_OPTIONS or m == FGW_METHOD_PUT
+                or m == FGW_METHOD_DELETE or m == FGW_METHOD_TRACE)
+
+    cdef int on_upstream_fault(self, int fault, int reason, int error) except -1:
+        """The upstream stream is closed and untied. Try again where that is safe, else say so to the client."""
+        cdef bint reused = self.upstream is not None and self.upstream.reused
+        self.upstream = None
+        self.uncharge(True)
+        if self.response_started:
+            self.flags |= FGW_F_UC
+            self.details = b"upstream_reset_after_response_started{connection_termination}"
+            self.client.abort_response()
+            return self.finish()
+        if fault == FAULT_CONNECT_FAILED or fault == FAULT_CONNECT_TIMEOUT:
+            self.ctx.loop.count(FGW_C_UPSTREAM_CONNECT_FAILURES if fault == FAULT_CONNECT_FAILED else FGW_C_UPSTREAM_CONNECT_TIMEOUTS)
+            if self.attempts < self.ctx.connect_attempts:
+                self.ctx.loop.count(FGW_C_UPSTREAM_RETRIES)
+                return self.try_upstream(False)
+        elif fault == FAULT_CLOSED and reused and not self.stale_retried and self.replayable and self.idempotent():
+            self.stale_retried = True
+            self.head_sent = False
+            self.ctx.loop.count(FGW_C_UPSTREAM_RETRIES)
+            return self.try_upstream(True)
+        return self.reply_fault(fault, reason, error)
+
+    cdef int reply_fault(self, int fault, int reason, int error) except -1:
+        """Envoy's words (statements I4, I5, I8)."""
+        if fault == FAULT_CONNECT_FAILED:
+            return self.reply_reset(503, FGW_F_UF, b"upstream_reset_before_response_started{remote_connection_failure}",
+                                    b"remote connection failure")
+        if fault == FAULT_CONNECT_TIMEOUT:
+            return self.reply_reset(503, FGW_F_UF, b"upstream_reset_before_response_started{connection_timeout}", b"connection timeout")
+        if fault == FAULT_TIMEOUT:
+            self.ctx.loop.count(FGW_C_UPSTREAM_TIMEOUTS)
+            return self.reply(504, FGW_F_UT, b"upstream_response_timeout", b"upstream request timeout", 24)
+        if fault == FAULT_PROTOCOL:
+            self.reject_reason = reason
+            self.ctx.reject(reason)
+            return self.reply_reset(502, FGW_F_UPE, b"upstream_reset_before_response_started{protocol_error}", b"protocol error")
+        return self.reply_reset(503, FGW_F_UC, b"upstream_reset_before_response_started{connection_termination}", b"connection termination")
+
+    cdef int reply_reset(self, int status, uint32_t flags, const char *details, const char *reason) except -1:
+        cdef char text[256]
+        cdef size_t n = 0
+        cdef const char *start = b"upstream connect error or disconnect/reset before headers. "
+        cdef const char *again = b"retried and the latest "
+        memcpy(text, start, strlen(start))
+        n = strlen(start)
+        if self.attempts > 1:
+            memcpy(text + n, again, strlen(again))
+            n += strlen(again)
+            flags |= FGW_F_URX
+        memcpy(text + n, b"reset reason: ", 14)
+        n += 14
+        memcpy(text + n, reason, strlen(reason))
+        return self.reply(status, flags, details, text, n + strlen(reason))
+
+    # ---- answers of the gateway
+
+    cdef int reply(self, int status, uint32_t flags, const char *details, const char *body, size_t n) except -1:
+        """Answer from here and finish. The connection stays open unless the request's framing is in doubt."""
+        self.flags |= flags
+        self.details = details
+        return self.send_reply(status, NULL, 0, body, n)
+
+    cdef int reply_redirect(self, int status, const char *location, size_t n) except -1:
+        return self.send_reply(status, location, n, NULL, 0)
+
+    cdef int send_reply(self, int status, const char *location, size_t location_len, const char *body, size_t n) except -1:
+        cdef fgw_field fields[2]
+        cdef ResponseHead head
+        cdef Buffer text = Buffer()
+        memset(&head, 0, sizeof(head))
+        if n:
+            text.append(b"content-typetext/plain", 22)
+            set_field(&fields[0], FGW_HDR_CONTENT_TYPE, 0, 12, 12, 10)
+            head.field_count = 1
+        if location != NULL:
+            set_field(&fields[head.field_count], FGW_HDR_LOCATION, text.size(), 8, text.size() + 8, location_len)
+            text.append(b"location", 8)
+            text.append(location, location_len)
+            head.field_count += 1
+        head.base = text.data
+        head.fields = fields
+        head.content_length = n
+        head.status = <unsigned short>status
+        head.framing = FGW_FRAMING_LENGTH
+        head.has_content_length = True
+        self.response_started = True
+        self.status = head.status
+        self.response_ns = self.ctx.loop.now_ns
+        self.client.start_response(self, &head)
+        if n:
+            self.bytes_sent += n
+            self.client.write_body(body, n)
+        self.response_done = True
+        self.client.end_response()
+        return self.finish()
+
+    # ---- counting and the end
+
+    cdef int charge(self) except -1:
+        """The endpoint has one more request in flight, seen by all workers."""
+        cdef uint32_t cell = self.address.cell
+        FGW_ATOMIC_ADD32(&self.ctx.state.cells[cell].active, 1)
+        FGW_ATOMIC_ADD64(&self.ctx.state.cells[cell].requests, 1)
+        self.ctx.stats.active[cell] += 1
+        self.charged = True
+        return 0
+
+    cdef int uncharge(self, bint failed) except -1:
+        cdef uint32_t cell = self.address.cell
+        if not self.charged:
+            return 0
+        self.charged = False
+        FGW_ATOMIC_SUB32(&self.ctx.state.cells[cell].active, 1)
+        self.ctx.stats.active[cell] -= 1
+        if failed:
+            FGW_ATOMIC_ADD64(&self.ctx.state.cells[cell].failures, 1)
+        return 0
+
+    cdef int detach_upstream(self) except -1:
+        """Called by the upstream stream when its part is over."""
+        self.upstream = None
+        return 0
+
+    cdef int abandon_upstream(self) except -1:
+        cdef UpstreamStream up = self.upstream
+        if up is not None:
+            self.upstream = None
+            up.abandon()
+        return self.uncharge(False)
+
+    cdef int finish(self) except -1:
+        """Record, untie everything, tell the client's codec."""
+        global exchanges
+        cdef ClientStream client = self.client
+        if not self.active:
+            return 0
+        self.active = False
+        exchanges -= 1
+        self.waiting = False
+        self.deadline_ms = 0
+        self.abandon_upstream()
+        self.record()
+        self.ctx.gauge(FGW_G_EXCHANGES_ACTIVE, -1)
+        self.image = None
+        self.arena.release()
+        if self.replay is not None:
+            self.replay.release()
+        if self.kept_response is not None:
+            self.kept_response.release()
+        return client.on_exchange_done(self)
+
+    cdef int record(self) except -1:
+        cdef uint32_t metric = 0
+        cdef int64_t now = clock_ns(CLOCK_MONOTONIC)
+        cdef uint64_t received = self.bytes_received + (self.req.head_len if self.has_head else 0)
+        if self.cluster != FGW_NONE:
+            metric = self.image.clusters[self.cluster].metric_id
+        fgw_series_add(
+            fgw_series_of(self.ctx.stats, fgw_series_key(metric, self.status, self.flags, 1)),
+            <uint64_t>((now - self.start_ns) // 1000), received, self.bytes_sent + self.response_head_bytes)
+        if self.observer is not None:
+            self.observer.on_finished(self)
+        return 0
+
+
+cdef int set_field(fgw_field *f, int header_id, size_t name_off, size_t name_len, size_t value_off, size_t value_len) except -1:
+    f.name_off = <uint32_t>name_off
+    f.name_len = <unsigned short>name_len
+    f.value_off = <uint32_t>value_off
+    f.value_len = <uint32_t>value_len
+    f.id = <uint8_t>header_id
+    f.flags = 0
+    return 0

@@ -1,0 +1,19 @@
+"""Which fields cross the gateway, and the text of the ones it writes itself."""
+from libc.stdint cimport uint32_t
+
+from fastgw.native.base cimport fgw_field
+
+cdef struct RequestMarks:
+    uint32_t forwarded_for     # number of X-Forwarded-For fields
+    uint32_t cookies
+    uint32_t referers
+    uint32_t underscores       # dropped for the underscore in their name
+    bint rejected              # an underscore, and they are to be refused
+
+cdef RequestMarks mark_request(fgw_field *fields, uint32_t count, int underscores) noexcept
+cdef int mark_response(fgw_field *fields, uint32_t count) noexcept
+cdef int drop_all(fgw_field *fields, uint32_t count, int header_id) noexcept
+cdef size_t join_values(char *out, const char *base, const fgw_field *fields, uint32_t count, int header_id, const char *separator,
+                        size_t separator_len) noexcept
+cdef const char *status_phrase(int status) noexcept
+cdef size_t write_decimal(char *out, unsigned long long n) noexcept

@@ -1,0 +1,174 @@
+"""Listeners are level-triggered: what one turn leaves in the queue the next one finds.
+
+The socket belongs to the supervisor and outlives the worker. Running out of descriptors never spins: one connection is
+accepted and closed with the reserve descriptor, then accepting pauses (requirement I2).
+"""
+from libc.stdint cimport int64_t, uint32_t
+from libc.string cimport memcpy, strlen
+
+from fastgw.dataplane.client_http1 cimport ClientHttp1
+from fastgw.dataplane.context cimport Context
+from fastgw.dataplane.exchange cimport ClientStream, ConnectionOwner, Connector, Observer
+from fastgw.dataplane.loop cimport Timer, Watcher
+from fastgw.native.route cimport FGW_NONE, fgw_listener_find
+from fastgw.native.state cimport FGW_C_ACCEPT_ERRORS, FGW_C_ACCEPT_PAUSED
+from fastgw.native.system cimport (
+    AF_INET, AF_INET6, EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLIN, IPPROTO_TCP, O_CLOEXEC, O_RDONLY, SOCK_CLOEXEC,
+    SOCK_NONBLOCK, TCP_NODELAY, accept4, close, errno, inet_ntop, ntohs, open, setsockopt, sockaddr, sockaddr_in, sockaddr_in6,
+    sockaddr_storage, socklen_t,
+)
+
+cdef enum:
+    ACCEPTS_PER_TURN = 64     # requirement I3
+    PAUSE_MS = 100
+
+
+cdef class Resume(Timer):
+    cdef int on_timer(self) except -1:
+        self.server.start_accepting()
+        return 0
+
+
+cdef class Listener(Watcher):
+    def __init__(self, Server server, int fd, name):
+        cdef int one = 1
+        self.server = server
+        self.fd = fd
+        self.name = name
+        self.name_bytes = name.encode()
+        self.index = FGW_NONE
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))  # accepted sockets inherit it
+        server.ctx.loop.add(self, EPOLLIN)
+        self.locate()
+
+    def locate(self):
+        """Find ourselves in the current image."""
+        cdef const char *name = self.name_bytes
+        self.index = FGW_NONE
+        if self.server.ctx.image is not None:
+            self.index = fgw_listener_find(self.server.ctx.image.base, name, <size_t>len(self.name_bytes))
+
+    cdef int on_events(self, uint32_t events) except -1:
+        return self.accept_some()
+
+    cdef int accept_some(self) except -1:
+        cdef Server server = self.server
+        cdef sockaddr_storage address
+        cdef socklen_t n
+        cdef int fd, i
+        for i in range(ACCEPTS_PER_TURN):
+            if server.paused or server.full:
+                return 0
+            n = sizeof(address)
+            fd = accept4(self.fd, <sockaddr *>&address, &n, SOCK_NONBLOCK | SOCK_CLOEXEC)
+            if fd >= 0:
+                self.take(fd, &address)
+            elif errno == EAGAIN:
+                return 0
+            elif errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
+                return server.shed(self.fd)
+            elif errno != EINTR:
+                server.ctx.loop.count(FGW_C_ACCEPT_ERRORS)  # a peer that gave up meanwhile
+        return 0
+
+    cdef int take(self, int fd, const void *address) except -1:
+        cdef Server server = self.server
+        cdef const sockaddr_storage *a = <const sockaddr_storage *>address
+        cdef ClientHttp1 c
+        c = ClientHttp1(server.ctx, server.connector, server.observer, server)
+        c.listener = self.index
+        c.listener_name = self.name_bytes
+        if a.ss_family == AF_INET:
+            inet_ntop(AF_INET, &(<const sockaddr_in *>a).sin_addr, c.peer, sizeof(c.peer))
+            c.peer_port = ntohs((<const sockaddr_in *>a).sin_port)
+        elif a.ss_family == AF_INET6:
+            inet_ntop(AF_INET6, &(<const sockaddr_in6 *>a).sin6_addr, c.peer, sizeof(c.peer))
+            c.peer_port = ntohs((<const sockaddr_in6 *>a).sin6_port)
+        else:
+            memcpy(c.peer, b"127.0.0.1", 10)  # a unix socket's peer is this machine
+        c.peer_len = <uint32_t>strlen(c.peer)
+        server.clients.add(c)
+        server.full = server.ctx.max_connections > 0 and len(server.clients) >= server.ctx.max_connections
+        if server.full:
+            server.pause(0)
+        return c.start(fd)
+
+
+cdef class Server(ConnectionOwner):
+    def __init__(self, Context ctx, Connector connector, Observer observer):
+        self.ctx = ctx
+        self.connector = connector
+        self.observer = observer
+        self.listeners = []
+        self.clients = set()
+        self.resume = Resume()
+        self.resume.server = self
+        self.reserve_fd = open(b"/dev/null", O_RDONLY | O_CLOEXEC)
+
+    def listen(self, sockets):
+        """sockets: list of (name, fd), the full set from now on. Sockets of listeners that are gone are closed here
+        (the supervisor has closed or still holds its own)."""
+        cdef Listener listener
+        for listener in self.listeners:
+            self.ctx.loop.remove(listener)
+        self.listeners = [Listener(self, fd, name) for name, fd in sockets]
+        if self.paused:
+            self.stop_accepting()
+
+    def on_image(self):
+        """A new image is attached: every listener and connection finds its place in it."""
+        cdef Listener listener
+        cdef ClientHttp1 client
+        index = {}
+        for listener in self.listeners:
+            listener.locate()
+            index[listener.name_bytes] = listener.index
+        for client in self.clients:
+            client.listener = index.get(client.listener_name, FGW_NONE)
+
+    def drain(self):
+        for client in list(self.clients):
+            client.drain()
+
+    cdef int on_client_closed(self, ClientStream client) except -1:
+        self.clients.discard(client)
+        if self.full and len(self.clients) < self.ctx.max_connections:
+            self.full = False
+            self.start_accepting()
+        return 0
+
+    # ---- pausing
+
+    cdef int pause(self, int64_t delay_ms) except -1:
+        """Stop accepting; with a delay it goes on by itself."""
+        self.ctx.loop.count(FGW_C_ACCEPT_PAUSED)
+        self.stop_accepting()
+        if delay_ms:
+            self.ctx.loop.set_deadline(self.resume, self.ctx.loop.now_ms + delay_ms)
+        return 0
+
+    def stop_accepting(self):
+        cdef Listener listener
+        self.paused = True
+        for listener in self.listeners:
+            self.ctx.loop.modify(listener, 0)
+
+    def start_accepting(self):
+        cdef Listener listener
+        if self.full or not self.paused:
+            return
+        self.paused = False
+        for listener in self.listeners:
+            self.ctx.loop.modify(listener, EPOLLIN)
+
+    cdef int shed(self, int fd) except -1:
+        """No descriptor is left: tell one waiting client so by closing its connection, then pause."""
+        cdef int taken
+        self.ctx.loop.count(FGW_C_ACCEPT_ERRORS)
+        if self.reserve_fd >= 0:
+            close(self.reserve_fd)
+            taken = accept4(fd, NULL, NULL, SOCK_CLOEXEC)
+            if taken >= 0:
+                close(taken)
+            self.reserve_fd = open(b"/dev/null", O_RDONLY | O_CLOEXEC)
+        return self.pause(PAUSE_MS)

@@ -1,0 +1,22 @@
+"""Idle upstream connections, by endpoint."""
+from libc.stdint cimport int64_t, uint32_t
+
+from fastgw.dataplane.context cimport Context
+from fastgw.dataplane.exchange cimport Address, Connector, Exchange, UpstreamStream
+from fastgw.dataplane.upstream_http1 cimport IdleOwner, UpstreamHttp1
+
+
+cdef class Shelf(IdleOwner):
+    """Idle connections of one endpoint cell; the last one put in is the first one out."""
+    cdef Pool pool
+    cdef UpstreamHttp1 top
+    cdef uint32_t count
+    cdef UpstreamHttp1 take(self, const Address *to)
+
+
+cdef class Pool(Connector):
+    cdef Context ctx
+    cdef void **shelves            # by cell: borrowed Shelf
+    cdef list owned                # the strong references
+    cdef readonly long idle
+    cdef Shelf shelf(self, uint32_t cell)

@@ -1,0 +1,405 @@
+"""HTTP/1.1 towards upstreams. Answers are parsed as strictly as requests (requirement H1).
+
+A connection is given back to the pool only when both messages are complete, the peer keeps it alive, and not a byte is left
+over; anything else burns it (H3, H6). While it is idle every byte and every hang-up ends it.
+"""
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from fastgw.dataplane.buffers cimport Buffer
+from fastgw.dataplane.client_http1 cimport format_address
+from fastgw.dataplane.context cimport Context
+from fastgw.dataplane.exchange cimport (
+    FAULT_CLOSED, FAULT_CONNECT_FAILED, FAULT_CONNECT_TIMEOUT, FAULT_PROTOCOL, FAULT_TIMEOUT, Address, Exchange, ResponseHead,
+    UpstreamStream,
+)
+from fastgw.dataplane.headers cimport write_decimal
+from fastgw.dataplane.transport cimport CLOSE_CONNECT_FAILED, Transport
+from fastgw.native.base cimport FGW_R_BODY_TOO_SHORT, FGW_R_UNEXPECTED_1XX
+from fastgw.native.http1 cimport (
+    FGW_CHUNK_DATA, FGW_CHUNK_END, FGW_CHUNK_MORE, FGW_FRAMING_CHUNKED, FGW_FRAMING_CLOSE, FGW_FRAMING_LENGTH, FGW_FRAMING_NONE,
+    FGW_MSG_CLOSE, fgw_chunk_head, fgw_chunked_decode, fgw_fields_size, fgw_parse_response, fgw_response_framing, fgw_write_fields,
+)
+from fastgw.native.route cimport FGW_FAMILY_IPV4, FGW_FAMILY_IPV6, FGW_FAMILY_UNIX
+from fastgw.native.state cimport (
+    FGW_C_UPSTREAM_BYTES_IN, FGW_C_UPSTREAM_BYTES_OUT, FGW_C_UPSTREAM_CLOSED, FGW_C_UPSTREAM_CONNECTS, FGW_G_UPSTREAM_ACTIVE,
+)
+from fastgw.native.system cimport (
+    AF_INET, AF_INET6, AF_UNIX, EINPROGRESS, IPPROTO_TCP, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, TCP_NODELAY, close, connect,
+    errno, getsockname, htons, setsockopt, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage, sockaddr_un, socket, socklen_t,
+)
+
+cdef enum:
+    INTERIMS = 10             # 1xx heads before the final one (requirement H5)
+    COPY_BELOW = 4096
+
+cdef long connections = 0
+
+
+def upstream_connections_alive():
+    """For leak checks: upstream connections that are not destroyed, idle ones included."""
+    return connections
+
+
+cdef class IdleOwner:
+    cdef int take_back(self, UpstreamHttp1 c) except -1:
+        raise NotImplementedError
+
+    cdef int forget(self, UpstreamHttp1 c) except -1:
+        raise NotImplementedError
+
+
+cdef socklen_t fill_address(const Address *a, sockaddr_storage *out) noexcept:
+    """The socket address; 0 when the family is unknown or a path too long."""
+    memset(out, 0, sizeof(sockaddr_storage))
+    if a.family == FGW_FAMILY_IPV4:
+        (<sockaddr_in *>out).sin_family = AF_INET
+        (<sockaddr_in *>out).sin_port = htons(a.port)
+        memcpy(&(<sockaddr_in *>out).sin_addr, a.ip, 4)
+        return sizeof(sockaddr_in)
+    if a.family == FGW_FAMILY_IPV6:
+        (<sockaddr_in6 *>out).sin6_family = AF_INET6
+        (<sockaddr_in6 *>out).sin6_port = htons(a.port)
+        memcpy(&(<sockaddr_in6 *>out).sin6_addr, a.ip, 16)
+        return sizeof(sockaddr_in6)
+    if a.family == FGW_FAMILY_UNIX and 0 < a.path_len < 108:
+        (<sockaddr_un *>out).sun_family = AF_UNIX
+        memcpy((<sockaddr_un *>out).sun_path, a.path, a.path_len)
+        if (<sockaddr_un *>out).sun_path[0] == 64:  # '@': the abstract name space
+            (<sockaddr_un *>out).sun_path[0] = 0
+        return <socklen_t>(sizeof(unsigned short) + a.path_len)
+    return 0
+
+
+cdef class UpstreamHttp1(UpstreamStream):
+    def __init__(self, Context ctx, IdleOwner pool):
+        self.ctx = ctx
+        self.pool = pool
+        self.pending = Buffer()
+        self.state = U_CLOSED
+
+    # ---- connect
+
+    cdef int connect(self, int64_t timeout_ms) except -1:
+        """Begin a connection to self.address for self.exchange. 0 when not even that was possible."""
+        global connections
+        cdef int fd = self.open_socket()
+        cdef int in_progress
+        if fd < 0:
+            return 0
+        connections += 1
+        self.ctx.gauge(FGW_G_UPSTREAM_ACTIVE, 1)
+        self.ctx.loop.count(FGW_C_UPSTREAM_CONNECTS)
+        self.transport = Transport()
+        self.state = U_CONNECTING
+        self.transport.open(self.ctx.loop, fd, self, True)
+        self.ctx.loop.set_deadline(self, self.ctx.loop.now_ms + max(timeout_ms, 1))
+        return 1
+
+    cdef int open_socket(self) except -2:
+        """A socket on its way to the endpoint, or -1."""
+        cdef sockaddr_storage to
+        cdef socklen_t n = fill_address(&self.address, &to)
+        cdef int fd, one = 1
+        if n == 0:
+            return -1
+        fd = socket(to.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+        if fd < 0:
+            return -1
+        if to.ss_family != AF_UNIX:
+            setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+        if connect(fd, <sockaddr *>&to, n) < 0 and errno != EINPROGRESS:
+            close(fd)
+            return -1
+        return fd
+
+    cdef int on_connected(self) except -1:
+        cdef Exchange x = self.exchange
+        self.deadline_ms = 0
+        self.state = U_HEAD
+        if x is None:
+            return self.destroy()
+        return x.on_upstream_ready()
+
+    cdef bint ready(self) noexcept:
+        return self.state == U_HEAD
+
+    # ---- request
+
+    cdef int start_request(self, Exchange x) except -1:
+        """Request line, Host, relayed and own fields, framing."""
+        cdef Buffer out = self.transport.out
+        cdef size_t room = (fgw_fields_size(x.fields, x.field_count) + x.req.method.len + x.raw_path_len + x.req.authority.len + 96)
+        cdef char *start
+        cdef char *to
+        self.requests += 1
+        self.state = U_HEAD
+        self.seen = 0
+        self.interims = 0
+        self.answered = self.request_sent = False
+        self.method_id = x.req.method_id
+        self.chunk_request = x.req.framing == FGW_FRAMING_CHUNKED
+        if self.transport.fd < 0 or self.transport.failed:
+            return 0
+        self.transport.progress_ms = self.ctx.loop.now_ms
+        start = to = out.reserve(room)
+        memcpy(to, x.base + x.req.method.off, x.req.method.len)
+        to += x.req.method.len
+        to[0] = 32
+        memcpy(to + 1, x.path, x.raw_path_len)
+        to += 1 + x.raw_path_len
+        memcpy(to, b" HTTP/1.1\r\nhost: ", 17)
+        to += 17
+        memcpy(to, x.base + x.req.authority.off, x.req.authority.len)
+        to += x.req.authority.len
+        memcpy(to, b"\r\n", 2)
+        to += 2
+        to += fgw_write_fields(to, x.base, x.fields, x.field_count)
+        if self.chunk_request:
+            memcpy(to, b"transfer-encoding: chunked\r\n", 28)
+            to += 28
+        elif x.req.framing == FGW_FRAMING_LENGTH:
+            memcpy(to, b"content-length: ", 16)
+            to += 16 + write_decimal(to + 16, x.req.content_length)
+            memcpy(to, b"\r\n", 2)
+            to += 2
+        memcpy(to, b"\r\n", 2)
+        out.end += <size_t>(to + 2 - start)
+        if self.ctx.upstream_response_timeout_ms:
+            self.ctx.loop.set_deadline(self, self.ctx.loop.now_ms + self.ctx.upstream_response_timeout_ms)
+        return 0
+
+    cdef int write_body(self, const char *p, size_t n) except -1:
+        cdef char head[24]
+        if n == 0:
+            return 0
+        if self.chunk_request:
+            self.transport.write(head, fgw_chunk_head(head, n))
+            if n < COPY_BELOW:
+                self.transport.write(p, n)
+                return self.transport.write(b"\r\n", 2)
+            return self.transport.write_now(p, n, b"\r\n", 2)
+        if n < COPY_BELOW:
+            return self.transport.write(p, n)
+        return self.transport.write_now(p, n, NULL, 0)
+
+    cdef int end_request(self) except -1:
+        if self.chunk_request:
+            self.transport.write(b"0\r\n\r\n", 5)
+        self.request_sent = True
+        return 0
+
+    cdef int flush(self) except -1:
+        return self.transport.flush()
+
+    cdef bint backlogged(self) noexcept:
+        return self.transport.write_blocked and self.transport.queued() != 0
+
+    cdef int on_writable(self) except -1:
+        if self.exchange is not None:
+            return self.exchange.on_upstream_writable()
+        return 0
+
+    # ---- answer
+
+    cdef int on_data(self, const char *p, size_t n) except -1:
+        cdef size_t used
+        cdef Exchange x = self.exchange
+        if x is None:  # bytes nobody asked for
+            return self.destroy()
+        self.answered = True
+        if self.pending.size():
+            self.pending.append(p, n)
+            used = self.consume(self.pending.head(), self.pending.size())
+            if self.pending.size():
+                self.pending.consume(min(used, self.pending.size()))
+        else:
+            used = self.consume(p, n)
+            if used < n and self.exchange is x and self.state == U_HEAD:
+                self.pending.append(p + used, n - used)
+        if self.exchange is x:
+            x.client.flush()
+            if self.exchange is x and x.client.backlogged():
+                self.transport.pause_reading()
+        return 0
+
+    cdef size_t consume(self, const char *p, size_t n) except? <size_t>-1:
+        cdef size_t at = 0, used
+        cdef Exchange x = self.exchange
+        while at < n and self.exchange is x:
+            used = self.consume_head(p + at, n - at) if self.state == U_HEAD else self.consume_body(p + at, n - at)
+            if used == 0:
+                break
+            at += used
+            if self.state == U_BODY and self.body_done():
+                self.complete(n - at)
+                return n
+        return at
+
+    cdef bint body_done(self) noexcept:
+        return self.framing == FGW_FRAMING_NONE or (self.framing == FGW_FRAMING_LENGTH and self.body_left == 0)
+
+    cdef size_t consume_head(self, const char *p, size_t n) except? <size_t>-1:
+        cdef Context ctx = self.ctx
+        cdef long r = fgw_parse_response(p, n, self.seen, &ctx.limits, &self.response, ctx.fields, ctx.fields_cap)
+        if r == 0:
+            self.seen = n
+            return 0
+        self.seen = 0
+        if r < 0:
+            self.fault(FAULT_PROTOCOL, <int>-r, 0)
+            return n
+        if self.response.status < 200:
+            self.interim(p)
+        else:
+            self.give_head(p)
+        return <size_t>r
+
+    cdef int interim(self, const char *p) except -1:
+        cdef ResponseHead head
+        self.interims += 1
+        if self.response.status == 101 or self.interims > INTERIMS:
+            return self.fault(FAULT_PROTOCOL, FGW_R_UNEXPECTED_1XX, 0)
+        self.fill_head(&head, p)
+        return self.exchange.on_interim(&head)
+
+    cdef int fill_head(self, ResponseHead *head, const char *p) except -1:
+        head.base = p
+        head.fields = self.ctx.fields
+        head.field_count = self.response.field_count
+        head.head_bytes = self.response.head_len
+        head.content_length = self.response.content_length
+        head.status = self.response.status
+        head.framing = <unsigned char>self.framing
+        head.has_content_length = self.response.framing == FGW_FRAMING_LENGTH
+        head.from_upstream = True
+        return 0
+
+    cdef int give_head(self, const char *p) except -1:
+        cdef ResponseHead head
+        self.framing = fgw_response_framing(&self.response, self.method_id)
+        self.fill_head(&head, p)
+        self.body_left = self.response.content_length
+        memset(&self.chunked, 0, sizeof(self.chunked))
+        self.deadline_ms = 0
+        self.state = U_BODY
+        return self.exchange.on_response_head(&head)
+
+    cdef size_t consume_body(self, const char *p, size_t n) except? <size_t>-1:
+        if self.framing == FGW_FRAMING_CHUNKED:
+            return self.consume_chunked(p, n)
+        if self.framing == FGW_FRAMING_LENGTH:
+            if n > self.body_left:
+                n = <size_t>self.body_left
+            self.body_left -= n
+        self.exchange.on_response_body(p, n)
+        return n
+
+    cdef size_t consume_chunked(self, const char *p, size_t n) except? <size_t>-1:
+        cdef size_t at = 0, used = 0, off = 0, length = 0
+        cdef Exchange x = self.exchange
+        cdef int event
+        while at < n and self.exchange is x:
+            event = fgw_chunked_decode(&self.chunked, p + at, n - at, &used, &off, &length)
+            if event < 0:
+                self.fault(FAULT_PROTOCOL, -event, 0)
+                return n
+            if event == FGW_CHUNK_DATA:
+                x.on_response_body(p + at + off, length)
+            at += used
+            if event == FGW_CHUNK_END:
+                self.complete(n - at)
+                return n
+            if event == FGW_CHUNK_MORE:
+                break
+        return at
+
+    cdef int complete(self, size_t left_over) except -1:
+        """The answer is whole: back to the pool, or burnt; then the exchange may end (and begin the next one)."""
+        cdef Exchange x = self.exchange
+        cdef bint reusable = (
+            left_over == 0 and self.request_sent and x.request_done and self.transport.queued() == 0
+            and not self.transport.failed and not self.transport.hangup and not self.transport.eof
+            and self.framing != FGW_FRAMING_CLOSE and not self.response.flags & FGW_MSG_CLOSE)
+        self.exchange = None
+        x.detach_upstream()
+        self.deadline_ms = 0
+        if reusable:
+            self.state = U_IDLE
+            self.pending.release()
+            self.transport.resume_reading()
+            self.pool.take_back(self)
+        else:
+            self.destroy()
+        return x.on_response_end()
+
+    cdef int on_eof(self) except -1:
+        """End of the upstream's stream: the end of the answer, or of all hope for it."""
+        if self.exchange is not None and self.state == U_BODY and self.framing == FGW_FRAMING_CLOSE:
+            return self.complete(0)
+        if self.exchange is not None:
+            return self.fault(FAULT_CLOSED, FGW_R_BODY_TOO_SHORT, 0)
+        return self.destroy()
+
+    cdef int on_closed(self, int reason, int error) except -1:
+        if self.exchange is None:
+            return self.destroy()
+        return self.fault(FAULT_CONNECT_FAILED if reason == CLOSE_CONNECT_FAILED else FAULT_CLOSED, 0, error)
+
+    cdef int on_timer(self) except -1:
+        if self.state == U_CONNECTING:
+            return self.fault(FAULT_CONNECT_TIMEOUT, 0, 0)
+        if self.state == U_IDLE:
+            return self.destroy()
+        if self.state == U_HEAD and self.exchange is not None:
+            return self.fault(FAULT_TIMEOUT, 0, 0)
+        return 0
+
+    cdef int fault(self, int fault, int reason, int error) except -1:
+        """Close and tell the exchange, which decides what the client sees. An answer that has begun to arrive is not
+        asked for again: then a close is reported as a protocol fault would be."""
+        cdef Exchange x = self.exchange
+        if fault == FAULT_CLOSED and self.answered and self.state == U_HEAD and x is not None:
+            x.replayable = False
+        self.exchange = None
+        self.destroy()
+        if x is not None:
+            return x.on_upstream_fault(fault, reason, error)
+        return 0
+
+    cdef int resume_response(self) except -1:
+        return self.transport.resume_reading()
+
+    cdef int abandon(self) except -1:
+        """Mid-message: a reset tells the upstream that the request is not whole (A14)."""
+        self.exchange = None
+        if self.transport is not None and self.state != U_IDLE:
+            self.transport.reset()
+        return self.destroy()
+
+    cdef int destroy(self) except -1:
+        """Close and give everything back. Safe to call twice."""
+        global connections
+        cdef Transport t = self.transport
+        if self.state == U_CLOSED or t is None:
+            return 0
+        if self.state == U_IDLE:
+            self.pool.forget(self)
+        self.state = U_CLOSED
+        self.ctx.loop.doomed.append(self)  # a method of ours may be on the stack
+        self.ctx.loop.unlink(self)
+        self.deadline_ms = 0
+        self.ctx.loop.count_add(FGW_C_UPSTREAM_BYTES_IN, t.bytes_in)
+        self.ctx.loop.count_add(FGW_C_UPSTREAM_BYTES_OUT, t.bytes_out)
+        t.close()
+        connections -= 1
+        self.ctx.gauge(FGW_G_UPSTREAM_ACTIVE, -1)
+        self.ctx.loop.count(FGW_C_UPSTREAM_CLOSED)
+        return 0
+
+    cdef int local_address(self, char *out) noexcept:
+        cdef sockaddr_storage a
+        cdef socklen_t n = sizeof(a)
+        if self.transport is None or self.transport.fd < 0 or getsockname(self.transport.fd, <sockaddr *>&a, &n) < 0:
+            return 0
+        return format_address(&a, out, 64)

@@ -1,0 +1,217 @@
+"""A worker process: ``python -m fastgw.dataplane.worker --control FD``.
+
+Speaks fastgw.model.worker_protocol with the supervisor and otherwise stays in the loop. Nothing in this file runs for a
+request. A worker whose control socket closes finishes what it has in flight, briefly, and exits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import array
+import ctypes
+import gc
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+
+from fastgw.dataplane import access_log, buffers, client_http1, context, exchange, listener, loop, pool, upstream_http1
+from fastgw.model import worker_protocol as protocol
+
+EPOLLIN = 1
+MAX_FDS = 250
+ORPHAN_DRAIN_S = 5.0
+QUIET_TURNS_MS = 300
+DRAIN_POLL_MS = 50
+
+
+class Worker:
+    """One process's parts, tied together: loop, context, pool, server, log, and the control socket."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self.control = control
+        self.loop = loop.Loop(self.on_bug)
+        self.watcher = loop.CallbackWatcher(self.loop, control.fileno(), EPOLLIN, self.on_control)
+        self.drain_timer = loop.CallbackTimer(self.loop, self.on_drain_tick)
+        self.context: context.Context | None = None
+        self.server: listener.Server | None = None
+        self.pool: pool.Pool | None = None
+        self.log: access_log.AccessLog | None = None
+        self.log_fd = -1
+        self.drain_left_ms = 0
+        self.quiet_ms = 0
+        self.orphan = False
+        self.handlers: dict[type, Callable[..., None]] = {
+            protocol.Start: self.on_start,
+            protocol.Listen: self.on_listen,
+            protocol.Image: self.on_image,
+            protocol.ReopenLog: self.on_reopen_log,
+            protocol.Drain: self.on_drain,
+            protocol.Leaks: self.on_leaks,
+        }
+
+    def run(self) -> None:
+        self.loop.run()
+        if self.log is not None:
+            self.log.flush()
+
+    # ---- control socket
+
+    def say(self, message: protocol.FromWorker) -> None:
+        """Send to the supervisor; a supervisor that is gone is noticed by on_control."""
+        try:
+            self.control.send(protocol.encode(message))
+        except OSError:
+            self.orphan = True
+
+    def on_control(self, events: int) -> None:
+        while True:
+            try:
+                data, ancillary, _flags, _address = self.control.recvmsg(
+                    protocol.MAX_MESSAGE_BYTES, socket.CMSG_SPACE(MAX_FDS * 4), socket.MSG_CMSG_CLOEXEC
+                )
+            except BlockingIOError:
+                return
+            except OSError:
+                data, ancillary = b"", []
+            if not data:
+                self.on_supervisor_gone()
+                return
+            message = protocol.decode_to_worker(data)
+            self.handlers[type(message)](message, received_fds(ancillary))
+
+    def on_supervisor_gone(self) -> None:
+        self.orphan = True
+        self.loop.forget(self.watcher)
+        if self.server is None:
+            self.loop.stop()
+        else:
+            self.start_drain(ORPHAN_DRAIN_S)
+
+    def on_bug(self, text: str) -> None:
+        self.say(protocol.Bug(text[-8000:]))
+
+    # ---- messages
+
+    def on_start(self, message: protocol.Start, fds: list[int]) -> None:
+        self.context = context.Context(self.loop, fds[0], message.state_bytes, message.slot, message.limits)
+        os.close(fds[0])
+        self.context.set_pid(os.getpid())
+        if message.access_log:
+            self.log_fd = fds[1]
+            self.log = access_log.AccessLog(self.context, self.log_fd, message.access_log_format)
+        self.pool = pool.Pool(self.context)
+        self.server = listener.Server(self.context, self.pool, self.log)
+        gc.collect()
+        gc.freeze()
+        gc.disable()  # cycles are unmade by hand (leak counters prove it); no pauses, no walks over connections
+        self.say(protocol.Ready())
+
+    def on_listen(self, message: protocol.Listen, fds: list[int]) -> None:
+        assert self.server is not None
+        names = [spec.name for spec in message.listeners]
+        self.server.listen(list(zip(names, fds, strict=True)))
+        self.say(protocol.Listening(names))
+
+    def on_image(self, message: protocol.Image, fds: list[int]) -> None:
+        assert self.context is not None and self.server is not None
+        try:
+            image = context.Image(fds[0], message.total_bytes)
+        except (OSError, ValueError, MemoryError) as error:
+            self.say(protocol.Nack(message.generation, str(error)))
+            return
+        finally:
+            os.close(fds[0])
+        self.context.attach(image)
+        self.server.on_image()
+        self.say(protocol.Ack(message.generation))
+
+    def on_reopen_log(self, message: protocol.ReopenLog, fds: list[int]) -> None:
+        if self.log is None:
+            for fd in fds:
+                os.close(fd)
+            return
+        self.log.flush()
+        self.log.use(fds[0])
+        os.close(self.log_fd)
+        self.log_fd = fds[0]
+
+    def on_drain(self, message: protocol.Drain, fds: list[int]) -> None:
+        self.start_drain(message.seconds)
+
+    def on_leaks(self, message: protocol.Leaks, fds: list[int]) -> None:
+        self.say(protocol.LeakCounts(leak_counts(self)))
+
+    # ---- drain
+
+    def start_drain(self, seconds: float) -> None:
+        """Answer what is under way and what still comes, each with ``connection: close``; stop when it has become quiet."""
+        assert self.context is not None and self.server is not None and self.pool is not None
+        self.context.set_draining()
+        self.server.drain()
+        self.pool.close_idle()
+        self.drain_left_ms = max(1, int(seconds * 1000))
+        self.quiet_ms = 0
+        self.drain_timer.start(DRAIN_POLL_MS)
+
+    def on_drain_tick(self) -> None:
+        assert self.server is not None
+        self.server.drain()
+        self.drain_left_ms -= DRAIN_POLL_MS
+        self.quiet_ms = 0 if self.server.clients else self.quiet_ms + DRAIN_POLL_MS
+        if self.quiet_ms >= QUIET_TURNS_MS or self.drain_left_ms <= 0:
+            self.say(protocol.Drained())
+            self.loop.stop()
+            return
+        self.drain_timer.start(DRAIN_POLL_MS)
+
+
+def received_fds(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    """Descriptors of one message."""
+    fds = array.array("i")
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return list(fds)
+
+
+def leak_counts(worker: Worker) -> dict[str, int]:
+    """Living objects, for tests: all but idle upstream connections are zero when no client is connected."""
+    idle = worker.pool.idle if worker.pool is not None else 0
+    return {
+        "client_connections": client_http1.client_connections_alive(),
+        "upstream_connections": upstream_http1.upstream_connections_alive() - idle,
+        "idle_upstream_connections": idle,
+        "exchanges": exchange.exchanges_alive(),
+        "buffer_bytes": buffers.live_buffer_bytes(),
+        "images": context.images_alive(),
+        "timers": worker.loop.timers - idle,
+    }
+
+
+def prepare_process() -> None:
+    """The supervisor decides about our end: signals to the whole group (Ctrl-C, systemd) are not for us."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(15, b"fastgw-worker", 0, 0, 0)  # PR_SET_NAME
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="fastgw-worker")
+    parser.add_argument("--control", type=int, required=True)
+    arguments = parser.parse_args()
+    prepare_process()
+    control = socket.socket(fileno=arguments.control)
+    control.setblocking(False)
+    Worker(control).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,6 +7,7 @@ virtual host whose conditions all hold is the answer, and regexes are Python's.
 from __future__ import annotations
 
 import re
+import socket
 import struct
 from collections.abc import Iterator
 
@@ -59,6 +60,16 @@ class ImageReader:
 
     def candidates(self) -> tuple[int, ...]:
         return struct.unpack_from(f"<{self.header['candidates.count']}I", self.image, self.header["candidates.off"])
+
+    def address(self, endpoint: Row) -> str:
+        """ "10.0.0.1:80", "[::1]:80" or "unix:/path"."""
+        ip, family, port = endpoint["ip"], endpoint["family"], self.number(endpoint, "port")
+        assert isinstance(ip, bytes)
+        if family == lib.FGW_FAMILY_UNIX:
+            return f"unix:{self.text(endpoint, 'path')}"
+        if family == lib.FGW_FAMILY_IPV4:
+            return f"{socket.inet_ntop(socket.AF_INET, ip[:4])}:{port}"
+        return f"[{socket.inet_ntop(socket.AF_INET6, ip)}]:{port}"
 
     # --- matching ---
 
@@ -135,7 +146,7 @@ class ImageReader:
         """Statements G6 to G13."""
         if predicate["target"] == lib.FGW_ON_NEVER:
             return False
-        value = self._looked_at(predicate, request)
+        value = self.looked_at(predicate, request)
         inverted = bool(predicate["invert"])
         if predicate["op"] == lib.FGW_OP_PRESENT:
             return (value is not None) != inverted
@@ -153,7 +164,8 @@ class ImageReader:
             return value.startswith(want)
         return self.regex_holds(self.number(predicate, "regex"), value)
 
-    def _looked_at(self, predicate: Row, request: RouteRequest) -> bytes | None:
+    def looked_at(self, predicate: Row, request: RouteRequest) -> bytes | None:
+        """What the predicate compares: a repeated header joined with ","; None when there is nothing."""
         target, name = predicate["target"], self.bytes_of(predicate, "name")
         if target == lib.FGW_ON_HEADER:
             values = [value for key, value in request.headers if key.lower() == name]

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from random import Random
 
+import msgspec
+
 from fastgw.image.matcher import RouteRequest
 from fastgw.model.origin import Origin
 from fastgw.model.plan import (
@@ -38,7 +40,7 @@ REGEXES = [
     ".*", "/.*", "/a.*", "/a/b", "/a|/b", "(/a|/foo)/.*", "/(a|ab)(/.*)?", "/[ab]+", "/foo[^/]*", "(?i)/foo.*", "/fo{1,2}bar?/.*",
     "/a\\.b", "/[a-z]+/[a-z]*", "", "/ab?", "(?:/foo)+", "[^a]*", "/a*",
 ]  # fmt: skip
-HEADERS = ["x-one", "x-two", "user-agent", "cookie", "x-envoy-custom"]
+HEADERS = ["x-one", "x-one", "x-two", "user-agent", "cookie", "x-envoy-custom"]
 VALUES = ["", "a", "b", "ab", "a,b", "a,", ",", "b,a"]
 METHODS = ["GET", "POST", "get", "OPTIONS"]
 
@@ -84,6 +86,17 @@ def some_rule(random: Random, index: int, values: list[str], bare: float) -> Rul
     return Rule(f"rule-{index}", owner, index, 0, action, some_path_match(random), predicates, Origin("a.yaml", 10 + index, 3))
 
 
+def tenant_rule(random: Random, index: int, values: list[str]) -> Rule:
+    """One of many rules that differ in the value of a header or query parameter, sometimes with a further condition."""
+    target, name = random.choice([("header", "x-one"), ("header", "x-one"), ("query", "version")])
+    predicates = [Predicate(target, "exact", name, random.choice(values))]
+    if random.random() < 0.2:
+        predicates.append(some_predicate(random, values))
+    path = random.choice([None, PathMatch("prefix", "/"), PathMatch("prefix", "/a"), PathMatch("exact", "/foo")])
+    rule = some_rule(random, index, values, 0.0)
+    return msgspec.structs.replace(rule, path=path, predicates=tuple(predicates))
+
+
 def some_plan(random: Random, crowded: bool = False) -> Plan:
     """``crowded``: many conditional rules on a host, with many values of a header: long lists, chains, groups."""
     domains = random.sample(DOMAINS, random.randint(1, len(DOMAINS)))
@@ -92,7 +105,11 @@ def some_plan(random: Random, crowded: bool = False) -> Plan:
     while domains:
         own, domains = domains[: random.randint(1, 3)], domains[3:]
         size = random.randint(10, 90) if crowded else random.randint(0, 8)
-        rules = [some_rule(random, i, values, 0.03 if crowded else 0.4) for i in range(size)]
+        tenants = 0.9 if crowded and random.random() < 0.5 else 0.0
+        rules = [
+            tenant_rule(random, i, values) if random.random() < tenants else some_rule(random, i, values, 0.03 if crowded else 0.4)
+            for i in range(size)
+        ]
         vhosts.append(VirtualHost(f"{own[0]}:80", own, rules, random.random() < 0.1, Origin("a.yaml", 5, 1)))
     clusters = {f"cluster-{i}": Cluster(f"cluster-{i}", f"svc-{i}", 80, endpoints=[Endpoint(f"10.0.0.{i}", 80)]) for i in range(3)}
     listener = Listener(LISTENER, "", 80, "HTTP", [], "http.80")
@@ -115,7 +132,10 @@ def some_request(random: Random, plan: Plan, crowded: bool = False) -> RouteRequ
     values = VALUES + [f"v{i}" for i in range(40)] if crowded else VALUES
     names = [name.upper() if random.random() < 0.3 else name for name in HEADERS]
     headers = tuple((random.choice(names).encode(), random.choice(values).encode()) for _ in range(random.randint(0, 4)))
-    pairs = [random.choice(["a", "b", "version", "a=", "=a", ""]) + random.choice(["", "=a", "=b", "=v7"]) for _ in range(3)]
+    pairs = [
+        random.choice(["a", "b", "version", "a=", "=a", ""]) + random.choice(["", "=a", "=b", "=" + random.choice(values)])
+        for _ in range(3)
+    ]
     return RouteRequest(
         host=host.encode(),
         path=path.encode(),

@@ -4,32 +4,18 @@
 
 enum { DEFAULT_HEAD_BYTES = 61440, DEFAULT_TARGET_BYTES = 16384, DEFAULT_FIELDS = 100, MAX_HEAD_BYTES = 1 << 30 };
 
-typedef struct scanners {
-    const char *name;
-    fgw_request_scanner request;
-    fgw_response_scanner response;
-} scanners;
-
-static const scanners scalar = {"scalar", fgw_scan_request_scalar, fgw_scan_response_scalar};
-#if defined(__x86_64__)
-static const scanners sse42 = {"sse4.2", fgw_scan_request_sse42, fgw_scan_response_sse42};
-static const scanners avx2 = {"avx2", fgw_scan_request_avx2, fgw_scan_response_avx2};
-#elif defined(__aarch64__)
-static const scanners neon = {"neon", fgw_scan_request_neon, fgw_scan_response_neon};
-#endif
-
 /* The one variable of ext/: written once by the loader, before main and before any thread, constant from then on. */
-static const scanners *chosen = &scalar;
+static const fgw_scanner *chosen = &fgw_scanner_scalar;
 
-__attribute__((constructor)) static void choose_scanners(void) {
+__attribute__((constructor)) static void choose_scanner(void) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi"))
-        chosen = &avx2;
+        chosen = &fgw_scanner_avx2;
     else if (__builtin_cpu_supports("sse4.2"))
-        chosen = &sse42;
+        chosen = &fgw_scanner_sse42;
 #elif defined(__aarch64__)
-    chosen = &neon;
+    chosen = &fgw_scanner_neon;
 #endif
 }
 
@@ -57,64 +43,72 @@ static int worth_scanning(const char *p, size_t n, size_t seen, size_t target_by
     return seen <= target_bytes + before_target && n > target_bytes;
 }
 
-static fgw_scan start_scan(const fgw_limits *limits, fgw_field *fields, size_t cap) {
-    return (fgw_scan){.limits = limits, .fields = fields, .cap = cap < limits->fields ? (uint32_t)cap : limits->fields};
+static void start_scan(fgw_scan *scan, const fgw_limits *limits, fgw_field *fields, size_t cap) {
+    memset(scan, 0, offsetof(fgw_scan, last));
+    scan->limits = limits;
+    scan->fields = fields;
+    scan->cap = cap < limits->fields ? (uint32_t)cap : limits->fields;
 }
 
-static long parse_request(fgw_request_scanner scanner, const char *p, size_t n, size_t seen, const fgw_limits *given,
+/* What the scanners found out about an incomplete head: it ends here when it has reached its limit. */
+static long not_judged(long used, size_t n, const fgw_limits *limits) {
+    return used == 0 && n >= limits->head_bytes ? -FGW_R_HEAD_TOO_LARGE : used;
+}
+
+static long parse_request(const fgw_scanner *scanner, const char *p, size_t n, size_t seen, const fgw_limits *given,
                           fgw_request *out, fgw_field *fields, size_t cap) {
     const fgw_limits limits = with_defaults(given);
-    size_t room = n < limits.head_bytes ? n : limits.head_bytes;
     if (n < limits.head_bytes && !worth_scanning(p, n, seen, limits.target_bytes))
         return 0;
-    fgw_scan scan = start_scan(&limits, fields, cap);
+    const char *end = p + (n < limits.head_bytes ? n : limits.head_bytes);
+    fgw_scan scan;
+    start_scan(&scan, &limits, fields, cap);
     *out = (fgw_request){0};
-    long used = scanner(p, room, &scan, out);
-    if (used == 0 && room == limits.head_bytes)
-        return -FGW_R_HEAD_TOO_LARGE;
-    if (used <= 0)
-        return used;
+    long line = fgw_scan_request_line(scanner, p, end, &scan, out);
+    long rest = line <= 0 ? line : scanner->fields(p, p + line, end, &scan);
+    if (rest <= 0)
+        return not_judged(rest, n, &limits);
     int reason = fgw_judge_request(p, &scan, out);
     out->field_count = scan.count;
-    out->head_len = (uint32_t)used;
-    return reason != FGW_OK ? -reason : used;
+    out->head_len = (uint32_t)(line + rest);
+    return reason != FGW_OK ? -reason : line + rest;
 }
 
-static long parse_response(fgw_response_scanner scanner, const char *p, size_t n, size_t seen, const fgw_limits *given,
+static long parse_response(const fgw_scanner *scanner, const char *p, size_t n, size_t seen, const fgw_limits *given,
                            fgw_response *out, fgw_field *fields, size_t cap) {
     const fgw_limits limits = with_defaults(given);
-    size_t room = n < limits.head_bytes ? n : limits.head_bytes;
     if (n < limits.head_bytes && seen != 0 && seen <= n && memchr(p + seen, '\n', n - seen) == NULL)
         return 0;
-    fgw_scan scan = start_scan(&limits, fields, cap);
+    const char *end = p + (n < limits.head_bytes ? n : limits.head_bytes);
+    fgw_scan scan;
+    start_scan(&scan, &limits, fields, cap);
     *out = (fgw_response){0};
-    long used = scanner(p, room, &scan, out);
-    if (used == 0 && room == limits.head_bytes)
-        return -FGW_R_HEAD_TOO_LARGE;
-    if (used <= 0)
-        return used;
+    long line = fgw_scan_status_line(p, end, &scan, out);
+    long rest = line <= 0 ? line : scanner->fields(p, p + line, end, &scan);
+    if (rest <= 0)
+        return not_judged(rest, n, &limits);
     int reason = fgw_judge_response(p, &scan, out);
     out->field_count = scan.count;
-    out->head_len = (uint32_t)used;
-    return reason != FGW_OK ? -reason : used;
+    out->head_len = (uint32_t)(line + rest);
+    return reason != FGW_OK ? -reason : line + rest;
 }
 
 long fgw_parse_request(const char *p, size_t n, size_t seen, const fgw_limits *limits, fgw_request *out, fgw_field *fields,
                        size_t cap) {
-    return parse_request(chosen->request, p, n, seen, limits, out, fields, cap);
+    return parse_request(chosen, p, n, seen, limits, out, fields, cap);
 }
 
 long fgw_parse_response(const char *p, size_t n, size_t seen, const fgw_limits *limits, fgw_response *out, fgw_field *fields,
                         size_t cap) {
-    return parse_response(chosen->response, p, n, seen, limits, out, fields, cap);
+    return parse_response(chosen, p, n, seen, limits, out, fields, cap);
 }
 
 long fgw_parse_request_scalar(const char *p, size_t n, size_t seen, const fgw_limits *limits, fgw_request *out,
                               fgw_field *fields, size_t cap) {
-    return parse_request(scalar.request, p, n, seen, limits, out, fields, cap);
+    return parse_request(&fgw_scanner_scalar, p, n, seen, limits, out, fields, cap);
 }
 
 long fgw_parse_response_scalar(const char *p, size_t n, size_t seen, const fgw_limits *limits, fgw_response *out,
                                fgw_field *fields, size_t cap) {
-    return parse_response(scalar.response, p, n, seen, limits, out, fields, cap);
+    return parse_response(&fgw_scanner_scalar, p, n, seen, limits, out, fields, cap);
 }

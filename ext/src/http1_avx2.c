@@ -11,8 +11,9 @@
 #pragma GCC target("avx2,bmi")
 #endif
 #define FGW_ISA_AVX2
-#define FGW_NAME(x) x##_avx2
-#include "http1_scan.h"
+#define FGW_SCANNER fgw_scanner_avx2
+#define FGW_SCANNER_NAME "avx2"
+#include "http1_vector.h"
 #ifdef __clang__
 #pragma clang attribute pop
 #else

@@ -1,7 +1,9 @@
 /* What the pieces of the HTTP/1 head parser share. Private to ext/.
  *
- * Scanning (http1_scan.h, compiled once per instruction set) finds lines, names and values and refuses bytes that may not be
- * there. Judging (http1_request.c, http1_response.c) reads the fields found and decides what the message means. */
+ * Scanning finds lines, names and values and refuses bytes that may not be there: http1_lines.c does it byte by byte and is
+ * the authority; http1_vector.h, compiled once per instruction set, takes the lines in which it sees nothing odd and leaves
+ * every other line to http1_lines.c. Judging (http1_request.c, http1_response.c) reads the fields found and decides what the
+ * message means. */
 #ifndef FGW_SRC_HTTP1_INTERNAL_H
 #define FGW_SRC_HTTP1_INTERNAL_H
 #include "bytes.h"
@@ -17,39 +19,47 @@ typedef struct fgw_scan {
     uint32_t cap; /* at most this many fields, limits->fields or the room there is */
     uint32_t count;
     uint64_t ids;         /* bit i: some field has the enum fgw_header_id i */
+    uint64_t twice;       /* bit i: more than one field has it */
     uint32_t leniencies;  /* made use of */
     uint32_t path_len;    /* target bytes before the first '?' */
     uint8_t has_query;
     uint8_t path_special; /* '%', '\\' or "/." before the first '?' */
     uint8_t has_fragment; /* '#' somewhere */
+    uint32_t last[64];    /* index of the last field with this id, where ids has the bit */
 } fgw_scan;
 
 #define FGW_BIT(id) (UINT64_C(1) << (id))
 
-typedef long (*fgw_request_scanner)(const char *p, size_t n, fgw_scan *scan, fgw_request *out);
-typedef long (*fgw_response_scanner)(const char *p, size_t n, fgw_scan *scan, fgw_response *out);
+/* Adds a field; the caller has made sure of room. */
+static inline void fgw_add_field(fgw_scan *scan, fgw_field field) {
+    uint64_t bit = FGW_BIT(field.id);
+    scan->twice |= scan->ids & bit;
+    scan->ids |= bit;
+    scan->last[field.id] = scan->count;
+    scan->fields[scan->count++] = field;
+}
 
-long fgw_scan_request_scalar(const char *p, size_t n, fgw_scan *scan, fgw_request *out);
-long fgw_scan_response_scalar(const char *p, size_t n, fgw_scan *scan, fgw_response *out);
-long fgw_scan_request_sse42(const char *p, size_t n, fgw_scan *scan, fgw_request *out);
-long fgw_scan_response_sse42(const char *p, size_t n, fgw_scan *scan, fgw_response *out);
-long fgw_scan_request_avx2(const char *p, size_t n, fgw_scan *scan, fgw_request *out);
-long fgw_scan_response_avx2(const char *p, size_t n, fgw_scan *scan, fgw_response *out);
-long fgw_scan_request_neon(const char *p, size_t n, fgw_scan *scan, fgw_request *out);
-long fgw_scan_response_neon(const char *p, size_t n, fgw_scan *scan, fgw_response *out);
+/* Scanners answer like a parser: > 0 used, 0 more bytes needed, < 0 minus a reason. The step that differs by instruction
+ * set is put together with the common ones by http1.c: `target` is the end of the request target (with what scan learns
+ * about '?', '#' and bytes that normalising changes), `fields` all fields and the empty line that ends the head. */
+typedef struct fgw_scanner {
+    const char *name;
+    const char *(*target)(const char *base, const char *start, const char *end, fgw_scan *scan);
+    long (*fields)(const char *base, const char *p, const char *end, fgw_scan *scan);
+} fgw_scanner;
 
-/* http1_lines.c: the rare and the cold parts of scanning. They answer like a parser: > 0 used, 0 more, < 0 minus a reason. */
+extern const fgw_scanner fgw_scanner_scalar;
+extern const fgw_scanner fgw_scanner_sse42;
+extern const fgw_scanner fgw_scanner_avx2;
+extern const fgw_scanner fgw_scanner_neon;
+
+/* http1_lines.c */
+const char *fgw_scan_target(const char *base, const char *start, const char *end, fgw_scan *scan);
+long fgw_scan_fields(const char *base, const char *p, const char *end, fgw_scan *scan);
+/* http1_start.c: the first line, and the empty lines before it; offsets count from base. */
+long fgw_scan_request_line(const fgw_scanner *scanner, const char *base, const char *end, fgw_scan *scan, fgw_request *out);
+long fgw_scan_status_line(const char *base, const char *end, fgw_scan *scan, fgw_response *out);
 long fgw_scan_line_end(const char *p, const char *end, fgw_scan *scan);
-long fgw_scan_empty_lines(const char *p, const char *end, fgw_scan *scan);
-long fgw_scan_version(const char *p, const char *end, uint8_t *minor);
-long fgw_scan_status(const char *p, const char *end, fgw_response *out);
-/* The last word of a request line and its line end. */
-long fgw_scan_request_version(const char *base, const char *p, const char *end, fgw_scan *scan, fgw_request *out);
-/* Why the line cannot be what it should be, given the byte at which the scanner stopped. */
-int fgw_method_fault(const char *start, const char *at);
-long fgw_target_fault(const char *start, const char *at, const char *end);
-int fgw_name_fault(const char *start, const char *at, const char *end);
-int fgw_method_id(const char *p, size_t n);
 
 /* http1_rules.c: meaning of fields, for requests and responses alike; 0 or an enum fgw_reason. */
 typedef struct fgw_framing_facts {
@@ -61,7 +71,7 @@ typedef struct fgw_framing_facts {
 int fgw_note_content_length(fgw_framing_facts *facts, const char *value, size_t n, uint32_t leniency, uint32_t *used);
 int fgw_check_transfer_encoding(const char *value, size_t n);
 /* Reads every Connection field: flags, and FGW_FIELD_LISTED on the fields that they name. */
-int fgw_apply_connection(const char *p, fgw_field *fields, uint32_t count, uint32_t *flags);
+int fgw_apply_connection(const char *p, const fgw_scan *scan, uint32_t *flags);
 int fgw_upgrade_names_other_than_h2c(const char *value, size_t n);
 int fgw_te_names_trailers(const char *value, size_t n);
 /* The next member of a comma list: 1 with the member (OWS trimmed, maybe empty) in item, 0 at the end. */

@@ -1,6 +1,6 @@
 /* One block of input bytes and the questions the head scanner asks about it, per instruction set. Private to ext/.
  *
- * A file that includes this defines FGW_ISA_AVX2, FGW_ISA_SSE42, FGW_ISA_NEON or nothing (scalar: no blocks at all).
+ * A file that includes this defines FGW_ISA_AVX2, FGW_ISA_SSE42 or FGW_ISA_NEON.
  * Every question answers with a mask of FGW_LANE_BITS bits a byte, lowest byte first. Loads are FGW_BLOCK bytes long and the
  * caller makes sure that they lie inside the input.
  * Classes are tested by two 16-entry tables: bit h of low[l] says whether byte 0xhl (h < 8) is in the class. */
@@ -87,10 +87,9 @@ static inline fgw_block fgw_not_token(fgw_block b) {
 }
 #endif
 
-#ifdef FGW_BLOCK
-/* Bytes that end a field value: controls but HTAB, and DEL. */
-static inline fgw_mask fgw_value_stops(fgw_block b) {
-    return fgw_bits(fgw_or(fgw_and_not(fgw_eq(b, '\t'), fgw_at_most(b, 0x1f)), fgw_eq(b, 0x7f)));
+/* Bytes that no header line may hold but at its end: controls other than HTAB, and DEL. */
+static inline fgw_block fgw_value_stops(fgw_block b) {
+    return fgw_or(fgw_and_not(fgw_eq(b, '\t'), fgw_at_most(b, 0x1f)), fgw_eq(b, 0x7f));
 }
 
 /* Bytes that end a request target: everything but 0x21-0x7E. */
@@ -102,6 +101,44 @@ static inline unsigned fgw_first(fgw_mask m) {
 
 /* The bits of all bytes below the lowest one set in m (m != 0). */
 static inline fgw_mask fgw_below(fgw_mask m) { return (fgw_mask)((m & (0 - m)) - 1); }
+
+/* 64 bytes at p, one bit a byte. */
+typedef struct fgw_stretch {
+    uint64_t cr, lf, stops; /* stops: CR and LF are in it */
+} fgw_stretch;
+
+#if FGW_LANE_BITS == 1
+static inline fgw_stretch fgw_load_stretch(const char *p) {
+    fgw_stretch s = {0, 0, 0};
+    for (unsigned i = 0; i < 64; i += FGW_BLOCK) {
+        fgw_block b = fgw_load(p + i);
+        s.cr |= (uint64_t)fgw_bits(fgw_eq(b, '\r')) << i;
+        s.lf |= (uint64_t)fgw_bits(fgw_eq(b, '\n')) << i;
+        s.stops |= (uint64_t)fgw_bits(fgw_value_stops(b)) << i;
+    }
+    return s;
+}
+#else
+/* One bit a byte out of four blocks: weigh the lanes, then add neighbours three times. */
+static inline uint64_t fgw_bits64(const fgw_block lanes[4]) {
+    static const uint8_t weights[16] = {FGW_ROW_BITS(uint8_t)};
+    uint8x16_t w = vcombine_u8(vld1_u8(weights), vld1_u8(weights));
+    uint8x16_t low = vpaddq_u8(vandq_u8(lanes[0], w), vandq_u8(lanes[1], w));
+    uint8x16_t high = vpaddq_u8(vandq_u8(lanes[2], w), vandq_u8(lanes[3], w));
+    uint8x16_t sum = vpaddq_u8(low, high);
+    return vgetq_lane_u64(vreinterpretq_u64_u8(vpaddq_u8(sum, sum)), 0);
+}
+
+static inline fgw_stretch fgw_load_stretch(const char *p) {
+    fgw_block cr[4], lf[4], stops[4];
+    for (unsigned i = 0; i < 4; i++) {
+        fgw_block b = fgw_load(p + i * FGW_BLOCK);
+        cr[i] = fgw_eq(b, '\r');
+        lf[i] = fgw_eq(b, '\n');
+        stops[i] = fgw_value_stops(b);
+    }
+    return (fgw_stretch){fgw_bits64(cr), fgw_bits64(lf), fgw_bits64(stops)};
+}
 #endif
 
 #endif

@@ -2,10 +2,10 @@
 #include "fgw/uri.h"
 #include "http1_internal.h"
 
-/* Fields that decide something about a request; all others are only carried. */
+/* Fields whose values decide something about a request; Host and Connection are looked at apart, all others are carried. */
 #define DECIDING_IDS                                                                                                    \
     (FGW_BIT(FGW_HDR_CONTENT_LENGTH) | FGW_BIT(FGW_HDR_TRANSFER_ENCODING) | FGW_BIT(FGW_HDR_EXPECT) |                   \
-     FGW_BIT(FGW_HDR_UPGRADE) | FGW_BIT(FGW_HDR_TE) | FGW_BIT(FGW_HDR_CONNECTION))
+     FGW_BIT(FGW_HDR_UPGRADE) | FGW_BIT(FGW_HDR_TE))
 
 typedef struct request_facts {
     fgw_framing_facts framing;
@@ -25,14 +25,14 @@ static int check_method(const fgw_request *r) {
     }
 }
 
-/* Splits target[0..len) at `path` (its first byte after scheme and authority) into path and query. */
-static void set_path(const char *p, fgw_request *r, size_t from, size_t end) {
-    const char *mark = memchr(p + from, '?', end - from);
-    size_t path_end = mark != NULL ? (size_t)(mark - p) : end;
+/* Splits p[from..end), what follows scheme and authority, where the scanner has seen the first '?' of the target. */
+static void set_path(const fgw_scan *scan, fgw_request *r, size_t from, size_t end) {
+    size_t mark = r->target.off + (size_t)scan->path_len;
+    r->has_query = scan->has_query && mark < end;
+    size_t path_end = r->has_query ? mark : end;
     r->path = (fgw_span){(uint32_t)from, (uint32_t)(path_end - from)};
-    r->has_query = mark != NULL;
-    if (mark != NULL)
-        r->query = (fgw_span){(uint32_t)(path_end + 1), (uint32_t)(end - path_end - 1)};
+    if (r->has_query)
+        r->query = (fgw_span){(uint32_t)(mark + 1), (uint32_t)(end - mark - 1)};
 }
 
 /* Length of "http://" or "https://" at the start of the target; 0 when there is none. */
@@ -50,7 +50,7 @@ static int names_a_scheme(const char *p, size_t n) {
 }
 
 /* absolute-form (requirement B2): http or https, an authority, no userinfo. */
-static int judge_absolute(const char *p, fgw_request *r, size_t end, uint32_t *port) {
+static int judge_absolute(const char *p, const fgw_scan *scan, fgw_request *r, size_t end, uint32_t *port) {
     const char *target = p + r->target.off;
     size_t n = end - r->target.off;
     size_t scheme = http_scheme_len(target, n);
@@ -69,7 +69,7 @@ static int judge_absolute(const char *p, fgw_request *r, size_t end, uint32_t *p
     r->flags |= FGW_MSG_ABSOLUTE_FORM;
     if (*port == 0)
         *port = scheme == 7 ? 80 : 443;
-    set_path(p, r, r->target.off + len, end);
+    set_path(scan, r, r->target.off + len, end);
     return FGW_OK;
 }
 
@@ -85,7 +85,7 @@ static int judge_target(const char *p, const fgw_scan *scan, fgw_request *r, uin
     }
     r->flags |= scan->path_special ? FGW_MSG_PATH_SPECIAL : 0u;
     if (*target == '/') {
-        set_path(p, r, r->target.off, end);
+        set_path(scan, r, r->target.off, end);
         return FGW_OK;
     }
     if (end - r->target.off == 1 && *target == '*') {
@@ -95,7 +95,7 @@ static int judge_target(const char *p, const fgw_scan *scan, fgw_request *r, uin
         r->path = (fgw_span){r->target.off, 1};
         return FGW_OK;
     }
-    return judge_absolute(p, r, end, port);
+    return judge_absolute(p, scan, r, end, port);
 }
 
 /* Requirement B3: the authority of the target and Host must be the same place, or the request means two things. */
@@ -114,16 +114,11 @@ static int compare_with_target(const char *p, const fgw_scan *scan, fgw_request 
 }
 
 static int judge_host(const char *p, const fgw_scan *scan, fgw_request *r, uint32_t port) {
-    const fgw_field *field = NULL;
     if (!(scan->ids & FGW_BIT(FGW_HDR_HOST)))
         return r->minor == 0 ? FGW_OK : FGW_R_NO_HOST;
-    for (uint32_t i = 0; i < scan->count; i++) {
-        if (scan->fields[i].id != FGW_HDR_HOST)
-            continue;
-        if (field != NULL)
-            return FGW_R_DUPLICATE_HOST;
-        field = &scan->fields[i];
-    }
+    if (scan->twice & FGW_BIT(FGW_HDR_HOST))
+        return FGW_R_DUPLICATE_HOST;
+    const fgw_field *field = &scan->fields[scan->last[FGW_HDR_HOST]];
     fgw_span host;
     uint32_t host_port;
     if (fgw_authority_split(p + field->value_off, field->value_len, &host, &host_port) < 0)
@@ -185,7 +180,7 @@ static int judge_intentions(const request_facts *facts, fgw_request *r) {
 
 static int judge_deciding_fields(const char *p, const fgw_scan *scan, fgw_request *r) {
     request_facts facts = {0};
-    for (uint32_t i = 0; i < scan->count; i++) {
+    for (uint32_t i = 0; scan->ids & DECIDING_IDS && i < scan->count; i++) {
         if (!(DECIDING_IDS & FGW_BIT(scan->fields[i].id)))
             continue;
         int reason = note_field(p, scan, &scan->fields[i], &facts, r);
@@ -194,7 +189,7 @@ static int judge_deciding_fields(const char *p, const fgw_scan *scan, fgw_reques
     }
     int reason = judge_framing(&facts, r);
     if (reason == FGW_OK && scan->ids & FGW_BIT(FGW_HDR_CONNECTION))
-        reason = fgw_apply_connection(p, scan->fields, scan->count, &r->flags);
+        reason = fgw_apply_connection(p, scan, &r->flags);
     return reason != FGW_OK ? reason : judge_intentions(&facts, r);
 }
 
@@ -206,7 +201,7 @@ int fgw_judge_request(const char *p, const fgw_scan *scan, fgw_request *r) {
         reason = judge_target(p, scan, r, &port);
     if (reason == FGW_OK)
         reason = judge_host(p, scan, r, port);
-    if (reason == FGW_OK && scan->ids & DECIDING_IDS)
+    if (reason == FGW_OK && scan->ids & (DECIDING_IDS | FGW_BIT(FGW_HDR_CONNECTION)))
         reason = judge_deciding_fields(p, scan, r);
     if (r->minor == 0 && !(r->flags & FGW_MSG_KEEP_ALIVE))
         r->flags |= FGW_MSG_CLOSE;

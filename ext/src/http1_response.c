@@ -30,7 +30,7 @@ int fgw_judge_response(const char *p, const fgw_scan *scan, fgw_response *r) {
     }
     int reason = judge_framing(&facts, r);
     if (reason == FGW_OK && scan->ids & FGW_BIT(FGW_HDR_CONNECTION))
-        reason = fgw_apply_connection(p, scan->fields, scan->count, &r->flags);
+        reason = fgw_apply_connection(p, scan, &r->flags);
     if (r->minor == 0 && !(r->flags & FGW_MSG_KEEP_ALIVE))
         r->flags |= FGW_MSG_CLOSE;
     return reason;

@@ -97,13 +97,14 @@ static int equal_names(const char *a, const char *b, size_t n) {
 }
 
 /* Marks the fields called name; at most FGW_LISTED_MAX names a message bound the work. */
-static void mark_listed(const char *p, fgw_field *fields, uint32_t count, const char *name, size_t n, uint32_t *flags) {
+static void mark_listed(const char *p, const fgw_scan *scan, const char *name, size_t n, uint32_t *flags) {
     int id = fgw_classify_name(name, n);
-    if (is_protected(name, n, id))
+    if (!(scan->ids & FGW_BIT(id)) || is_protected(name, n, id))
         return;
-    for (uint32_t i = 0; i < count; i++) {
-        if (fields[i].name_len == n && fields[i].id == id && equal_names(p + fields[i].name_off, name, n)) {
-            fields[i].flags |= FGW_FIELD_LISTED;
+    for (uint32_t i = 0; i < scan->count; i++) {
+        fgw_field *f = &scan->fields[i];
+        if (f->name_len == n && f->id == id && equal_names(p + f->name_off, name, n)) {
+            f->flags |= FGW_FIELD_LISTED;
             *flags |= FGW_MSG_LISTED_FIELDS;
         }
     }
@@ -119,10 +120,10 @@ static int option_meaning(const char *p, size_t n) {
     return FGW_IS(p, n, "upgrade") ? NAMES_UPGRADE : 0;
 }
 
-/* One Connection value; *items counts the members over all Connection fields, empty ones too. */
-static int apply_options(const char *p, fgw_field *fields, uint32_t count, fgw_span value, int *items, uint32_t *flags) {
-    const char *at = p + value.off, *item;
-    const char *end = at + value.len;
+/* One Connection field; *items counts the members over all of them, empty ones too. What it names, or minus a reason. */
+static int apply_options(const char *p, const fgw_scan *scan, const fgw_field *f, int *items, uint32_t *flags) {
+    const char *at = p + f->value_off, *item;
+    const char *end = at + f->value_len;
     size_t len;
     int named = 0;
     while (fgw_next_item(&at, end, &item, &len)) {
@@ -135,24 +136,36 @@ static int apply_options(const char *p, fgw_field *fields, uint32_t count, fgw_s
         int meaning = option_meaning(item, len);
         named |= meaning;
         if (meaning != NAMES_CLOSE)
-            mark_listed(p, fields, count, item, len, flags);
+            mark_listed(p, scan, item, len, flags);
     }
     return named;
 }
 
-int fgw_apply_connection(const char *p, fgw_field *fields, uint32_t count, uint32_t *flags) {
-    int items = 0, named = 0, has_upgrade = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        has_upgrade |= fields[i].id == FGW_HDR_UPGRADE;
-        if (fields[i].id != FGW_HDR_CONNECTION)
+static int apply_all_options(const char *p, const fgw_scan *scan, uint32_t *flags) {
+    int items = 0, named = 0;
+    for (uint32_t i = 0; i < scan->count && named >= 0; i++) {
+        if (scan->fields[i].id != FGW_HDR_CONNECTION)
             continue;
-        int more = apply_options(p, fields, count, (fgw_span){fields[i].value_off, fields[i].value_len}, &items, flags);
-        if (more < 0)
-            return -more;
-        named |= more;
+        int more = apply_options(p, scan, &scan->fields[i], &items, flags);
+        named = more < 0 ? more : named | more;
     }
+    return named;
+}
+
+int fgw_apply_connection(const char *p, const fgw_scan *scan, uint32_t *flags) {
+    const fgw_field *f = &scan->fields[scan->last[FGW_HDR_CONNECTION]];
+    int items = 0, named;
+    if (scan->twice & FGW_BIT(FGW_HDR_CONNECTION))
+        named = apply_all_options(p, scan, flags);
+    else if (FGW_IS(p + f->value_off, f->value_len, "keep-alive") && !(scan->ids & FGW_BIT(FGW_HDR_KEEP_ALIVE)))
+        named = NAMES_KEEP_ALIVE; /* what nearly every browser sends */
+    else
+        named = apply_options(p, scan, f, &items, flags);
+    if (named < 0)
+        return -named;
+    int upgrade = named & NAMES_UPGRADE && scan->ids & FGW_BIT(FGW_HDR_UPGRADE);
     *flags |= (named & NAMES_CLOSE ? FGW_MSG_CLOSE : 0u) | (named & NAMES_KEEP_ALIVE ? FGW_MSG_KEEP_ALIVE : 0u) |
-              (named & NAMES_UPGRADE && has_upgrade ? FGW_MSG_UPGRADE : 0u);
+              (upgrade ? FGW_MSG_UPGRADE : 0u);
     return FGW_OK;
 }
 

@@ -11,8 +11,9 @@
 #pragma GCC target("sse4.2")
 #endif
 #define FGW_ISA_SSE42
-#define FGW_NAME(x) x##_sse42
-#include "http1_scan.h"
+#define FGW_SCANNER fgw_scanner_sse42
+#define FGW_SCANNER_NAME "sse4.2"
+#include "http1_vector.h"
 #ifdef __clang__
 #pragma clang attribute pop
 #else

@@ -162,7 +162,7 @@ class ClusterBuilder:
         if answer is None:
             return False
         address, port = answer
-        number = use.key.port if port is None else port
+        number = port or use.key.port
         cluster.found_in = "resolve"
         if is_ip(address) or address.startswith("unix:"):
             unix = "unix:" + address.removeprefix("unix:").removeprefix("//") if address.startswith("unix:") else address
@@ -197,4 +197,5 @@ def _empty_cluster(key: ClusterKey, rules: HostRules = NO_RULES) -> Cluster:
         protocol=upstream_protocol(port),
         connect_timeout_ms=rules.connect_timeout_ms(key.port, key.subset),
         origin=record.source.origin if record.source else _NOWHERE,
+        destination_rule=rules.name,
     )

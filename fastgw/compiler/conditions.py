@@ -15,7 +15,6 @@ CLAIMS = "@request.auth.claims"
 _PSEUDO = {":method": "method", ":authority": "authority", ":scheme": "scheme", ":path": "raw_path"}
 # Never among the fields of a request: "host" is kept as the authority (G12), ":status" belongs to responses.
 _ABSENT = frozenset({"host", ":status"})
-NEVER = Predicate("never", "present")
 
 
 class Conditions(msgspec.Struct, frozen=True):
@@ -86,12 +85,12 @@ def _header(name: str, wanted: StringMatch, field: str, invert: bool, remarks: l
     if lower.startswith(CLAIMS):
         # Nothing validates tokens yet, and a claim that nobody vouches for must not open a route (G14).
         remarks.append((field, "matching on token claims is not supported yet: this match never holds"))
-        yield NEVER
+        yield Predicate("never", "present", name)
     elif lower in _ABSENT:
         if lower == "host" and not invert:
             remarks.append((field, 'the header "host" is never there (Envoy keeps it as :authority): use authority'))
         if not (invert and _holds_when_absent(op, value)):
-            yield NEVER
+            yield Predicate("never", "present", lower)
     elif lower in _PSEUDO:
         yield Predicate(_PSEUDO[lower], op, "", value, invert)
     else:

@@ -23,12 +23,14 @@ Policy = TrafficPolicy | PortTrafficPolicy
 class HostRules:
     """The DestinationRules of one host, merged as R3 says: the first definition of a subset or of the policy counts."""
 
-    __slots__ = ("policy", "subsets")
+    __slots__ = ("name", "policy", "subsets")
 
     def __init__(self, rules: Iterable[Resource]) -> None:
+        self.name = ""
         self.subsets: dict[str, Subset] = {}
         self.policy: TrafficPolicy | None = None
         for rule in rules:
+            self.name = self.name or f"{rule.name}.{rule.namespace}"
             for subset in rule.spec.subsets:
                 self.subsets.setdefault(subset.name, subset)
             self.policy = self.policy or rule.spec.traffic_policy

@@ -126,7 +126,7 @@ class Cluster(msgspec.Struct):
     """``name``: "outbound|port|subset|host". discovery: static, dns (then ``dns_name``:``dns_port`` is resolved while serving).
 
     ``found_in``: registry, service-entry, resolve, dns: which step of the look-up order found the host.
-    lb: least_request, round_robin, random. protocol: http1, http2, tcp.
+    lb: least_request, round_robin, random. protocol: http1, http2, tcp. ``destination_rule``: "name.namespace", as istioctl shows it.
     """
 
     name: str
@@ -144,6 +144,7 @@ class Cluster(msgspec.Struct):
     protocol: str = "http1"
     connect_timeout_ms: int = 10_000
     origin: Origin = NOWHERE
+    destination_rule: str = ""
 
 
 class Plan(msgspec.Struct):

@@ -1,0 +1,74 @@
+"""The human form of an explanation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+_ACTIONS = {
+    "not_found": "404 Not Found, empty body",
+    "no_listener": "nothing listens there: the connection is refused",
+}
+
+
+def as_text(answer: dict[str, Any], method: str, url: str, color: bool) -> str:
+    """One line a step of the decision; ``answer`` is the JSON form."""
+    lines = [f"{method} {url}", ""]
+    listener = answer["listener"]
+    if listener is not None:
+        lines.append(_line("listener", f"port {listener['port']}, server {listener['server']}"))
+        lines.append(_line("virtual host", answer["virtualHost"] or "none"))
+    lines += [_line("not this", _failed(rule)) for rule in answer["considered"]]
+    matched = answer["matched"]
+    if matched is not None:
+        lines.append(_line("matched", _paint(_rule(matched), "green", color)))
+    lines.append(_line("answer", _paint(_action(answer), "green" if _is_good(answer) else "red", color)))
+    for destination in answer["destinations"]:
+        lines += _destination(destination)
+    return "\n".join(lines)
+
+
+def _line(label: str, text: str) -> str:
+    return f"  {label + ':':<14}{text}"
+
+
+def _paint(text: str, color_name: str, color: bool) -> str:
+    return click.style(text, fg=color_name) if color else text
+
+
+def _rule(rule: dict[str, Any]) -> str:
+    name = f' "{rule["name"]}"' if rule["name"] else ""
+    return f"{rule['virtualService']} http[{rule['route']}].match[{rule['match']}]{name} ({rule['file']}:{rule['line']})"
+
+
+def _failed(rule: dict[str, Any]) -> str:
+    return f"{_rule(rule)}\n{'':16}{rule['failed']}"
+
+
+def _is_good(answer: dict[str, Any]) -> bool:
+    return answer["action"] in ("route", "redirect")
+
+
+def _action(answer: dict[str, Any]) -> str:
+    action = answer["action"]
+    if action == "redirect":
+        return f"{answer['status']} to {answer['location']} ({answer['detail']})"
+    if action == "unsupported":
+        return f"503: {answer['detail']} cannot be performed by this version"
+    if action == "rejected":
+        return f"{answer['status']}: the request is refused ({answer['detail']})"
+    text = _ACTIONS.get(action, action)
+    return f"{text} ({answer['detail']})" if answer["detail"] else text
+
+
+def _destination(destination: dict[str, Any]) -> list[str]:
+    subset = f" subset {destination['subset']}" if destination["subset"] else ""
+    share = f"{destination['share'] * 100:g} %"
+    lines = [_line("destination", f"{destination['host']}:{destination['port']}{subset}, {share}")]
+    lines.append(_line("cluster", destination["cluster"]))
+    if not destination["known"]:
+        lines.append(_line("endpoints", "none: no such cluster, answered 503 (NC)"))
+    else:
+        lines.append(_line("endpoints", ", ".join(destination["endpoints"]) or "none: answered 503 (UH)"))
+    return lines

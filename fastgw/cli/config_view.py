@@ -81,11 +81,11 @@ def fetch(admin: str, path: str) -> bytes:
         answer = connection.getresponse()
         body = answer.read()
     except (OSError, http.client.HTTPException) as error:
-        raise _failed(f"no gateway answers at {admin}: {error or type(error).__name__}") from error
+        raise click.ClickException(f"no gateway answers at {admin}: {error or type(error).__name__}") from error
     finally:
         connection.close()
     if answer.status != http.HTTPStatus.OK:
-        raise _failed(f"the gateway at {admin} answered {answer.status} to {path}")
+        raise click.ClickException(f"the gateway at {admin} answered {answer.status} to {path}")
     return body
 
 
@@ -111,9 +111,3 @@ def _connection(admin: str) -> http.client.HTTPConnection:
     if not 1 <= port <= 65535:
         raise click.UsageError(f'"{admin}" is neither ADDR:PORT nor unix:PATH')
     return http.client.HTTPConnection(address, port, timeout=ADMIN_TIMEOUT_S)
-
-
-def _failed(message: str) -> click.ClickException:
-    error = click.ClickException(message)
-    error.exit_code = 1
-    return error

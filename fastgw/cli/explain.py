@@ -175,11 +175,17 @@ def _matched(plan: Plan, listener: Listener, at: dict[str, Any], asked: Asked, e
             "share": round(destination.weight / total, 4) if total else 0.0,
             "cluster": destination.cluster,
             "known": destination.known,
-            "endpoints": list(destination.endpoints),
+            "endpoints": list(destination.endpoints) or _dns_endpoints(plan, destination.cluster),
         }
         for destination in explanation.destinations
     ]
     return answer
+
+
+def _dns_endpoints(plan: Plan, cluster_name: str) -> list[str]:
+    """The name that is resolved while serving, in place of addresses."""
+    cluster = plan.clusters.get(cluster_name)
+    return [f"{cluster.dns_name}:{cluster.dns_port}"] if cluster is not None and cluster.discovery == "dns" else []
 
 
 def _answer(

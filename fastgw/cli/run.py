@@ -41,7 +41,7 @@ def _count(name: str, text: str) -> Any:
 OPTIONS = [
     click.option("--config", metavar="FILE", help="Settings from a file; options given here win."),
     _count("--workers", "Worker processes [default: the usable cores]."),
-    click.option("--labels", metavar="K=V,...", help="Labels that Gateway selectors are matched against [default: istio=ingressgateway]."),
+    click.option("--labels", metavar="K=V,...", help="What Gateway selectors are matched against [default: istio=ingressgateway]."),
     click.option("--namespace", metavar="NS", help="The namespace of this gateway [default: istio-system]."),
     click.option("--bind", multiple=True, metavar="ADDR", help="Address of listeners that name none [default: 0.0.0.0 and ::]."),
     click.option("--listen-map", multiple=True, metavar="80=8080", help="Open this port instead of the one a Gateway names."),
@@ -55,7 +55,7 @@ OPTIONS = [
     _seconds("--drain-time", "How long connections may finish after SIGTERM [default: 45]."),
     click.option("--server-header", metavar="TEXT", help="Value of the server header [default: fastgw]."),
     click.option("--http10", is_flag=True, default=None, help="Serve HTTP/1.0 clients instead of answering 426."),
-    click.option("--lenient", multiple=True, type=click.Choice(list(LENIENCIES)), help="Accept what is refused by default (repeatable)."),
+    click.option("--lenient", multiple=True, type=click.Choice(list(LENIENCIES)), help="Accept what is refused by default."),
     click.option("--underscores", type=click.Choice(UNDERSCORES), help="Header names with an underscore [default: drop]."),
     click.option("--path-normalization", type=click.Choice(list(PATH_NORMALIZATIONS)), help="Of request paths [default: base]."),
     _count("--trusted-hops", "Proxies in front whose x-forwarded-for is trusted [default: 0]."),

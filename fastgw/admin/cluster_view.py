@@ -1,0 +1,85 @@
+"""Clusters of the image in use with the live state of their endpoints: read from the image and from the state segment."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from fastgw.native._native import ffi, lib
+from fastgw.supervisor import memfd
+from fastgw.supervisor.state import StateSegment
+
+_DNS_STATUS = {lib.FGW_DNS_UNKNOWN: "unknown", lib.FGW_DNS_OK: "ok", lib.FGW_DNS_FAILED: "failed"}
+_LB = {lib.FGW_LB_LEAST_REQUEST: "least_request", lib.FGW_LB_ROUND_ROBIN: "round_robin", lib.FGW_LB_RANDOM: "random"}
+
+
+def view_clusters(image_fd: int, state: StateSegment) -> list[dict[str, Any]]:
+    """One entry a cluster, in the image's order. The image is one that fgw_image_check has passed."""
+    with memfd.map_read_only(image_fd) as mapped:
+        block = ffi.from_buffer(mapped)
+        try:
+            return _view(_ImageView(block), state)
+        finally:
+            ffi.release(block)
+
+
+class _ImageView:
+    """The tables of an image, by the offsets in its header."""
+
+    def __init__(self, block: Any) -> None:
+        self.base = ffi.cast("const char *", block)
+        self.header = ffi.cast("const fgw_image_header *", block)
+
+    def records(self, ctype: str, table: Any) -> Any:
+        return ffi.cast(f"const {ctype} *", self.base + table.off)
+
+    def text(self, span: Any) -> str:
+        return bytes(ffi.buffer(self.base + span.off, span.len)).decode("utf-8", "replace")
+
+
+def _view(image: _ImageView, state: StateSegment) -> list[dict[str, Any]]:
+    clusters = image.records("fgw_img_cluster", image.header.clusters)
+    return [_cluster(image, clusters[index], state) for index in range(image.header.clusters.count)]
+
+
+def _cluster(image: _ImageView, cluster: Any, state: StateSegment) -> dict[str, Any]:
+    over_dns = cluster.discovery == lib.FGW_DISCOVERY_DNS
+    entry: dict[str, Any] = {
+        "name": image.text(cluster.name),
+        "host": image.text(cluster.host),
+        "subset": image.text(cluster.subset),
+        "port": cluster.port,
+        "lb": _LB.get(cluster.lb, str(cluster.lb)),
+        "discovery": "dns" if over_dns else "static",
+    }
+    if over_dns:
+        status, port, addresses = state.read_dns(cluster.dns_slot)
+        entry["dnsStatus"] = _DNS_STATUS.get(status, str(status))
+        entry["endpoints"] = [_endpoint(str(ipaddress.ip_address(ip)), port, True, cell, state) for _, ip, cell in addresses]
+    else:
+        endpoints = image.records("fgw_img_endpoint", cluster.endpoints)
+        entry["endpoints"] = [_static(image, endpoints[index], state) for index in range(cluster.endpoints.count)]
+    return entry
+
+
+def _static(image: _ImageView, endpoint: Any, state: StateSegment) -> dict[str, Any]:
+    ready = not endpoint.flags & lib.FGW_ENDPOINT_UNHEALTHY
+    if endpoint.family == lib.FGW_FAMILY_UNIX:
+        return _endpoint(f"unix:{image.text(endpoint.path)}", 0, ready, endpoint.cell, state)
+    length = 4 if endpoint.family == lib.FGW_FAMILY_IPV4 else 16
+    address = str(ipaddress.ip_address(bytes(ffi.buffer(endpoint.ip, length))))
+    return _endpoint(address, endpoint.port, ready, endpoint.cell, state)
+
+
+def _endpoint(address: str, port: int, ready: bool, cell_index: int, state: StateSegment) -> dict[str, Any]:
+    cell = state.cell(cell_index)
+    usable = not cell.flags & (lib.FGW_CELL_EJECTED | lib.FGW_CELL_UNHEALTHY)
+    return {
+        "address": address,
+        "port": port,
+        "healthy": ready and usable,
+        "ejected": bool(cell.flags & lib.FGW_CELL_EJECTED),
+        "active": cell.active,
+        "requests": cell.requests,
+        "failures": cell.failures,
+    }

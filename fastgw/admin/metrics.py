@@ -1,0 +1,209 @@
+"""Prometheus exposition: Istio's request metrics (statements T4 to T8) and the gateway's own, summed over all workers.
+
+Everything comes out of the state segment, so counters survive workers, and a scrape costs the workers nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
+
+import fastgw
+from fastgw.native._native import ffi, lib
+from fastgw.supervisor.metric_series import BOUNDS, BUCKETS, RequestSeries, collect, cumulative
+from fastgw.supervisor.supervisor import Supervisor
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+_UNKNOWN = (
+    "source_workload", "source_workload_namespace", "source_principal", "source_app", "source_version", "source_cluster",
+    "source_canonical_service", "source_canonical_revision", "destination_workload", "destination_workload_namespace",
+    "destination_principal", "destination_app", "destination_version", "destination_cluster", "destination_canonical_service",
+    "destination_canonical_revision", "connection_security_policy",
+)  # fmt: skip
+"""Labels of Istio that mean nothing here; they stay, so that dashboards' sums and joins work."""
+LABELS = (
+    "reporter", "destination_service", "destination_service_name", "destination_service_namespace", "request_protocol",
+    "response_code", "response_flags", "grpc_response_status", *_UNKNOWN,
+)  # fmt: skip
+
+COUNTERS = {
+    "FGW_C_CLIENT_CONNECTIONS": ("client_connections", "Client connections accepted"),
+    "FGW_C_CLIENT_CONNECTIONS_CLOSED": ("client_connections_closed", "Client connections closed"),
+    "FGW_C_CLIENT_REQUESTS": ("client_requests", "Requests received, refused ones included"),
+    "FGW_C_CLIENT_BYTES_IN": ("client_received_bytes", "Bytes read from clients"),
+    "FGW_C_CLIENT_BYTES_OUT": ("client_sent_bytes", "Bytes written to clients"),
+    "FGW_C_UPSTREAM_CONNECTS": ("upstream_connections", "Upstream connections opened"),
+    "FGW_C_UPSTREAM_CONNECT_FAILURES": ("upstream_connect_failures", "Upstream connections that could not be opened"),
+    "FGW_C_UPSTREAM_CONNECT_TIMEOUTS": ("upstream_connect_timeouts", "Upstream connections that were not opened in time"),
+    "FGW_C_UPSTREAM_CLOSED": ("upstream_connections_closed", "Upstream connections closed"),
+    "FGW_C_UPSTREAM_REQUESTS": ("upstream_requests", "Requests sent to upstreams"),
+    "FGW_C_UPSTREAM_REUSED": ("upstream_requests_on_reused_connections", "Requests sent on a kept-alive upstream connection"),
+    "FGW_C_UPSTREAM_RETRIES": ("upstream_retries", "Requests sent once more"),
+    "FGW_C_UPSTREAM_BYTES_IN": ("upstream_received_bytes", "Bytes read from upstreams"),
+    "FGW_C_UPSTREAM_BYTES_OUT": ("upstream_sent_bytes", "Bytes written to upstreams"),
+    "FGW_C_ACCEPT_ERRORS": ("accept_errors", "Failed accept calls"),
+    "FGW_C_ACCEPT_PAUSED": ("accept_paused", "Times accepting was paused: no descriptors left or connection limit reached"),
+    "FGW_C_STALE_EVENTS": ("stale_events", "Events for connections that were gone already"),
+    "FGW_C_BUGS": ("bugs", "Internal errors that cost one connection"),
+    "FGW_C_IMAGES_ATTACHED": ("images_attached", "Route images taken over by workers"),
+    "FGW_C_LOG_LINES": ("access_log_lines", "Access log lines written"),
+    "FGW_C_LOG_DROPPED": ("access_log_lines_dropped", "Access log lines dropped because the log was too slow"),
+    "FGW_C_UNDERSCORE_FIELDS_DROPPED": ("underscore_fields_dropped", "Header fields dropped for an underscore in their name"),
+    "FGW_C_UPSTREAM_TIMEOUTS": ("upstream_timeouts", "Upstreams that did not answer in time"),
+}
+"""enum fgw_counter -> name without prefix and suffix, help."""
+
+LENIENCIES = ("lf-in-head", "fragment", "equal-lengths", "absolute-host")
+TIMEOUTS = ("head", "idle", "body", "write")
+
+GAUGES = {
+    "FGW_G_CLIENT_ACTIVE": ("client_connections_active", "Open client connections"),
+    "FGW_G_UPSTREAM_ACTIVE": ("upstream_connections_active", "Open upstream connections"),
+    "FGW_G_UPSTREAM_IDLE": ("upstream_connections_idle", "Upstream connections kept for the next request"),
+    "FGW_G_EXCHANGES_ACTIVE": ("exchanges_active", "Requests in flight"),
+    "FGW_G_BUFFER_BYTES": ("buffer_bytes", "Memory in connection buffers"),
+    "FGW_G_IMAGES_ALIVE": ("images_alive", "Route images mapped by workers"),
+    "FGW_G_TIMERS_ALIVE": ("timers_alive", "Timers set"),
+}
+
+
+async def exposition(supervisor: Supervisor) -> bytes:
+    """Made in a thread: thousands of series must not hold up health checks and signals."""
+    return await asyncio.to_thread(render, supervisor)
+
+
+def render(supervisor: Supervisor) -> bytes:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(GatewayCollector(supervisor))
+    return generate_latest(registry)
+
+
+class GatewayCollector(Collector):
+    """All families, from one reading of the state segment."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    def collect(self) -> Iterator[Metric]:
+        state = self._supervisor.state
+        yield from request_metrics(collect(state, self._supervisor.generations.metric_labels))
+        slots = range(state.workers)
+        counters = [state.counters(slot) for slot in slots]
+        yield from counter_metrics([sum(column) for column in zip(*counters, strict=True)])
+        yield _loop_lag(counters)
+        yield rejected_metric([sum(column) for column in zip(*(state.rejected(slot) for slot in slots), strict=True)])
+        yield from self._process_metrics()
+        yield from self._config_metrics()
+        yield self._dns_metric()
+
+    def _process_metrics(self) -> Iterator[Metric]:
+        fleet = self._supervisor.fleet
+        yield _gauge("build_info", "Constant 1, the version as a label", 1, {"version": fastgw.__version__})
+        yield _gauge("workers", "Worker processes wanted", len(fleet.slots))
+        yield _gauge("workers_running", "Worker processes running", sum(slot.running for slot in fleet.slots))
+        yield _counter("worker_restarts", "Workers started again after they ended unasked", fleet.restarts)
+        yield _gauge("ready", "1 while /healthz/ready answers 200", 0 if self._supervisor.not_ready_reason() else 1)
+        yield _gauge("start_time_seconds", "Unix time of the start", self._supervisor.started_at)
+
+    def _config_metrics(self) -> Iterator[Metric]:
+        generations = self._supervisor.generations
+        outcome = generations.outcome
+        yield _gauge("config_generation", "The generation that is served", outcome.serving)
+        yield _counter("config_attempts", "Configurations compiled", outcome.attempts)
+        yield _counter("config_failures", "Configurations that could not be taken over", outcome.failures)
+        yield _gauge("config_last_failed", "1 when the last attempt could not be taken over", 1 if outcome.error else 0)
+        yield _gauge("config_apply_seconds", "From noticing the last change to serving it", outcome.apply_seconds)
+        yield _gauge("config_last_success_timestamp_seconds", "Unix time of the last change served", outcome.applied_at)
+        found = GaugeMetricFamily("fastgw_config_diagnostics", "Findings in the configuration", labels=["severity"])
+        diagnostics = generations.all_diagnostics()
+        for severity in ("error", "warning", "info"):
+            found.add_metric([severity], sum(one.severity == severity for one in diagnostics))
+        yield found
+        for name in ("hosts", "rules", "clusters", "image_bytes"):
+            number = getattr(generations.counts, name)
+            yield _gauge(f"config_{name}", f"Of the generation that is served: {name.replace('_', ' ')}", number)
+        yield _gauge("listeners_open", "Listeners that are open", len(self._supervisor.listeners.open))
+        yield _gauge("listeners_failed", "Listeners that could not be opened", len(self._supervisor.listeners.failures))
+
+    def _dns_metric(self) -> Metric:
+        family = GaugeMetricFamily("fastgw_dns_names", "Upstream names by the state of their resolution", labels=["status"])
+        statuses = [name.status for name in self._supervisor.resolver.statuses()]
+        for status in ("ok", "failed", "unknown"):
+            family.add_metric([status], statuses.count(status))
+        return family
+
+
+def request_metrics(series: list[RequestSeries]) -> Iterator[Metric]:
+    """istio_requests_total and the three histograms."""
+    rows = [(_label_values(one), one.sums) for one in series]
+    total = CounterMetricFamily("istio_requests", "Requests answered", labels=LABELS)
+    for labels, sums in rows:
+        total.add_metric(labels, sums.requests)
+    yield total
+    histograms = (
+        ("istio_request_duration_milliseconds", "Time from the request's head to the answer's last byte", 0.001),
+        ("istio_request_bytes", "Size of requests with head", 1),
+        ("istio_response_bytes", "Size of answers with head", 1),
+    )
+    for index, (name, text, unit) in enumerate(histograms):
+        family = HistogramMetricFamily(name, text, labels=LABELS)
+        for labels, sums in rows:
+            counts = cumulative(sums.buckets[index * BUCKETS : (index + 1) * BUCKETS])
+            total_of = (sums.duration_us_sum, sums.request_bytes_sum, sums.response_bytes_sum)[index]
+            family.add_metric(labels, list(zip(BOUNDS, counts, strict=True)), sum_value=total_of * unit)
+        yield family
+
+
+def _label_values(one: RequestSeries) -> list[str]:
+    service = one.service
+    return [
+        "source", service.host, service.name, service.namespace, "http", one.response_code, one.response_flags, "",
+        *["unknown"] * len(_UNKNOWN),
+    ]  # fmt: skip
+
+
+def counter_metrics(values: list[int]) -> Iterator[Metric]:
+    """The gateway's own counters and gauges, from sums by enum fgw_counter."""
+    for constant, (name, text) in COUNTERS.items():
+        yield _counter(name, text, values[getattr(lib, constant)])
+    for constant, (name, text) in GAUGES.items():
+        # kept as unsigned sums of a worker's own steps; a gauge may be seen between two of them
+        yield _gauge(name, text, values[getattr(lib, constant)])
+    lenient = CounterMetricFamily("fastgw_lenient", "Requests accepted only by a leniency", labels=["leniency"])
+    for label in LENIENCIES:
+        lenient.add_metric([label], values[getattr(lib, f"FGW_C_LENIENT_{label.replace('-', '_').upper()}")])
+    yield lenient
+    timeouts = CounterMetricFamily("fastgw_client_timeouts", "Client connections ended by a time-out", labels=["timeout"])
+    for label in TIMEOUTS:
+        timeouts.add_metric([label], values[getattr(lib, f"FGW_C_CLIENT_TIMEOUTS_{label.upper()}")])
+    yield timeouts
+
+
+def rejected_metric(values: list[int]) -> Metric:
+    """Refused messages by reason (enum fgw_reason)."""
+    family = CounterMetricFamily("fastgw_rejected_requests", "Requests refused", labels=["reason"])
+    for reason in range(1, lib.FGW_R_COUNT):
+        if values[reason]:
+            family.add_metric([ffi.string(lib.fgw_reason_name(reason)).decode()], values[reason])
+    return family
+
+
+def _loop_lag(counters: list[tuple[int, ...]]) -> Metric:
+    lag = max(values[lib.FGW_G_LOOP_LAG_US] for values in counters)
+    return _gauge("loop_lag_seconds", "Longest delay of a worker's loop lately", lag / 1e6)
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(f"fastgw_{name}", text, value=value)
+
+
+def _gauge(name: str, text: str, value: float, labels: dict[str, str] | None = None) -> Metric:
+    family = GaugeMetricFamily(f"fastgw_{name}", text, labels=list(labels or ()))
+    family.add_metric(list((labels or {}).values()), value)
+    return family

@@ -1,0 +1,143 @@
+"""The supervisor's handle on the compile child: keeps one warm, restarts it when it dies or hangs, and hands out results."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Sequence
+
+import msgspec
+
+from fastgw.supervisor import compile_protocol as protocol
+from fastgw.supervisor import memfd
+from fastgw.supervisor.child import Child, exit_text, module_command
+from fastgw.supervisor.control import Channel, make_pair
+
+log = logging.getLogger("fastgw.compile")
+HANG_S = 120.0
+
+
+class CompileError(Exception):
+    """There is no new image; the text is one line."""
+
+
+class Result:
+    """A compiled generation. Owns ``image_fd`` and ``plan_fd`` until closed."""
+
+    def __init__(self, message: protocol.Compiled, image_fd: int, plan_fd: int, report: protocol.Report) -> None:
+        self.generation = message.generation
+        self.counts = message.counts
+        self.timings = message.timings
+        self.image_fd = image_fd
+        self.plan_fd = plan_fd
+        self.report = report
+
+    def plan_json(self) -> bytes:
+        return memfd.read_all(self.plan_fd)
+
+    def close(self) -> None:
+        os.close(self.image_fd)
+        os.close(self.plan_fd)
+
+
+class Compiler:
+    """One compilation at a time. ``command`` is the child's command line, without ``--control FD``."""
+
+    def __init__(self, configure: protocol.Configure, command: Sequence[str] | None = None, hang_s: float = HANG_S) -> None:
+        self._configure = configure
+        self._command = list(command or module_command("fastgw.supervisor.compile_job"))
+        self._hang_s = hang_s
+        self._child: Child | None = None
+        self._channel: Channel | None = None
+        self._answer: asyncio.Future[Result] | None = None
+        self._numbers_fd = -1
+        self._stopped = False
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid if self._child else 0
+
+    def start(self) -> None:
+        """Start the child unless there is one."""
+        if self._child is not None:
+            return
+        ours, theirs = make_pair()
+        with theirs:
+            fd = theirs.fileno()
+            child = Child([*self._command, "--control", str(fd)], [fd], lambda code: self._on_exit(child, code))
+        self._child = child
+        self._channel = Channel(ours, protocol.MAX_MESSAGE_BYTES, self._on_packet, lambda: None)
+        self._channel.send(protocol.encode(self._configure), [self._numbers_fd] if self._numbers_fd >= 0 else [])
+
+    async def compile(self, generation: int) -> Result:
+        """Raises CompileError."""
+        self.start()
+        assert self._channel is not None
+        self._answer = asyncio.get_running_loop().create_future()
+        self._channel.send(protocol.encode(protocol.Compile(generation)))
+        try:
+            return await asyncio.wait_for(self._answer, self._hang_s)
+        except TimeoutError:
+            self._kill()
+            raise CompileError(f"compiling took longer than {self._hang_s:g} s and was given up") from None
+        finally:
+            self._answer = None
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._kill()
+        if self._numbers_fd >= 0:
+            os.close(self._numbers_fd)
+            self._numbers_fd = -1
+
+    def _kill(self) -> None:
+        if self._child:
+            self._child.kill()
+        self._forget()
+
+    def _forget(self) -> None:
+        if self._channel:
+            self._channel.close()
+        self._child = self._channel = None
+
+    def _on_exit(self, child: Child, code: int) -> None:
+        if child is not self._child or self._stopped:
+            return
+        log.error("the compile process ended (%s); the next change starts another one", exit_text(code))
+        self._forget()
+        if self._answer and not self._answer.done():
+            self._answer.set_exception(CompileError(f"the compile process ended with {exit_text(code)}"))
+
+    def _on_packet(self, data: bytes, fds: list[int]) -> None:
+        try:
+            message = protocol.decode_from_child(data)
+            if self._answer is None or self._answer.done():
+                _close(fds)
+            elif isinstance(message, protocol.Failed):
+                if message.traceback:
+                    log.error("%s", message.traceback.rstrip())
+                _close(fds)
+                self._answer.set_exception(CompileError(message.message))
+            else:
+                self._answer.set_result(self._take(message, fds))
+        except (msgspec.DecodeError, ValueError) as error:
+            _close(fds)
+            if self._answer and not self._answer.done():
+                self._answer.set_exception(CompileError(f"the compile process answered nonsense: {error}"))
+
+    def _take(self, message: protocol.Compiled, fds: list[int]) -> Result:
+        image_fd, report_fd, plan_fd, numbers_fd = fds
+        report = protocol.decode_report(memfd.read_all(report_fd))
+        os.close(report_fd)
+        if self._numbers_fd >= 0:
+            os.close(self._numbers_fd)
+        self._numbers_fd = numbers_fd
+        return Result(message, image_fd, plan_fd, report)
+
+
+def _close(fds: Sequence[int]) -> None:
+    for fd in fds:
+        with contextlib.suppress(OSError):
+            os.close(fd)

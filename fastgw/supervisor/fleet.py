@@ -1,0 +1,125 @@
+"""All worker slots together: broadcasts, waiting for answers, the watch over heartbeats."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from fastgw.supervisor.state import StateSegment
+from fastgw.supervisor.worker import Briefing, WorkerSlot
+
+log = logging.getLogger("fastgw.worker")
+HEARTBEAT_S = 10.0
+START_S = 30.0
+"""A worker that has not beaten once may still be importing its modules on a busy machine."""
+LATE_TICK_S = 2.0
+
+
+class ImageNacked(Exception):
+    """A worker could not take an image that was checked."""
+
+
+class Fleet:
+    """``changed`` is pulsed whenever a worker answers or ends; waits look again then."""
+
+    def __init__(self, count: int, state: StateSegment, briefing: Briefing, command: Sequence[str] | None = None) -> None:
+        self._state = state
+        self._changed = asyncio.Event()
+        self._nacks: dict[int, str] = {}
+        self._last_tick_s = time.monotonic()
+        self._trust_from_s = 0.0
+        self.slots = [WorkerSlot(slot, briefing, self, command) for slot in range(count)]
+
+    @property
+    def restarts(self) -> int:
+        return sum(slot.restarts for slot in self.slots)
+
+    def start(self) -> None:
+        for slot in self.slots:
+            slot.start()
+
+    def tell_listen(self) -> None:
+        for slot in self.slots:
+            slot.tell_listen()
+
+    def tell_image(self) -> None:
+        for slot in self.slots:
+            slot.tell_image()
+
+    async def wait_image(self, generation: int, seconds: float) -> bool:
+        """Every slot that is not backing off serves this generation; False when the time is over. Raises ImageNacked."""
+
+        def done() -> bool:
+            if generation in self._nacks:
+                raise ImageNacked(self._nacks.pop(generation))
+            return all(slot.generation >= generation for slot in self.slots if not slot.backing_off)
+
+        return await self._wait(done, seconds)
+
+    async def wait_listening(self, names: set[str], seconds: float) -> bool:
+        """Every slot that is not backing off accepts on exactly these listeners."""
+        return await self._wait(lambda: all(set(slot.listening) == names for slot in self.slots if not slot.backing_off), seconds)
+
+    async def drain(self, seconds: float) -> None:
+        """Returns when no worker is left: by itself, or killed a second after the time."""
+        for slot in self.slots:
+            slot.drain(seconds)
+        if not await self._wait(lambda: not any(slot.running for slot in self.slots), seconds + 1.0):
+            log.warning("the drain time is over, the remaining workers are ended")
+            await self.kill()
+
+    async def kill(self) -> None:
+        for slot in self.slots:
+            slot.kill()
+        await self._wait(lambda: not any(slot.running for slot in self.slots), 5.0)
+
+    def check_heartbeats(self) -> None:
+        """Call about once a second. A worker whose loop stands still for HEARTBEAT_S is aborted, and so started again."""
+        now_s = time.monotonic()
+        if now_s - self._last_tick_s > LATE_TICK_S:
+            # we stood still ourselves (stopped, frozen, starved): give everybody the time to beat again
+            self._trust_from_s = now_s + HEARTBEAT_S
+        self._last_tick_s = now_s
+        if now_s < self._trust_from_s:
+            return
+        for slot in self.slots:
+            if slot.running and self._silent(slot, now_s):
+                slot.abort(f"has not turned its loop for {HEARTBEAT_S:g} s")
+
+    def _silent(self, slot: WorkerSlot, now_s: float) -> bool:
+        view = self._state.worker(slot.slot)
+        if view.pid != slot.pid:
+            return now_s - slot.started_s > START_S
+        return now_s - max(view.heartbeat_ns / 1e9, slot.started_s) > HEARTBEAT_S
+
+    # --- Events of the slots ---
+
+    def on_ack(self, slot: int, generation: int) -> None:
+        self._changed.set()
+
+    def on_nack(self, slot: int, generation: int, message: str) -> None:
+        self._nacks[generation] = f"worker {slot}: {message}"
+        self._changed.set()
+
+    def on_listening(self, slot: int, names: list[str]) -> None:
+        self._changed.set()
+
+    def on_exit(self, slot: int) -> None:
+        self._state.forget_worker(slot)
+        self._changed.set()
+
+    async def _wait(self, done: Callable[[], bool], seconds: float) -> bool:
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + seconds
+        while not done():
+            left_s = end_s - loop.time()
+            if left_s <= 0:
+                return False
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), left_s)
+            except TimeoutError:
+                return done()
+        return True

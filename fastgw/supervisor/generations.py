@@ -1,0 +1,219 @@
+"""From changed files to workers that serve them: compile, check, open, hand over, one generation after the other.
+
+Whatever fails on the way, the generation before keeps serving. Changes that come while one is compiled are taken together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+
+import msgspec
+
+from fastgw.model.diagnostic import ERROR, INFO, Diagnostic
+from fastgw.model.worker_protocol import Image
+from fastgw.supervisor.compile_protocol import Counts, MetricLabels
+from fastgw.supervisor.compiler_client import CompileError, Compiler, Result
+from fastgw.supervisor.fleet import Fleet, ImageNacked
+from fastgw.supervisor.image_check import ImageRefused, check_image
+from fastgw.supervisor.listeners import ListenerSet
+from fastgw.supervisor.resolver import Resolver
+
+log = logging.getLogger("fastgw.config")
+ACK_S = 10.0
+FIRST_DNS_S = 1.0
+
+
+class NothingToServe(Exception):
+    """The configuration has no listener, or none that could be opened."""
+
+
+class Outcome(msgspec.Struct):
+    """How the last attempt went, for the admin API and the metrics."""
+
+    generation: int = 0
+    serving: int = 0
+    error: str = ""
+    attempts: int = 0
+    failures: int = 0
+    apply_seconds: float = 0.0
+    applied_at: float = 0.0
+    """Unix time of the last success."""
+
+
+class Generations:
+    """Owns the current Result. ``fleet`` may be told nothing until ``begin`` has found something to serve."""
+
+    def __init__(self, compiler: Compiler, listeners: ListenerSet, resolver: Resolver) -> None:
+        self.outcome = Outcome()
+        self.diagnostics: list[Diagnostic] = []
+        self.current: Result | None = None
+        self.fleet: Fleet | None = None
+        self._image_bytes = 0
+        self._compiler = compiler
+        self._listeners = listeners
+        self._resolver = resolver
+        self._wanted = asyncio.Event()
+        self._wanted_since_s = 0.0
+        self._tickets = 0
+        self._done_tickets = 0
+        self._finished = asyncio.Condition()
+        self._printed: set[str] = set()
+
+    @property
+    def counts(self) -> Counts:
+        """Of the generation that is served."""
+        return self.current.counts if self.current else Counts()
+
+    @property
+    def metric_labels(self) -> dict[int, MetricLabels]:
+        return self.current.report.metric_labels if self.current else {}
+
+    def image_message(self) -> tuple[Image, list[int]] | None:
+        """What a worker is told about the image in use."""
+        if self.current is None:
+            return None
+        return Image(self.current.generation, self._image_bytes), [self.current.image_fd]
+
+    async def begin(self) -> None:
+        """The first generation, before there are workers. Raises NothingToServe."""
+        started_s = time.monotonic()
+        self.outcome.attempts += 1
+        try:
+            result, image_bytes = await self._compile()
+        except (CompileError, ImageRefused) as error:
+            raise NothingToServe(str(error)) from None
+        self._take_diagnostics(result)
+        if not result.report.listeners:
+            result.close()
+            raise NothingToServe("no listener came of the configuration")
+        self._listeners.open_wanted(result.report.listeners)
+        self._print_new(self.all_diagnostics())
+        if not self._listeners.open:
+            result.close()
+            raise NothingToServe("none of the listeners could be opened")
+        self.current, self._image_bytes = result, image_bytes
+        self._resolver.follow(result.report.dns)
+        await self._resolver.wait_known(FIRST_DNS_S)
+        self._succeeded(result, started_s)
+
+    def request(self) -> None:
+        """Something changed. Returns at once; ``run`` does it."""
+        if not self._wanted.is_set():
+            self._wanted_since_s = time.monotonic()
+        self._tickets += 1
+        self._wanted.set()
+
+    async def reload(self) -> Outcome:
+        """Request, and wait until an attempt that began after this call is over."""
+        self.request()
+        ticket = self._tickets
+        async with self._finished:
+            await self._finished.wait_for(lambda: self._done_tickets >= ticket)
+        return self.outcome
+
+    async def run(self) -> None:
+        """For ever: do what is requested."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            tickets = self._tickets
+            await self._attempt(self._wanted_since_s)
+            async with self._finished:
+                self._done_tickets = tickets
+                self._finished.notify_all()
+
+    def all_diagnostics(self) -> list[Diagnostic]:
+        """Of the configuration, and of what happened to it here."""
+        return [*self.diagnostics, *self._listener_diagnostics()]
+
+    def close(self) -> None:
+        if self.current:
+            self.current.close()
+            self.current = None
+
+    async def _attempt(self, since_s: float) -> None:
+        self.outcome.attempts += 1
+        try:
+            result, image_bytes = await self._compile()
+            self._take_diagnostics(result)
+            await self._apply(result, image_bytes)
+        except (CompileError, ImageRefused, ImageNacked, NothingToServe) as error:
+            self._failed(str(error))
+        except Exception as error:
+            log.exception("a change of the configuration could not be taken over")
+            self._failed(f"{type(error).__name__}: {error}")
+        else:
+            self._succeeded(result, since_s)
+        self._print_new(self.all_diagnostics())
+
+    async def _compile(self) -> tuple[Result, int]:
+        self.outcome.generation += 1
+        result = await self._compiler.compile(self.outcome.generation)
+        try:
+            return result, await asyncio.to_thread(check_image, result.image_fd)
+        except BaseException:
+            result.close()
+            raise
+
+    async def _apply(self, result: Result, image_bytes: int) -> None:
+        """Hand a checked image over. Listeners that go are closed before it, those that come are opened after it."""
+        assert self.fleet
+        wanted = result.report.listeners
+        if not wanted:
+            result.close()
+            raise NothingToServe("no listener came of the changed configuration")
+        self._resolver.follow(result.report.dns)
+        if self._listeners.close_unwanted(wanted):
+            self.fleet.tell_listen()
+        before, before_bytes = self.current, self._image_bytes
+        self.current, self._image_bytes = result, image_bytes
+        self.fleet.tell_image()
+        try:
+            if not await self.fleet.wait_image(result.generation, ACK_S):
+                log.warning("generation %d: a worker has not taken the image over within %g s", result.generation, ACK_S)
+        except ImageNacked:
+            self.current, self._image_bytes = before, before_bytes
+            self.fleet.tell_image()
+            result.close()
+            raise
+        if before:
+            before.close()
+        if self._listeners.open_wanted(wanted):
+            self.fleet.tell_listen()
+            await self.fleet.wait_listening(set(self._listeners.open), ACK_S)
+        self._resolver.retain(result.report.dns)
+
+    def _succeeded(self, result: Result, since_s: float) -> None:
+        outcome = self.outcome
+        outcome.serving, outcome.error = result.generation, ""
+        outcome.apply_seconds = time.monotonic() - since_s
+        outcome.applied_at = time.time()
+        counts = result.counts
+        log.info(
+            "generation %d: %d listeners, %d hosts, %d rules, %d clusters, %.0f ms",
+            result.generation, counts.listeners, counts.hosts, counts.rules, counts.clusters, outcome.apply_seconds * 1000,
+        )  # fmt: skip
+
+    def _failed(self, message: str) -> None:
+        self.outcome.failures += 1
+        self.outcome.error = message
+        log.error("generation %d is not served: %s; generation %d stays", self.outcome.generation, message, self.outcome.serving)
+
+    def _take_diagnostics(self, result: Result) -> None:
+        self.diagnostics = result.report.diagnostics
+
+    def _listener_diagnostics(self) -> list[Diagnostic]:
+        return [
+            Diagnostic(ERROR, "FGW0040", reason, "Listener", "", name) for name, (_, reason) in self._listeners.failures.items()
+        ]
+
+    def _print_new(self, diagnostics: list[Diagnostic]) -> None:
+        """One line each on stderr, only what the last time had not."""
+        lines = [found.text() for found in diagnostics if found.severity != INFO]
+        new = [line for line in lines if line not in self._printed]
+        self._printed = set(lines)
+        if new:
+            print("\n".join(new), file=sys.stderr, flush=True)

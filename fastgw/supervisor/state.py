@@ -1,0 +1,138 @@
+"""The state segment as the supervisor sees it: made once, mapped, and read for metrics, heartbeats and the admin API.
+
+Layout and rules: ``ext/include/fgw/state.h``. Everything that only reads goes through ``pread``, because a read through the
+mapping would give memory to every untouched page of the sparse block.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from typing import Any, NamedTuple
+
+from fastgw.native._native import ffi, lib
+
+_WORKER = "fgw_worker_state"
+_SERIES_BYTES = ffi.sizeof("fgw_series")
+_SERIES_WORDS = _SERIES_BYTES // 8
+_BUCKETS = int(lib.FGW_STATE_BUCKETS)
+_SERIES_STRUCT = struct.Struct(f"={_SERIES_WORDS}Q")
+_CELL = struct.Struct("=IIIIQQ")
+UPPER_CELLS_FROM = int(lib.FGW_STATE_CELLS) // 2
+"""Cells from here on belong to the resolver; those below to the image writer (endpoints known when a config is compiled)."""
+
+
+class Series(NamedTuple):
+    """Sums of one label set. Histogram buckets are not cumulative."""
+
+    requests: int
+    duration_us_sum: int
+    request_bytes_sum: int
+    response_bytes_sum: int
+    buckets: tuple[int, ...]
+    """duration, request_bytes, response_bytes, FGW_STATE_BUCKETS each"""
+
+
+class WorkerView(NamedTuple):
+    heartbeat_ns: int
+    generation: int
+    pid: int
+    draining: bool
+
+
+class Cell(NamedTuple):
+    active: int
+    flags: int
+    failures_in_a_row: int
+    requests: int
+    failures: int
+
+
+class StateSegment:
+    """Owns the memory file and its mapping. ``fd`` is handed to workers."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.total_bytes = int(lib.fgw_state_bytes(workers))
+        self.fd = os.memfd_create("fastgw-state", os.MFD_CLOEXEC)
+        os.ftruncate(self.fd, self.total_bytes)
+        self._map = mmap.mmap(self.fd, self.total_bytes, mmap.MAP_SHARED)
+        self._block = ffi.from_buffer(self._map, require_writable=True)
+        self._state = ffi.cast("fgw_state *", self._block)
+        lib.fgw_state_init(self._state, workers)
+        self._workers_offset = int(ffi.offsetof("fgw_state", "workers"))
+
+    def close(self) -> None:
+        self._state = None
+        ffi.release(self._block)
+        self._map.close()
+        os.close(self.fd)
+
+    def forget_worker(self, slot: int) -> None:
+        """Take a dead worker's requests in flight off the shared cells, zero its gauges."""
+        lib.fgw_state_forget_worker(self._state, slot)
+
+    def worker(self, slot: int) -> WorkerView:
+        heartbeat_ns, generation, pid, draining = struct.unpack("=QQII", self._read_worker(slot, 0, 24))
+        return WorkerView(heartbeat_ns, generation, pid, bool(draining))
+
+    def counters(self, slot: int) -> tuple[int, ...]:
+        """Index: enum fgw_counter."""
+        return self._read_words(slot, "counters", int(lib.FGW_STATE_COUNTERS))
+
+    def rejected(self, slot: int) -> tuple[int, ...]:
+        """Index: enum fgw_reason."""
+        return self._read_words(slot, "rejected", int(lib.FGW_STATE_REASONS))
+
+    def series(self, slot: int) -> list[tuple[int, Series]]:
+        """(key, sums) of every label set this slot has counted."""
+        count = int(lib.FGW_STATE_SERIES)
+        data = self._read_worker(slot, int(ffi.offsetof(_WORKER, "series")), count * _SERIES_BYTES)
+        keys = memoryview(data).cast("Q")[::_SERIES_WORDS].tolist()
+        found = []
+        for index, key in enumerate(keys):
+            if key:
+                words = _SERIES_STRUCT.unpack_from(data, index * _SERIES_BYTES)
+                found.append((key, Series(words[1], words[2], words[3], words[4], words[5 : 5 + 3 * _BUCKETS])))
+        return found
+
+    def cell(self, index: int) -> Cell:
+        offset = int(ffi.offsetof("fgw_state", "cells")) + index * int(ffi.sizeof("fgw_cell"))
+        active, flags, in_a_row, _, requests, failures = _CELL.unpack(os.pread(self.fd, _CELL.size, offset))
+        return Cell(active, flags, in_a_row, requests, failures)
+
+    def clear_cell(self, index: int) -> None:
+        """Make the cell of an endpoint that is gone ready for another one. Only when nothing is active on it."""
+        ffi.memmove(ffi.addressof(self._state.cells, index), bytes(ffi.sizeof("fgw_cell")), ffi.sizeof("fgw_cell"))
+
+    def write_dns(self, slot: int, status: int, port: int, addresses: list[tuple[int, bytes, int]]) -> None:
+        """``addresses``: (family, ip in network order, cell); what exceeds FGW_STATE_DNS_ADDRESSES is cut off."""
+        value = ffi.new("fgw_dns_slot *")
+        value.status = status
+        value.port = port
+        value.count = min(len(addresses), int(lib.FGW_STATE_DNS_ADDRESSES))
+        for index, (family, ip, cell) in enumerate(addresses[: value.count]):
+            entry = value.addresses[index]
+            entry.family = family
+            entry.cell = cell
+            ffi.memmove(entry.ip, ip, len(ip))
+        lib.fgw_dns_write(ffi.addressof(self._state.dns, slot), value)
+
+    def read_dns(self, slot: int) -> tuple[int, int, list[tuple[int, bytes, int]]]:
+        """(status, port, addresses), as written."""
+        value: Any = ffi.new("fgw_dns_slot *")
+        status = int(lib.fgw_dns_read(ffi.addressof(self._state.dns, slot), value))
+        addresses = []
+        for index in range(value.count):
+            entry = value.addresses[index]
+            length = 4 if entry.family == lib.FGW_FAMILY_IPV4 else 16
+            addresses.append((int(entry.family), bytes(ffi.buffer(entry.ip, length)), int(entry.cell)))
+        return status, int(value.port), addresses
+
+    def _read_worker(self, slot: int, offset: int, length: int) -> bytes:
+        start = self._workers_offset + slot * int(ffi.sizeof(_WORKER)) + offset
+        return os.pread(self.fd, length, start)
+
+    def _read_words(self, slot: int, field: str, count: int) -> tuple[int, ...]:
+        return struct.unpack(f"={count}Q", self._read_worker(slot, int(ffi.offsetof(_WORKER, field)), 8 * count))

@@ -118,7 +118,11 @@ _COMPILER = (
     ("FGW0109", WARNING, "ConditionNeverHolds", "a condition that no request can meet"),
 )
 
-CODES: dict[str, Code] = {row[0]: Code(*row) for row in (*_ISTIO, *_FILES, *_PICTURE, *_COMPILER)}
+_RUNNING = (
+    ("FGW0201", ERROR, "ListenerNotOpen", "a port could not be opened: taken by another process, no permission, no such address"),
+)
+
+CODES: dict[str, Code] = {row[0]: Code(*row) for row in (*_ISTIO, *_FILES, *_PICTURE, *_COMPILER, *_RUNNING)}
 
 
 def severity_of(code: str) -> str:

@@ -109,7 +109,7 @@ static int id_is_exact(uint8_t id) {
 }
 
 static int is_field(const context *c, const fgw_field *f, uint8_t id, fgw_span name) {
-    if (f->id != id || (f->flags & FGW_FIELD_DROP))
+    if (f->id != id || (f->flags & (FGW_FIELD_HIDDEN | FGW_FIELD_LISTED)))
         return 0;
     return id_is_exact(id) ||
            (f->name_len == name.len && equal_fold(c->req->base + f->name_off, fgw_strings_of(c->image) + name.off, name.len));

@@ -237,7 +237,7 @@ cdef class AccessLog(Observer):
         if code == OP_UPSTREAM_HOST and x.attempts:
             n = format_endpoint(&x.address, text)
         elif code == OP_UPSTREAM_CLUSTER and x.cluster_name.len:
-            return self.escaped(x.image.base + x.cluster_name.off, x.cluster_name.len)
+            return self.escaped(x.image.strings + x.cluster_name.off, x.cluster_name.len)
         elif code == OP_UPSTREAM_LOCAL_ADDRESS and x.upstream is not None:
             n = <size_t>x.upstream.local_address(text)
         elif code == OP_DOWNSTREAM_LOCAL_ADDRESS:
@@ -284,11 +284,11 @@ cdef class AccessLog(Observer):
             return 0
         if code == OP_ROUTE_NAME:
             name = x.image.rules[x.route.rule].name
-            return self.escaped(x.image.base + name.off, name.len)
+            return self.escaped(x.image.strings + name.off, name.len)
         if code == OP_VIRTUAL_SERVICE:
             origins = x.image.origins
             name = origins[x.image.rules[x.route.rule].virtual_service].name
-            return self.escaped(x.image.base + name.off, name.len)
+            return self.escaped(x.image.strings + name.off, name.len)
         return 0
 
     cdef int request_header(self, const Op *op, Exchange x) except -1:

@@ -73,7 +73,7 @@ cdef uint32_t choose(Context ctx, int lb, uint32_t cluster, const Candidate *c, 
 
 cdef int pick_static(Context ctx, Image image, uint32_t cluster, uint32_t avoid_cell, Address *out) except -1:
     cdef const fgw_img_cluster *cl = &image.clusters[cluster]
-    cdef const fgw_img_endpoint *all_of = <const fgw_img_endpoint *>(image.base + cl.endpoints.off)
+    cdef const fgw_img_endpoint *all_of = image.endpoints + cl.endpoints.off
     cdef const fgw_img_endpoint *e
     cdef Candidate found[CANDIDATES]
     cdef uint32_t n = 0, i, at, count = cl.endpoints.count
@@ -110,7 +110,7 @@ cdef int pick_static(Context ctx, Image image, uint32_t cluster, uint32_t avoid_
     memcpy(out.ip, e.ip, 16)
     out.cell = e.cell
     out.path_len = e.path.len if e.path.len < sizeof(out.path) else 0
-    memcpy(out.path, image.base + e.path.off, out.path_len)
+    memcpy(out.path, image.strings + e.path.off, out.path_len)
     return 1
 
 

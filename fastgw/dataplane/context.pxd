@@ -16,6 +16,7 @@ cdef enum:
 cdef class Image:
     """A mapped route image; unmapped with its last reference."""
     cdef const char *base
+    cdef const char *strings       # spans of records count from here
     cdef size_t total_bytes
     cdef fgw_regexes *regexes
     cdef readonly uint64_t generation
@@ -27,7 +28,7 @@ cdef class Image:
     cdef const fgw_img_origin *origins
 
     cdef inline const char *text(self, fgw_span s) noexcept:
-        return self.base + s.off
+        return self.strings + s.off
 
 
 cdef class Context:

@@ -38,6 +38,7 @@ cdef class Image:
         if h.magic != IMAGE_MAGIC or h.version != FGW_IMAGE_VERSION or h.total_bytes != total_bytes:
             raise ValueError("not a route image of this version")
         self.generation = h.generation
+        self.strings = self.base + h.strings.off
         self.rules = <const fgw_img_rule *>(self.base + h.rules.off)
         self.actions = <const fgw_img_action *>(self.base + h.actions.off)
         self.destinations = <const fgw_img_destination *>(self.base + h.destinations.off)

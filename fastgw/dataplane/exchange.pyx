@@ -337,7 +337,7 @@ cdef class Exchange(Timer):
 
     cdef int choose_destination(self) except -1:
         cdef const fgw_img_action *a = &self.image.actions[self.route.action]
-        cdef const fgw_img_destination *d = <const fgw_img_destination *>(self.image.base + a.destinations.off)
+        cdef const fgw_img_destination *d = self.image.destinations + a.destinations.off
         cdef uint64_t draw
         cdef uint32_t i = 0
         if a.kind != FGW_ACTION_ROUTE:

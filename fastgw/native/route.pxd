@@ -36,6 +36,7 @@ cdef extern from "fgw/image.h" nogil:
         fgw_table clusters
         fgw_table endpoints
         fgw_table origins
+        fgw_table strings
 
     ctypedef struct fgw_img_origin:
         fgw_span file

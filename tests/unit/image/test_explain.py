@@ -19,6 +19,9 @@ def failed(path: PathMatch | None, *predicates: Predicate, **request: object) ->
     return answer.considered[0].failed
 
 
+X_USER = Predicate("header", "exact", "x-user", "a")
+
+
 @pytest.mark.parametrize(
     ("path", "predicates", "request_", "words"),
     [
@@ -26,8 +29,8 @@ def failed(path: PathMatch | None, *predicates: Predicate, **request: object) ->
         (PathMatch("exact", "/A", True), [], {}, 'uri: want exact "/a" (ignoring case), got "/b"'),
         (PathMatch("regex", "/a.*"), [], {}, 'uri: want regex "/a.*", got "/b"'),
         (PathMatch("segment", "/a"), [], {}, 'uri: want path prefix "/a", got "/b"'),
-        (None, [Predicate("header", "exact", "x-user", "a")], {"headers": (("X-User", "b"),)}, 'header x-user: want exact "a", got "b"'),
-        (None, [Predicate("header", "exact", "x-user", "a")], {}, 'header x-user: want exact "a", got none'),
+        (None, [X_USER], {"headers": (("X-User", "b"),)}, 'header x-user: want exact "a", got "b"'),
+        (None, [X_USER], {}, 'header x-user: want exact "a", got none'),
         (None, [Predicate("header", "present", "x-user")], {}, "header x-user: want it present, got none"),
         (
             None,

@@ -13,10 +13,8 @@ def test_the_same_thing_has_the_same_number_in_every_generation() -> None:
     numbers = StateNumbers()
     numbers.begin(1)
     a = numbers.cell_of("c", "10.0.0.1", 80)
-    assert (
-        len({a, numbers.cell_of("c", "10.0.0.2", 80), numbers.cell_of("d", "10.0.0.1", 80), numbers.cell_of("c", "10.0.0.1", 81)})
-        == 4
-    )
+    others = {numbers.cell_of("c", "10.0.0.2", 80), numbers.cell_of("d", "10.0.0.1", 80), numbers.cell_of("c", "10.0.0.1", 81)}
+    assert len({a, *others}) == 4
     numbers.begin(1000)
     assert numbers.cell_of("c", "10.0.0.1", 80) == a
 

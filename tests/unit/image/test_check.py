@@ -1,0 +1,168 @@
+"""A damaged image is refused, or, where the damage cannot be seen, harmless: matching stays in bounds and ends.
+
+The image lies directly before a page that cannot be touched, so that a read behind its end kills the test.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import mmap
+import struct
+from random import Random
+
+import pytest
+from builders import image, rule, vhost
+from plans import some_plan, some_request
+
+from fastgw.image.layout import HEADER, TABLES, ImageError, Record, ffi, lib
+from fastgw.image.matcher import Matcher, c_request_of
+from fastgw.image.numbers import StateNumbers
+from fastgw.image.writer import write_image
+from fastgw.model.plan import PathMatch, Plan, Predicate
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+
+class Guarded:
+    """Room for ``size`` bytes whose end is the beginning of an inaccessible page."""
+
+    def __init__(self, size: int) -> None:
+        page = mmap.PAGESIZE
+        self.size = size
+        self._start = -size % page
+        total = self._start + size + page
+        self._map = mmap.mmap(-1, total)
+        base = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
+        assert _libc.mprotect(base + total - page, page, 0) == 0
+        self.address = base + self._start
+
+    def fill(self, data: bytes) -> object:
+        self._map[self._start : self._start + self.size] = data
+        return ffi.cast("char *", self.address)
+
+
+def damaged(random: Random, data: bytes) -> bytes:
+    """One to four fields changed to values that hurt: off by one, huge, NONE, a neighbour's."""
+    out = bytearray(data)
+    for _ in range(random.randint(1, 4)):
+        width = random.choice([1, 1, 2, 4, 4, 4, 8])
+        at = random.randrange(0, len(out) - width) // width * width
+        if random.random() < 0.3:
+            at = random.randrange(0, HEADER.size - width) // width * width
+        old = int.from_bytes(out[at : at + width], "little")
+        other = random.randrange(0, len(out) - width)
+        values = [0, old + 1, old - 1, old ^ (1 << random.randrange(8 * width)), -1, random.getrandbits(8 * width), 1 << 31]
+        values += [int.from_bytes(out[other : other + width], "little"), len(data), 0x80000000 | (old & 0xFF)]
+        out[at : at + width] = (random.choice(values) % (1 << 8 * width)).to_bytes(width, "little")
+    return bytes(out)
+
+
+def use(pointer: object, random: Random, plan: Plan) -> None:
+    """Match requests on a checked image, and ask for every rule."""
+    regexes = lib.fgw_regexes_open(pointer)
+    result = ffi.new("fgw_route_result *")
+    match = ffi.addressof(lib, "fgw_regexes_match")
+    header = ffi.cast("fgw_image_header *", pointer)
+    for _ in range(6):
+        request, _alive = c_request_of(some_request(random, plan))
+        for listener in (0, 1, lib.FGW_NONE):
+            verdict = lib.fgw_route_match(pointer, listener, request, 0, regexes, match, result)
+            assert verdict == result.verdict
+            assert verdict != lib.FGW_ROUTE_MATCH or (result.rule < header.rules.count and result.action < header.actions.count)
+        for rule_index in range(min(header.rules.count, 30)):
+            lib.fgw_rule_check(pointer, rule_index, request, regexes, match)
+    lib.fgw_listener_find(pointer, b"x", 1)
+    lib.fgw_regexes_close(regexes)
+
+
+@pytest.mark.parametrize("crowded", [False, True])
+def test_damaged_images_are_refused_or_harmless(crowded: bool) -> None:
+    random = Random(4)
+    accepted = refused = 0
+    for _ in range(25):
+        plan = some_plan(random, crowded)
+        data = write_image(plan, StateNumbers(), 1)
+        room = Guarded(len(data))
+        for _ in range(200):
+            pointer = room.fill(damaged(random, data))
+            if lib.fgw_image_check(pointer, len(data)) == 1:
+                accepted += 1
+                use(pointer, random, plan)
+            else:
+                refused += 1
+    assert accepted > 100 and refused > 100, (accepted, refused)
+
+
+def test_every_truncation_is_refused() -> None:
+    data = image(vhost(["a.com"], rule("r")))
+    for size in range(0, len(data), 7):
+        room = Guarded(size)
+        assert lib.fgw_image_check(room.fill(data[:size]), size) < 0
+
+
+def put(data: bytes, field: str, value: int) -> bytes:
+    record, names = HEADER, HEADER.names
+    values = list(record.unpack_from(data))
+    values[names.index(field)] = value
+    return bytes(record.pack(*values)) + data[record.size :]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("magic", 1, "image_magic"),
+        ("version", 99, "image_version"),
+        ("header_bytes", 8, "image_version"),
+        ("total_bytes", 1 << 40, "image_size"),
+        ("rules.count", 1 << 20, "image_bounds"),
+        ("strings.off", 4, "image_bounds"),
+        ("rules.count", 0, "image_content"),
+    ],
+)
+def test_the_reason_for_a_refusal(field: str, value: int, reason: str) -> None:
+    with pytest.raises(ImageError, match=reason):
+        Matcher(put(image(vhost(["a.com"], rule("r"))), field, value))
+
+
+MUST_BE_CHECKED = {
+    "listeners": "name.off name.len bind.len port protocol route_table origin",
+    "route_tables": "name.len vhosts.off vhosts.count exact.off exact.count suffix.off suffix.count default_vhost suffix_max",
+    "vhosts": "name.len rules.off rules.count flags origin root_fold",
+    "rules": "name.len path.len path_kind ignore_case predicate_count predicates regex action virtual_service origin",
+    "predicates": "name.len value.len target op invert header_id regex",
+    "actions": "kind total_weight destinations.off destinations.count",
+    "destinations": "cluster weight cumulative_weight cluster_name.len",
+    "clusters": "name.len host.len service_name.len service_namespace.len subset.len port discovery lb protocol endpoints.off"
+    " endpoints.count dns_slot origin",
+    "endpoints": "family flags cell path.len",
+    "regexes": "pattern.len literal_prefix.len flags",
+    "origins": "file.len kind.len name.len",
+    "nodes": "first_child below at_end label_len children[0]",
+    "lists": "first count group next",
+    "groups": "target header_id name.len slots.off slots.count",
+}
+
+
+CHECKED_FIELDS = [(table, field) for table, fields in MUST_BE_CHECKED.items() for field in fields.split()]
+
+
+@pytest.mark.parametrize(("table", "field"), CHECKED_FIELDS)
+def test_a_value_out_of_range_is_refused(table: str, field: str) -> None:
+    tenants = [rule(f"{i}", PathMatch("prefix", "/abc"), Predicate("header", "exact", "x", str(i))) for i in range(20)]
+    pattern = rule("re", PathMatch("regex", "/a.*"), Predicate("query", "regex", "q", "b.*"))
+    data = image(vhost(["a.com", "*.b.com"], pattern, *tenants, rule("last", PathMatch("prefix", "/b"))))
+    assert lib.fgw_image_check(ffi.from_buffer(data), len(data)) == 1
+    record = TABLES[table]
+    at = dict(zip(HEADER.names, HEADER.unpack_from(data), strict=True))[f"{table}.off"]
+    values = list(record.unpack_from(data, at))
+    broken = data[:at] + packed_with_a_huge_value(record, values, record.names.index(field)) + data[at + record.size :]
+    assert lib.fgw_image_check(ffi.from_buffer(broken), len(broken)) < 0
+
+
+def packed_with_a_huge_value(record: Record, values: list[int | bytes], index: int) -> bytes:
+    for bits in (32, 16, 8):
+        with contextlib.suppress(struct.error):
+            return bytes(record.pack(*values[:index], (1 << bits) - 2, *values[index + 1 :]))
+    raise AssertionError(record.names[index])

@@ -37,7 +37,7 @@ class Bindings:
                 own.append(service)
             elif gateway != MESH and gateway not in inventory.all_gateways:
                 _report_missing(service, gateway, by_name, self._report)
-        if all(gateway == MESH for gateway in service.gateways):
+        if not service.gateways or service.gateways == (MESH,):
             message = "binds to the mesh only (B1), so this gateway does not serve it; name a Gateway in spec.gateways"
             self._report.info("FGW0023", service.resource, "spec.gateways" if service.gateways else "", message)
 
@@ -56,10 +56,9 @@ def report_unbound(bindings: Bindings, hosts: Mapping[str, Sequence[ServerHosts]
 def report_layer4(services: Iterable[BoundService], report: Report) -> None:
     """tls and tcp blocks are read and not served yet."""
     for service in services:
-        for block in ("tls", "tcp"):
-            if getattr(service.resource.spec, block):
-                message = f"{block} routes are not supported yet: not served"
-                report.warning("FGW0105", service.resource, f"spec.{block}", message)
+        for block in service.layer4:
+            message = f"{block} routes are not supported yet: not served"
+            report.warning("FGW0105", service.resource, f"spec.{block}", message)
 
 
 def _report_missing(service: BoundService, gateway: str, by_name: dict[str, list[str]], report: Report) -> None:

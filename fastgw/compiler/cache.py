@@ -6,7 +6,6 @@ import operator
 from collections.abc import Iterable, Sequence
 
 from fastgw.compiler.clusters import ClusterBuilder
-from fastgw.compiler.delegates import has_delegates
 from fastgw.compiler.destination_rules import DestinationRules
 from fastgw.compiler.destinations import Finder
 from fastgw.compiler.endpoints import EndpointIndex
@@ -31,7 +30,7 @@ class CompileCache:
         self._endpoints: list[Resource] = []
         self._finder: Finder | None = None
         self._clusters: ClusterBuilder | None = None
-        self._services: dict[str, BoundService] = {}
+        self._services: dict[int, BoundService] = {}
         self._hosts: dict[str, tuple[Resource, list[ServerHosts]]] = {}
         self.virtual_hosts = VirtualHostCache()
 
@@ -62,7 +61,7 @@ class CompileCache:
     def bound_services(self, resources: Iterable[Resource]) -> list[BoundService]:
         """Those of the last compilation where the resource is the same object. Delegating ones depend on others: always new."""
         services = [self._bound_service(resource) for resource in resources]
-        self._services = {service.resource.key: service for service in services}
+        self._services = {id(service.resource): service for service in services}
         return services
 
     def server_hosts(self, gateways: Sequence[Resource]) -> dict[str, list[ServerHosts]]:
@@ -80,8 +79,9 @@ class CompileCache:
         return {key: prepared for key, (_, prepared) in hosts.items()}
 
     def _bound_service(self, resource: Resource) -> BoundService:
-        known = self._services.get(resource.key)
-        if known is not None and known.resource is resource and not has_delegates(resource):
+        known = self._services.get(id(resource))
+        # the service holds its resource, so the id cannot have passed to another object
+        if known is not None and not known.delegating:
             return known
         return BoundService(resource)
 

@@ -53,14 +53,14 @@ def _compile(resources: Sequence[Resource], options: CompileOptions, cache: Comp
     report_unsupported(inventory, report)
 
     plan = Plan()
-    used: dict[int, CompiledRules] = {}
+    used: dict[CompiledRules, None] = {}
     compiler = RuleCompiler(finder, options, inventory.delegates)
     for listener in listeners:
         table = TableBuilder(listener, bindings, compiler, used).build(cache.virtual_hosts)
         plan.route_tables[table.name] = table
         plan.listeners.append(_listener(listener))
     cache.virtual_hosts.finish()
-    plan.clusters = clusters.build((use for rules in used.values() for use in rules.uses), report)
+    plan.clusters = clusters.build((use for rules in used for use in rules.uses), report)
     return CompileResult(plan, _in_file_order(report, services))
 
 
@@ -83,7 +83,8 @@ def _in_file_order(report: Report, services: Sequence[BoundService]) -> list[Dia
     """Each finding once: a VirtualService that is compiled for several Gateways finds the same things again."""
     found = dict.fromkeys(report.diagnostics)
     for service in services:
-        found.update(dict.fromkeys(service.report.diagnostics))
+        if service.report.diagnostics:
+            found.update(dict.fromkeys(service.report.diagnostics))
     return sorted(found, key=_position)
 
 

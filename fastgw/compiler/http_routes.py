@@ -38,7 +38,20 @@ class CompiledRules(msgspec.Struct, frozen=True, eq=False):
 class BoundService:
     """A VirtualService, what it binds to, and its rules for each gateway and port where that makes a difference."""
 
-    __slots__ = ("_by_gateway", "_by_port", "_domains", "compiled", "gateways", "hosts", "owners", "report", "resource")
+    __slots__ = (
+        "_by_gateway",
+        "_by_port",
+        "_domains",
+        "compiled",
+        "delegating",
+        "gateways",
+        "hosts",
+        "layer4",
+        "owners",
+        "placed",
+        "report",
+        "resource",
+    )
 
     def __init__(self, resource: Resource) -> None:
         spec = resource.spec
@@ -48,10 +61,12 @@ class BoundService:
         self.report = Report()
         self.compiled: dict[tuple[str, int], CompiledRules] = {}
         self._domains: dict[ServerHosts, tuple[str, ...]] = {}
+        self.placed: dict[ServerHosts, tuple[tuple[str, ...], CompiledRules | None]] = {}
         self.owners: dict[str, ObjectRef] = {}
-        delegating = has_delegates(resource)
-        self._by_gateway = delegating or any(match.gateways for route in spec.http for match in route.match)
-        self._by_port = delegating or any(_depends_on_port(route) for route in spec.http)
+        self.layer4 = tuple(block for block in ("tls", "tcp") if getattr(spec, block))
+        self.delegating = has_delegates(resource)
+        self._by_gateway = self.delegating or any(match.gateways for route in spec.http for match in route.match)
+        self._by_port = self.delegating or any(_depends_on_port(route) for route in spec.http)
 
     def variant(self, gateway: str, server_port: int) -> tuple[str, int]:
         """The part of (gateway, port) that the rules depend on."""
@@ -67,6 +82,7 @@ class BoundService:
     def forget_servers(self) -> None:
         """Gateways have changed."""
         self._domains.clear()
+        self.placed.clear()
 
     def ref(self, owner: Resource) -> ObjectRef:
         """The Plan's name for the VirtualService that a rule stands in."""
@@ -85,6 +101,19 @@ class RuleCompiler:
         self._finder = finder
         self._options = options
         self._delegates = delegates
+
+    def place(
+        self, service: BoundService, server: ServerHosts, gateway: str, server_port: int
+    ) -> tuple[tuple[str, ...], CompiledRules | None]:
+        """Domains and rules of ``service`` at a server; no rules when no domain or no match of it belongs there (B9, B11)."""
+        placed = service.placed.get(server)
+        if placed is None:
+            domains = service.domains_at(server)
+            rules = self.rules(service, gateway, server_port) if domains else None
+            if rules is not None and not rules.rules and rules.catch_all is None:
+                rules = None
+            placed = service.placed[server] = (domains, rules)
+        return placed
 
     def rules(self, service: BoundService, gateway: str, server_port: int) -> CompiledRules:
         """The rules of ``service`` behind a server of ``gateway`` (namespace/name) with this port number."""

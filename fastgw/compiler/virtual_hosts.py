@@ -6,6 +6,7 @@ is sorted. Hosts of redirecting servers exist without any rule, too (M1, M4).
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 
 from fastgw.compiler.bind import Bindings
@@ -16,14 +17,14 @@ from fastgw.model.plan import RouteTable, Rule, VirtualHost
 
 
 class _Draft:
-    """A virtual host in the making. ``parts``: the rules of each VirtualService, by identity (E5: bound twice counts once)."""
+    """A virtual host in the making. ``parts``: the rules of each VirtualService in order, none twice (E5)."""
 
-    __slots__ = ("name", "origin", "parts", "require_tls")
+    __slots__ = ("number", "origin", "parts", "require_tls")
 
-    def __init__(self, name: str, origin: Origin) -> None:
-        self.name = name
+    def __init__(self, number: int, origin: Origin) -> None:
+        self.number = number
         self.origin = origin
-        self.parts: dict[int, CompiledRules] = {}
+        self.parts: dict[CompiledRules, None] = {}
         self.require_tls = False
 
 
@@ -33,21 +34,35 @@ class VirtualHostCache:
     __slots__ = ("_last", "_next")
 
     def __init__(self) -> None:
-        self._last: dict[tuple[str, str], tuple[tuple[CompiledRules, ...], VirtualHost]] = {}
-        self._next: dict[tuple[str, str], tuple[tuple[CompiledRules, ...], VirtualHost]] = {}
+        self._last: dict[str, dict[str, tuple[_Draft, VirtualHost]]] = {}
+        self._next: dict[str, dict[str, tuple[_Draft, VirtualHost]]] = {}
 
     def finish(self) -> None:
         """This compilation is done; what it did not use is dropped."""
         self._last, self._next = self._next, {}
 
-    def virtual_host(self, table: str, domain: str, draft: _Draft) -> VirtualHost:
-        """The old object when it would come out the same."""
-        parts = tuple(draft.parts.values())
-        known = self._last.get((table, domain))
-        if known is None or known[0] != parts or known[1].require_tls != draft.require_tls or known[1].name != draft.name:
-            known = (parts, VirtualHost(draft.name, [domain], match_order(parts), draft.require_tls, draft.origin))
-        self._next[(table, domain)] = known
-        return known[1]
+    def virtual_hosts(self, table: str, drafts: dict[str, _Draft]) -> list[VirtualHost]:
+        """One for each domain, the old object when it would come out the same."""
+        last, used = self._last.get(table, {}), self._next.setdefault(table, {})
+        found = []
+        for domain, draft in drafts.items():
+            known = last.get(domain)
+            if known is None or not _alike(known[0], draft):
+                rules = match_order(draft.parts)
+                known = (draft, VirtualHost(f"{domain}:{draft.number}", [domain], rules, draft.require_tls, draft.origin))
+            used[domain] = known
+            found.append(known[1])
+        return found
+
+
+def _alike(one: _Draft, other: _Draft) -> bool:
+    return (
+        one.number == other.number
+        and one.require_tls == other.require_tls
+        and one.origin is other.origin
+        and len(one.parts) == len(other.parts)
+        and all(map(operator.is_, one.parts, other.parts))
+    )
 
 
 def match_order(parts: Iterable[CompiledRules]) -> list[Rule]:
@@ -65,7 +80,7 @@ class TableBuilder:
     __slots__ = ("_bindings", "_compiler", "_drafts", "_listener", "used")
 
     def __init__(
-        self, listener: PlacedListener, bindings: Bindings, compiler: RuleCompiler, used: dict[int, CompiledRules]
+        self, listener: PlacedListener, bindings: Bindings, compiler: RuleCompiler, used: dict[CompiledRules, None]
     ) -> None:
         self._listener = listener
         self._bindings = bindings
@@ -81,26 +96,24 @@ class TableBuilder:
             if server.redirects:
                 self._redirect(server)
         name = self._listener.table_name
-        return RouteTable(name, [cache.virtual_host(name, domain, draft) for domain, draft in self._drafts.items()])
+        return RouteTable(name, cache.virtual_hosts(name, self._drafts))
 
     def _bind(self, server: PlacedServer, service: BoundService) -> None:
-        domains = service.domains_at(server.hosts)
-        if not domains:
+        domains, compiled = self._compiler.place(service, server.hosts, server.gateway.key, server.number)
+        if compiled is None:
             return
-        compiled = self._compiler.rules(service, server.gateway.key, server.number)
-        if not compiled.rules and compiled.catch_all is None:
-            return  # B11: no virtual host, so that requests fall to a wildcard one
-        self.used[id(compiled)] = compiled
+        self.used[compiled] = None
         for domain in domains:
             draft = self._drafts.get(domain)
             if draft is None:
-                draft = self._drafts[domain] = _Draft(f"{domain}:{server.number}", service.resource.origin)
-            draft.parts[id(compiled)] = compiled
-            draft.require_tls = draft.require_tls or server.redirects
+                draft = self._drafts[domain] = _Draft(server.number, service.resource.origin)
+            draft.parts[compiled] = None
+            if server.redirects:
+                draft.require_tls = True
 
     def _redirect(self, server: PlacedServer) -> None:
         for domain in server.hosts.plain_names():
             draft = self._drafts.get(domain)
             if draft is None:
-                draft = self._drafts[domain] = _Draft(f"{domain}:{server.number}", server.gateway.at(server.path))
+                draft = self._drafts[domain] = _Draft(server.number, server.gateway.at(server.path))
             draft.require_tls = True

@@ -43,12 +43,12 @@ def test_listener_and_generation() -> None:
 
 
 def test_virtual_hosts_with_the_same_rules_share_them() -> None:
-    rules = [rule(f"r{i}", PathMatch("prefix", f"/{i}")) for i in range(50)]
+    rules = [rule(f"r{i}", PathMatch("prefix", f"/{i}/")) for i in range(50)]
     shared = written(plan(*(vhost([f"{i}.com"], *rules) for i in range(20))))
     assert shared.header["rules.count"] == 50
     data = shared.image
     for i in (0, 19):
-        assert taken(data, RouteRequest(f"{i}.com".encode(), b"/42")) == "r42"
+        assert taken(data, RouteRequest(f"{i}.com".encode(), b"/42/")) == "r42"
 
 
 def test_weights() -> None:

@@ -96,7 +96,7 @@ class AdminServer(Server):
         return answer(self._supervisor.resolver.statuses())
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        return await metrics_response(self._supervisor)
+        return await metrics_response(request, self._supervisor)
 
     async def _reload(self, request: web.Request) -> web.Response:
         if not self._supervisor.ready_once or self._supervisor.draining:

@@ -6,31 +6,21 @@ Everything comes out of the state segment, so counters survive workers, and a sc
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 import fastgw
+from fastgw.admin.request_metrics import request_metrics_text
 from fastgw.native._native import ffi, lib
-from fastgw.supervisor.metric_series import BOUNDS, BUCKETS, RequestSeries, collect, cumulative
+from fastgw.supervisor.metric_series import collect
 from fastgw.supervisor.supervisor import Supervisor
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-
-_UNKNOWN = (
-    "source_workload", "source_workload_namespace", "source_principal", "source_app", "source_version", "source_cluster",
-    "source_canonical_service", "source_canonical_revision", "destination_workload", "destination_workload_namespace",
-    "destination_principal", "destination_app", "destination_version", "destination_cluster", "destination_canonical_service",
-    "destination_canonical_revision", "connection_security_policy",
-)  # fmt: skip
-"""Labels of Istio that mean nothing here; they stay, so that dashboards' sums and joins work."""
-LABELS = (
-    "reporter", "destination_service", "destination_service_name", "destination_service_namespace", "request_protocol",
-    "response_code", "response_flags", "grpc_response_status", *_UNKNOWN,
-)  # fmt: skip
 
 COUNTERS = {
     "FGW_C_CLIENT_CONNECTIONS": ("client_connections", "Client connections accepted"),
@@ -73,26 +63,26 @@ GAUGES = {
 }
 
 
-async def exposition(supervisor: Supervisor) -> bytes:
+async def exposition(supervisor: Supervisor, zipped: bool) -> bytes:
     """Made in a thread: thousands of series must not hold up health checks and signals."""
-    return await asyncio.to_thread(render, supervisor)
+    return await asyncio.to_thread(lambda: gzip.compress(render(supervisor), 1) if zipped else render(supervisor))
 
 
 def render(supervisor: Supervisor) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(GatewayCollector(supervisor))
-    return generate_latest(registry)
+    series = collect(supervisor.state, supervisor.generations.metric_labels)
+    return request_metrics_text(series).encode() + generate_latest(registry)
 
 
 class GatewayCollector(Collector):
-    """All families, from one reading of the state segment."""
+    """The gateway's own families."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
 
     def collect(self) -> Iterator[Metric]:
         state = self._supervisor.state
-        yield from request_metrics(collect(state, self._supervisor.generations.metric_labels))
         slots = range(state.workers)
         counters = [state.counters(slot) for slot in slots]
         yield from counter_metrics([sum(column) for column in zip(*counters, strict=True)])
@@ -137,35 +127,6 @@ class GatewayCollector(Collector):
         for status in ("ok", "failed", "unknown"):
             family.add_metric([status], statuses.count(status))
         return family
-
-
-def request_metrics(series: list[RequestSeries]) -> Iterator[Metric]:
-    """istio_requests_total and the three histograms."""
-    rows = [(_label_values(one), one.sums) for one in series]
-    total = CounterMetricFamily("istio_requests", "Requests answered", labels=LABELS)
-    for labels, sums in rows:
-        total.add_metric(labels, sums.requests)
-    yield total
-    histograms = (
-        ("istio_request_duration_milliseconds", "Time from the request's head to the answer's last byte", 0.001),
-        ("istio_request_bytes", "Size of requests with head", 1),
-        ("istio_response_bytes", "Size of answers with head", 1),
-    )
-    for index, (name, text, unit) in enumerate(histograms):
-        family = HistogramMetricFamily(name, text, labels=LABELS)
-        for labels, sums in rows:
-            counts = cumulative(sums.buckets[index * BUCKETS : (index + 1) * BUCKETS])
-            total_of = (sums.duration_us_sum, sums.request_bytes_sum, sums.response_bytes_sum)[index]
-            family.add_metric(labels, list(zip(BOUNDS, counts, strict=True)), sum_value=total_of * unit)
-        yield family
-
-
-def _label_values(one: RequestSeries) -> list[str]:
-    service = one.service
-    return [
-        "source", service.host, service.name, service.namespace, "http", one.response_code, one.response_flags, "",
-        *["unknown"] * len(_UNKNOWN),
-    ]  # fmt: skip
 
 
 def counter_metrics(values: list[int]) -> Iterator[Metric]:

@@ -26,9 +26,11 @@ class StatusServer(Server):
         return web.Response(text="live\n")
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        return await metrics_response(self._supervisor)
+        return await metrics_response(request, self._supervisor)
 
 
-async def metrics_response(supervisor: Supervisor) -> web.Response:
-    """The exposition, in Prometheus' text format."""
-    return web.Response(body=await exposition(supervisor), headers={"Content-Type": CONTENT_TYPE})
+async def metrics_response(request: web.Request, supervisor: Supervisor) -> web.Response:
+    """The exposition in Prometheus' text format, gzipped for those who take it: label sets repeat themselves."""
+    zipped = "gzip" in request.headers.get("Accept-Encoding", "")
+    headers = {"Content-Type": CONTENT_TYPE, "Vary": "Accept-Encoding", **({"Content-Encoding": "gzip"} if zipped else {})}
+    return web.Response(body=await exposition(supervisor, zipped), headers=headers)

@@ -123,8 +123,9 @@ def serve(sock: socket.socket) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--control", type=int, required=True)
-    # the terminal's Ctrl-C goes to the whole group; the supervisor decides when this ends
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # signals to the whole group (Ctrl-C, systemd) are the supervisor's; it decides when this ends
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     with socket.socket(fileno=parser.parse_args().control) as sock:
         serve(sock)

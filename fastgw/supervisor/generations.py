@@ -207,7 +207,7 @@ class Generations:
 
     def _listener_diagnostics(self) -> list[Diagnostic]:
         return [
-            Diagnostic(ERROR, "FGW0040", reason, "Listener", "", name) for name, (_, reason) in self._listeners.failures.items()
+            Diagnostic(ERROR, "FGW0201", reason, "Listener", "", name) for name, (_, reason) in self._listeners.failures.items()
         ]
 
     def _print_new(self, diagnostics: list[Diagnostic]) -> None:

@@ -45,7 +45,7 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
 
     paths: list[str] = []
     workers: int = 0
-    labels: dict[str, str] = {"istio": "ingressgateway"}
+    labels: dict[str, str] = msgspec.field(default_factory=lambda: {"istio": "ingressgateway"})
     namespace: str = "istio-system"
     bind: list[str] = []
     listen_map: dict[int, int] = {}

@@ -73,6 +73,8 @@ class Supervisor:
     async def run(self) -> int:
         """Serve until a signal or ``drain`` ends it. Returns the exit code."""
         raise_descriptor_limit()
+        if self.settings.secrets:
+            log.warning("--secrets has no effect yet: this version serves no TLS")
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.drain)

@@ -1,0 +1,29 @@
+"""curl, as people use it."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+
+
+@dataclass
+class Answer:
+    """``status`` of the last response, its header fields by lower-case name, its body."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+
+
+def curl(*words: str) -> Answer:
+    """Runs curl; a failure of curl itself fails the test with its message."""
+    done = subprocess.run(["curl", "-sS", "-i", "--max-time", "30", *words], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    head, rest = b"", done.stdout
+    while rest.startswith(b"HTTP/"):
+        head, _, rest = rest.partition(b"\r\n\r\n")
+        if not head.split(b" ")[1].startswith(b"1"):
+            break
+    lines = head.decode("latin-1").split("\r\n")
+    fields = dict(line.lower().split(": ", 1) if ": " in line else (line.lower().rstrip(":"), "") for line in lines[1:])
+    return Answer(int(lines[0].split(" ")[1]), fields, rest.decode("latin-1"))

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    _LabelsType = click.ParamType[dict[str, str]]
+    _ResolveType = click.ParamType[tuple[str, str, int]]
+else:
+    # click's class takes type arguments from 8.2 on
+    _LabelsType = _ResolveType = click.ParamType
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -14,7 +21,7 @@ DEFAULT_LABELS = "istio=ingressgateway"
 DEFAULT_NAMESPACE = "istio-system"
 
 
-class Labels(click.ParamType):
+class Labels(_LabelsType):
     """``k=v,k2=v2`` -> dict."""
 
     name = "k=v,..."
@@ -31,7 +38,7 @@ class Labels(click.ParamType):
         return labels
 
 
-class Resolve(click.ParamType):
+class Resolve(_ResolveType):
     """``HOST=ADDR[:PORT]`` -> (host, address, port); port 0 when none is given. IPv6 with a port in brackets."""
 
     name = "HOST=ADDR[:PORT]"

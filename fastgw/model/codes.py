@@ -48,7 +48,7 @@ _ISTIO = (
         "TLS to a port of the destination without a CA to check it against",
     ),
     ("IST0130", WARNING, "VirtualServiceUnreachableRule", "a rule that no request reaches"),
-    ("IST0131", INFO, "VirtualServiceIneffectiveMatch", "a match that an earlier one covers"),
+    ("IST0131", WARNING, "VirtualServiceIneffectiveMatch", "a match that an earlier one covers"),
     (
         "IST0132",
         WARNING,
@@ -101,8 +101,8 @@ _FILES = (
 _PICTURE = (
     ("FGW0020", WARNING, "DestinationOnlyInDns", "no service has this name, it will be asked of DNS"),
     ("FGW0021", INFO, "DestinationFound", "which step of the look-up found a destination"),
-    ("FGW0022", WARNING, "GatewayNotSelected", "the selector of the Gateway does not match this gateway's labels"),
-    ("FGW0023", WARNING, "VirtualServiceNotBound", "no Gateway serves this VirtualService, so it has no effect here"),
+    ("FGW0022", INFO, "GatewayNotSelected", "the selector of the Gateway does not match this gateway's labels"),
+    ("FGW0023", INFO, "VirtualServiceNotBound", "no Gateway serves this VirtualService, so it has no effect here"),
     ("FGW0024", WARNING, "ShadowedByOtherVirtualService", "a rule of another VirtualService for the same host comes first"),
 )
 
@@ -121,6 +121,9 @@ _COMPILER = (
 _RUNNING = (
     ("FGW0201", ERROR, "ListenerNotOpen", "a port could not be opened: taken by another process, no permission, no such address"),
 )
+
+NOT_SUPPORTED_YET = frozenset(("FGW0015", "FGW0103", "FGW0105", "FGW0106"))
+"""Findings that say nothing about the configuration, only about what this version does not do."""
 
 CODES: dict[str, Code] = {row[0]: Code(*row) for row in (*_ISTIO, *_FILES, *_PICTURE, *_COMPILER, *_RUNNING)}
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 
+from fastgw.analysis.validate import validate
 from fastgw.model.codes import severity_of
 from fastgw.model.decode import Problem, decode, describe
-from fastgw.model.diagnostic import WARNING, Diagnostic
+from fastgw.model.diagnostic import ERROR, WARNING, Diagnostic
 from fastgw.model.kind_notes import judge_kind, judge_version, note_on
 from fastgw.model.kinds import KINDS, KindInfo
 from fastgw.model.metadata import Metadata
@@ -73,7 +74,10 @@ def assemble(document: Document, gateway_namespace: str) -> Assembled:
     diagnostics += more
     if info.spec is not None and spec is None:
         return Assembled(None, diagnostics)
-    return Assembled(_resource(subject, api_version, metadata, spec), diagnostics)
+    resource = _resource(subject, api_version, metadata, spec)
+    broken = validate(resource)
+    usable = not any(found.severity == ERROR for found in broken)
+    return Assembled(resource if usable else None, [*diagnostics, *broken])
 
 
 def _resource(subject: _Object, api_version: str, metadata: Metadata, spec: Any) -> Resource:

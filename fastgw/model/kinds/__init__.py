@@ -52,6 +52,7 @@ _KUBERNETES = (
     KindInfo("Namespace", "", ("v1",), namespaced=False),
 )
 
-KINDS: dict[tuple[str, str], KindInfo] = {(info.group, info.kind): info for info in (*_ISTIO_NETWORKING, *_ISTIO_POLICY, *_KUBERNETES)}
+_ALL = (*_ISTIO_NETWORKING, *_ISTIO_POLICY, *_KUBERNETES)
+KINDS: dict[tuple[str, str], KindInfo] = {(info.group, info.kind): info for info in _ALL}
 
 __all__ = ["KINDS", "KindInfo"]

@@ -1,0 +1,55 @@
+"""Everything that can be said about a configuration: loading, the rules of each object, the whole picture, the compilation."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fastgw.analysis.picture import PictureOptions, check_picture
+from fastgw.compiler.compile import CompileCache, CompileOptions, compile_plan
+from fastgw.model.diagnostic import Diagnostic
+from fastgw.model.plan import Plan
+from fastgw.model.resource import Resource
+from fastgw.sources.files import FileCache, load_paths
+
+
+class ExamineOptions(msgspec.Struct):
+    """Who the gateway is, fixed answers for upstream names (port 0: the destination's own), where certificates are mounted."""
+
+    labels: dict[str, str] = msgspec.field(default_factory=lambda: {"istio": "ingressgateway"})
+    namespace: str = "istio-system"
+    resolve: dict[str, tuple[str, int]] = {}
+    secret_directories: list[str] = []
+
+
+class Examined(msgspec.Struct):
+    """``resources`` are those that can be used; ``diagnostics`` are sorted by file and line, what has no place comes first."""
+
+    resources: list[Resource]
+    diagnostics: list[Diagnostic]
+    files: list[str]
+    plan: Plan
+
+
+def examine_paths(
+    paths: list[str],
+    options: ExamineOptions | None = None,
+    files: FileCache | None = None,
+    compiled: CompileCache | None = None,
+) -> Examined:
+    """Never raises for what is in the files."""
+    options = options or ExamineOptions()
+    loaded = load_paths(paths, options.namespace, files)
+    picture = check_picture(loaded.resources, PictureOptions(options.labels, options.namespace, options.secret_directories))
+    answers = {host: (address, port or None) for host, (address, port) in options.resolve.items()}
+    result = compile_plan(loaded.resources, CompileOptions(options.labels, options.namespace, answers), compiled)
+    diagnostics = in_order([*loaded.diagnostics, *picture, *result.diagnostics], loaded.files)
+    return Examined(loaded.resources, diagnostics, loaded.files, result.plan)
+
+
+def in_order(diagnostics: list[Diagnostic], files: list[str]) -> list[Diagnostic]:
+    """By load order of the files, then by line; each finding once."""
+    rank = {file: number for number, file in enumerate(files)}
+    return sorted(
+        dict.fromkeys(diagnostics),
+        key=lambda found: (rank.get(found.origin.file, -1), found.origin.line, found.origin.column),
+    )

@@ -1,0 +1,66 @@
+"""IST0145 and IST0162: Gateways that get in each other's way, and ports that the Service in front does not publish."""
+
+from __future__ import annotations
+
+from fastgw.analysis.findings import Findings
+from fastgw.analysis.picture import Picture
+from fastgw.analysis.rules import TLS_PROTOCOLS
+from fastgw.compiler.hosts import normalise_server_hosts
+from fastgw.model.diagnostic import Diagnostic
+from fastgw.model.kinds.gateway import Server
+from fastgw.model.resource import Resource
+
+CONFLICT, NOT_PUBLISHED = "IST0145", "IST0162"
+
+
+def check_gateways(picture: Picture) -> list[Diagnostic]:
+    diagnostics: list[Diagnostic] = []
+    taken: dict[tuple[str, int, str], tuple[Resource, int]] = {}
+    published = _published_ports(picture)
+    ordered = sorted(picture.gateways, key=lambda gateway: (gateway.creation_timestamp, gateway.name, gateway.namespace))
+    for gateway in ordered:
+        findings = Findings(gateway)
+        for index, server in enumerate(gateway.spec.servers):
+            _check_hosts(findings, index, server, taken)
+            _check_published(findings, index, server, published)
+        diagnostics += findings.diagnostics
+    return diagnostics
+
+
+def _check_hosts(findings: Findings, index: int, server: Server, taken: dict[tuple[str, int, str], tuple[Resource, int]]) -> None:
+    """Two Gateways with the same port and host: fatal for TLS (C6), while routes of plaintext HTTP are joined (C1, E5)."""
+    assert server.port is not None
+    gateway = findings.resource
+    fatal = server.port.protocol.upper() in TLS_PROTOCOLS
+    for position, host in enumerate(normalise_server_hosts(server.hosts, gateway.namespace)):
+        first, first_index = taken.setdefault((server.bind, server.port.number, host), (gateway, index))
+        if first is gateway:
+            continue
+        where = f"Gateway {first.key} (server {first_index}, {first.origin.file}:{first.at(f'spec.servers[{first_index}]').line})"
+        path = f"spec.servers[{index}].hosts[{position}]"
+        if fatal:
+            findings.error(path, f'"{host}" on port {server.port.number} is taken by {where}: this server is left out', CONFLICT)
+        else:
+            findings.note(path, f'"{host}" on port {server.port.number} is also in {where}: their routes are joined', CONFLICT)
+
+
+def _published_ports(picture: Picture) -> dict[int, str] | None:
+    """Ports of the Services in front of this gateway (those that select its labels), None when there is no such Service."""
+    own = picture.options
+    ports: dict[int, str] = {}
+    found = False
+    for service in picture.of("Service"):
+        selector = service.spec.selector
+        if service.namespace == own.namespace and selector and picture.selects_us(selector):
+            found = True
+            ports.update((port.port, service.key) for port in service.spec.ports)
+    return ports if found else None
+
+
+def _check_published(findings: Findings, index: int, server: Server, published: dict[int, str] | None) -> None:
+    assert server.port is not None
+    number = server.port.number
+    if published is not None and number and number not in published:
+        services = ", ".join(sorted(set(published.values())))
+        message = f"port {number} is not published by the Service in front of the gateway ({services or 'it has no ports'})"
+        findings.warn(f"spec.servers[{index}].port.number", message, NOT_PUBLISHED)

@@ -39,8 +39,8 @@ static void copy_lower(char *to, const char *from, size_t n) {
 
 /* Longest wildcard first: one pass from the right hashes every suffix, the last hit is the longest. `whole`: tail is the entire host;
  * a wildcard needs at least one more character than its suffix (D2). */
-static uint32_t find_suffix(const void *image, const fgw_img_route_table *table, const char *tail, size_t n, int whole) {
-    uint32_t found = FGW_NONE;
+static const fgw_img_slot *find_suffix(const void *image, const fgw_img_route_table *table, const char *tail, size_t n, int whole) {
+    const fgw_img_slot *found = NULL;
     const size_t most = whole ? n - 1 : n;
     const size_t limit = most < table->suffix_max ? most : table->suffix_max;
     uint64_t h = 0;
@@ -53,7 +53,7 @@ static uint32_t find_suffix(const void *image, const fgw_img_route_table *table,
             continue;
         const fgw_img_slot *slot = fgw_slot_find(image, table->suffix, fgw_hash_end(h), suffix, len);
         if (slot != NULL)
-            found = slot->value;
+            found = slot;
     }
     return found;
 }
@@ -68,20 +68,20 @@ static void fetch_ahead(const void *image, const fgw_img_slot *slot) {
 uint32_t fgw_vhost_find(const void *image, uint32_t route_table, const char *host, size_t n) {
     const fgw_img_route_table *table = FGW_TABLE(image, route_tables, fgw_img_route_table) + route_table;
     char tail[FGW_HOST_MAX + 1];
+    const fgw_img_slot *slot = NULL;
     const int whole = n <= FGW_HOST_MAX;
     const size_t kept = whole ? n : FGW_HOST_MAX;
     if (kept == 0)
         return table->default_vhost;
     copy_lower(tail, host + n - kept, kept);
-    if (whole) {
-        const fgw_img_slot *slot = fgw_slot_find(image, table->exact, fgw_hash_forward(tail, kept), tail, kept);
-        if (slot != NULL) {
-            fetch_ahead(image, slot);
-            return slot->value;
-        }
-    }
-    uint32_t found = table->suffix.count > 0 ? find_suffix(image, table, tail, kept, whole) : (uint32_t)FGW_NONE;
-    return found != FGW_NONE ? found : table->default_vhost;
+    if (whole)
+        slot = fgw_slot_find(image, table->exact, fgw_hash_forward(tail, kept), tail, kept);
+    if (slot == NULL && table->suffix.count > 0)
+        slot = find_suffix(image, table, tail, kept, whole);
+    if (slot == NULL)
+        return table->default_vhost;
+    fetch_ahead(image, slot);
+    return slot->value;
 }
 
 uint32_t fgw_listener_find(const void *image, const char *name, size_t n) {

@@ -54,16 +54,19 @@ class Strings:
 
     def __init__(self) -> None:
         self.data = bytearray()
-        self._spans: dict[bytes, tuple[int, int]] = {b"": (0, 0)}
+        self._spans: dict[str | bytes, tuple[int, int]] = {b"": (0, 0), "": (0, 0)}
 
     def span(self, text: str | bytes) -> tuple[int, int]:
         """(offset, length) of the text in the string table."""
-        raw = to_bytes(text) if isinstance(text, str) else text
-        span = self._spans.get(raw)
+        span = self._spans.get(text)
         if span is None:
-            span = self._spans[raw] = (len(self.data), len(raw))
-            self.data += raw
+            span = self._spans[text] = self.span(to_bytes(text)) if isinstance(text, str) else self._append(text)
         return span
+
+    def _append(self, raw: bytes) -> tuple[int, int]:
+        at = len(self.data)
+        self.data += raw
+        return at, len(raw)
 
 
 class Tables:
@@ -122,7 +125,8 @@ class Tables:
             at += padding
             places += [at, count]
             at += len(data)
-        if at > 0xFFFFFFFF:
-            raise ImageError(f"the image has {at} bytes, more than 4 GiB")
-        header = HEADER.pack(MAGIC, lib.FGW_IMAGE_VERSION, HEADER.size, at, generation, *places)
-        return b"".join([header, *body])
+        total = at + -at % ALIGNMENT
+        if total > 0xFFFFFFFF:
+            raise ImageError(f"the image has {total} bytes, more than 4 GiB")
+        header = HEADER.pack(MAGIC, lib.FGW_IMAGE_VERSION, HEADER.size, total, generation, *places)
+        return b"".join([header, *body, bytes(total - at)])

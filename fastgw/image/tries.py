@@ -8,7 +8,7 @@ has no further condition. Where lists would grow long they are not merged but ch
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from fastgw.image.layout import NONE, SINGLE, lib
@@ -132,10 +132,24 @@ class Lists:
 
 
 def _common_length(first: bytes, last: bytes, start: int) -> int:
+    if first is last:
+        return len(first)
     end = min(len(first), len(last))
     while start < end and first[start] == last[start]:
         start += 1
     return start
+
+
+def _child_map(children: list[int]) -> tuple[tuple[int, ...], bytes]:
+    """A bit for each child's byte, and how many bits stand in the words before each word."""
+    words = [0, 0, 0, 0]
+    for byte in children:
+        words[byte // 64] |= 1 << byte % 64
+    before = accumulate((word.bit_count() for word in words[:3]), initial=0)
+    return tuple(words), bytes(count & 0xFF for count in before)
+
+
+_NO_CHILDREN = _child_map([])
 
 
 class _Pending(NamedTuple):
@@ -175,7 +189,7 @@ class TrieWriter:
             low += 1
             below = self._lists.extend(below, spots[key].below)
             at_end = self._lists.extend(below, spots[key].at_end)
-        ranges = self._children(keys, low, high, end)
+        ranges = self._children(keys, low, high, end) if low < high else []
         first = self._nodes.reserve(len(ranges)) if ranges else 0
         self._put(node, key[depth:end], [keys[start][end] for start, _ in ranges], first, below.ref, at_end.ref)
         return [_Pending(first + i, start, stop, end, below) for i, (start, stop) in enumerate(ranges)]
@@ -184,13 +198,9 @@ class TrieWriter:
     def _children(keys: list[bytes], low: int, high: int, depth: int) -> list[tuple[int, int]]:
         """Ranges of keys[low:high] with the same byte at ``depth``."""
         starts = [i for i in range(low, high) if i == low or keys[i][depth] != keys[i - 1][depth]]
-        return list(pairwise([*starts, high])) if starts else []
+        return list(pairwise([*starts, high]))
 
     def _put(self, index: int, label: bytes, children: list[int], first: int, below: int, at_end: int) -> None:
-        words = [0, 0, 0, 0]
-        for byte in children:
-            words[byte // 64] |= 1 << byte % 64
-        counts = [word.bit_count() for word in words]
-        rank = bytes(sum(counts[:i]) & 0xFF for i in range(4))
+        words, rank = _child_map(children) if children else _NO_CHILDREN
         offset = self._tables.strings.span(label)[0] if len(label) > _LABEL_INLINE else 0
         self._nodes.put(index, *words, label[:_LABEL_INLINE], len(label), offset, rank, first, below, at_end)

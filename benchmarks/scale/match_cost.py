@@ -1,0 +1,187 @@
+"""What a route match costs, by the number of hosts and of prefix rules on one host: ns a match, and bytes of image a route.
+
+python benchmarks/scale/match_cost.py [--json FILE] [--max N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cffi import FFI
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from fastgw.image.layout import ffi, lib  # noqa: E402
+from fastgw.image.numbers import StateNumbers  # noqa: E402
+from fastgw.image.writer import write_image  # noqa: E402
+from fastgw.model.origin import Origin  # noqa: E402
+from fastgw.model.plan import (  # noqa: E402
+    Action,
+    Cluster,
+    Endpoint,
+    Listener,
+    ObjectRef,
+    PathMatch,
+    Plan,
+    Predicate,
+    RouteTable,
+    Rule,
+    VirtualHost,
+    WeightedDestination,
+)
+
+SIZES = [1, 100, 10_000, 100_000]
+REQUESTS = 20_000
+BEST_OF = 5
+Target = tuple[bytes, bytes, tuple[bytes, bytes] | None]
+
+
+def rule_of(i: int, path: PathMatch | None, *predicates: Predicate) -> Rule:
+    place = Origin(f"virtual-services-{i // 100}.yaml", 1 + i % 100 * 20, 1)
+    owner = ObjectRef("VirtualService", f"default/shop-{i}", place)
+    cluster = f"outbound|8080||shop-{i % 1000}.default.svc.cluster.local"
+    return Rule("", owner, 0, 0, Action("route", (WeightedDestination(cluster, 100),)), path, predicates, place)
+
+
+def plan_of(vhosts: list[VirtualHost]) -> Plan:
+    clusters = {}
+    for i in range(1000):
+        name = f"outbound|8080||shop-{i}.default.svc.cluster.local"
+        clusters[name] = Cluster(name, name[16:], 8080, endpoints=[Endpoint(f"10.0.{i // 250}.{i % 250}", 8080)])
+    listener = Listener("0.0.0.0_80", "", 80, "HTTP", [], "http.80")
+    return Plan([listener], {"http.80": RouteTable("http.80", vhosts)}, clusters)
+
+
+def by_hosts(count: int, wildcards: bool = False) -> tuple[Plan, list[Target], Target]:
+    star = "*." if wildcards else ""
+    names = [f"shop-{i}.customers.example.com" for i in range(count)]
+    hosts = [VirtualHost(f"{n}:80", [star + n], [rule_of(i, PathMatch("prefix", "/"))]) for i, n in enumerate(names)]
+    front = b"www." if wildcards else b""
+    targets: list[Target] = [(front + name.encode(), b"/catalog/items/4711", None) for name in names]
+    return plan_of(hosts), targets, (b"nowhere.customers.example.com", b"/catalog/items/4711", None)
+
+
+def by_rules(count: int) -> tuple[Plan, list[Target], Target]:
+    """Prefix rules on one host."""
+    paths = [f"/team-{i % 97}/service-{i}/v1" for i in range(count)]
+    host = VirtualHost("a.example.com:80", ["a.example.com"], [rule_of(i, PathMatch("prefix", p)) for i, p in enumerate(paths)])
+    targets: list[Target] = [(b"a.example.com", path.encode() + b"/orders", None) for path in paths]
+    return plan_of([host]), targets, (b"a.example.com", b"/team-1/service-x/v1", None)
+
+
+def by_header(count: int) -> tuple[Plan, list[Target], Target]:
+    """Rules on one host that differ in a header's value."""
+    rules = [rule_of(i, PathMatch("prefix", "/"), Predicate("header", "exact", "x-tenant", f"tenant-{i}")) for i in range(count)]
+    host = VirtualHost("a.example.com:80", ["a.example.com"], rules)
+    targets: list[Target] = [(b"a.example.com", b"/orders", (b"x-tenant", f"tenant-{i}".encode())) for i in range(count)]
+    return plan_of([host]), targets, (b"a.example.com", b"/orders", (b"x-tenant", b"none"))
+
+
+CASES: dict[str, Callable[[int], tuple[Plan, list[Target], Target]]] = {
+    "hosts": by_hosts,
+    "wildcard hosts": lambda count: by_hosts(count, wildcards=True),
+    "prefix rules": by_rules,
+    "header values": by_header,
+}
+
+
+class Bench:
+    """The C loop, compiled for this run from the sources of the product."""
+
+    def __init__(self, directory: str) -> None:
+        library = Path(directory) / "route_bench.so"
+        sources = [ROOT / "ext/src/route.c", ROOT / "ext/src/hash.c", Path(__file__).with_name("route_bench.c")]
+        flags = ["-O3", "-std=gnu11", "-shared", "-fPIC", f"-I{ROOT / 'ext/include'}", f"-I{ROOT / 'ext/src'}"]
+        subprocess.run(["cc", *flags, "-o", str(library), *map(str, sources)], check=True)
+        loader = FFI()
+        loader.cdef("uint64_t fgw_route_bench(const void *, const void *, size_t, size_t, uint64_t *);")
+        self._ffi, self._lib = loader, loader.dlopen(str(library))
+
+    def ns(self, image: Any, requests: Any, count: int) -> float:
+        total = self._ffi.new("uint64_t *")
+        pointers = [self._ffi.cast("void *", int(ffi.cast("uintptr_t", p))) for p in (image, requests)]
+        rounds = max(1, 200_000 // count)
+        return min(self._lib.fgw_route_bench(*pointers, count, rounds, total) for _ in range(BEST_OF)) / rounds / count
+
+
+def c_requests(targets: list[Target]) -> tuple[Any, Any]:
+    """An array of requests, and what has to stay alive with it."""
+    requests = ffi.new("fgw_route_request[]", len(targets))
+    kept: dict[Any, Any] = {}  # equal texts once: on a real gateway a request is in the cache when it is matched
+    for request, (host, path, header) in zip(requests, targets, strict=True):
+        texts = {"host": host, "authority": host, "path": path, "raw_path": path, "query": b"", "method": b"GET", "scheme": b"http"}
+        for name, value in texts.items():
+            setattr(request, name, kept.setdefault(value, ffi.from_buffer(value)))
+            setattr(request, f"{name}_len", len(value))
+        names = [(b"user-agent", b"curl/8.0"), (b"accept", b"*/*"), *([header] if header else [])]
+        if tuple(names) not in kept:
+            kept[tuple(names)] = fields_of(names)
+        request.fields, request.base = kept[tuple(names)]
+        request.field_count = len(names)
+    return requests, kept
+
+
+def fields_of(headers: list[tuple[bytes, bytes]]) -> tuple[Any, Any]:
+    fields, head = ffi.new("fgw_field[]", len(headers)), b""
+    for field, (name, value) in zip(fields, headers, strict=True):
+        field.name_off, field.name_len, field.value_off, field.value_len = len(head), len(name), len(head + name), len(value)
+        field.id = lib.fgw_header_id_of(name, len(name))
+        head += name + value
+    return fields, ffi.new("char[]", head)
+
+
+def measure(bench: Bench, case: str, count: int) -> dict[str, Any]:
+    plan, targets, miss = CASES[case](count)
+    start = time.perf_counter()
+    data = write_image(plan, StateNumbers(), 1)
+    written_s = time.perf_counter() - start
+    image = ffi.from_buffer(data)
+    assert lib.fgw_image_check(image, len(data)) == 1
+    picks = random.Random(1)
+    mixes = {
+        "first": [targets[0]],
+        "last": [targets[-1]],
+        "random": [picks.choice(targets) for _ in range(REQUESTS)],
+        "miss": [miss],
+    }
+    row: dict[str, Any] = {"case": case, "count": count, "image_bytes": len(data), "write_s": round(written_s, 3)}
+    for name, mix in mixes.items():
+        requests, _kept = c_requests(mix)
+        row[f"{name}_ns"] = round(bench.ns(image, requests, len(mix)), 1)
+    return row
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--json", type=Path)
+    options.add_argument("--max", type=int, default=100_000)
+    chosen = options.parse_args()
+    rows: list[dict[str, Any]] = []
+    print(f"{'':16}{'count':>8}{'first':>9}{'last':>9}{'random':>9}{'miss':>9}  ns   {'B/route':>8}{'written':>9}")
+    with tempfile.TemporaryDirectory() as directory:
+        bench = Bench(directory)
+        for case in CASES:
+            for count in SIZES:
+                if count > chosen.max or (case not in ("hosts", "wildcard hosts") and count > 10_000):
+                    continue
+                row = measure(bench, case, count)
+                rows.append(row)
+                times = "".join(f"{row[f'{name}_ns']:9.1f}" for name in ("first", "last", "random", "miss"))
+                per_route = row["image_bytes"] // count if count >= 10_000 else "-"
+                print(f"{case:16}{count:8}{times}       {per_route:>8}{row['write_s']:8.2f}s", flush=True)
+    if chosen.json:
+        chosen.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -17,6 +17,8 @@ enum {
 extern const uint8_t fgw_char_class[256];
 /* Value of a hexadecimal digit, 0xFF for every other byte. */
 extern const uint8_t fgw_hex_value[256];
+/* Row c is 32 times c: an operand for vector compares. */
+extern const char fgw_filled[256][32];
 
 static inline int fgw_is(char c, unsigned classes) { return (fgw_char_class[(uint8_t)c] & classes) != 0; }
 static inline unsigned fgw_hex(char c) { return fgw_hex_value[(uint8_t)c]; }

@@ -26,11 +26,15 @@ static inline int fgw_has_x_envoy_prefix(const char *name, size_t n) {
     return n > 8 && (name[0] | 0x20) == 'x' && fgw_equal_folded(name, "x-envoy-", 8);
 }
 
+/* The only known name that n >= 2 bytes at name can be. */
+static inline const fgw_known_name *fgw_name_candidate(const char *name, size_t n) {
+    return &fgw_known_names[FGW_NAME_HASH((unsigned)n, (uint8_t)name[0], (uint8_t)name[n - 2], (uint8_t)name[n - 1])];
+}
+
 static inline int fgw_classify_name(const char *name, size_t n) {
     if (n < 2)
         return FGW_HDR_OTHER;
-    const fgw_known_name *known =
-        &fgw_known_names[FGW_NAME_HASH((unsigned)n, (uint8_t)name[0], (uint8_t)name[n - 2], (uint8_t)name[n - 1])];
+    const fgw_known_name *known = fgw_name_candidate(name, n);
     if (known->len == n && fgw_equal_folded(name, known->text, n))
         return known->id;
     return fgw_has_x_envoy_prefix(name, n) ? FGW_HDR_X_ENVOY : FGW_HDR_OTHER;

@@ -19,7 +19,7 @@ typedef struct fgw_scan {
     uint32_t cap; /* at most this many fields, limits->fields or the room there is */
     uint32_t count;
     uint64_t ids;         /* bit i: some field has the enum fgw_header_id i */
-    uint64_t twice;       /* bit i: more than one field has it */
+    uint64_t twice;       /* of FGW_COUNTED_IDS; bit i: more than one field has it */
     uint32_t leniencies;  /* made use of */
     uint32_t path_len;    /* target bytes before the first '?' */
     uint8_t has_query;
@@ -29,11 +29,12 @@ typedef struct fgw_scan {
 } fgw_scan;
 
 #define FGW_BIT(id) (UINT64_C(1) << (id))
+#define FGW_COUNTED_IDS (~FGW_BIT(FGW_HDR_OTHER))
 
 /* Adds a field; the caller has made sure of room. */
 static inline void fgw_add_field(fgw_scan *scan, fgw_field field) {
     uint64_t bit = FGW_BIT(field.id);
-    scan->twice |= scan->ids & bit;
+    scan->twice |= scan->ids & bit & FGW_COUNTED_IDS;
     scan->ids |= bit;
     scan->last[field.id] = scan->count;
     scan->fields[scan->count++] = field;

@@ -96,17 +96,35 @@ static int equal_names(const char *a, const char *b, size_t n) {
     return 1;
 }
 
+static void mark(fgw_field *f, uint32_t *flags) {
+    f->flags |= FGW_FIELD_LISTED;
+    *flags |= FGW_MSG_LISTED_FIELDS;
+}
+
+/* Marks the fields with this id, which is not OTHER. */
+static void mark_known(const fgw_scan *scan, int id, uint32_t *flags) {
+    if (!(scan->twice & FGW_BIT(id))) {
+        mark(&scan->fields[scan->last[id]], flags);
+        return;
+    }
+    for (uint32_t i = 0; i < scan->count; i++)
+        if (scan->fields[i].id == id)
+            mark(&scan->fields[i], flags);
+}
+
 /* Marks the fields called name; at most FGW_LISTED_MAX names a message bound the work. */
 static void mark_listed(const char *p, const fgw_scan *scan, const char *name, size_t n, uint32_t *flags) {
     int id = fgw_classify_name(name, n);
     if (!(scan->ids & FGW_BIT(id)) || is_protected(name, n, id))
         return;
+    if (id != FGW_HDR_OTHER) {
+        mark_known(scan, id, flags);
+        return;
+    }
     for (uint32_t i = 0; i < scan->count; i++) {
         fgw_field *f = &scan->fields[i];
-        if (f->name_len == n && f->id == id && equal_names(p + f->name_off, name, n)) {
-            f->flags |= FGW_FIELD_LISTED;
-            *flags |= FGW_MSG_LISTED_FIELDS;
-        }
+        if (f->name_len == n && f->id == FGW_HDR_OTHER && equal_names(p + f->name_off, name, n))
+            mark(f, flags);
     }
 }
 
@@ -154,13 +172,13 @@ static int apply_all_options(const char *p, const fgw_scan *scan, uint32_t *flag
 
 int fgw_apply_connection(const char *p, const fgw_scan *scan, uint32_t *flags) {
     const fgw_field *f = &scan->fields[scan->last[FGW_HDR_CONNECTION]];
-    int items = 0, named;
+    int items = 0, named = NAMES_KEEP_ALIVE;
     if (scan->twice & FGW_BIT(FGW_HDR_CONNECTION))
         named = apply_all_options(p, scan, flags);
-    else if (FGW_IS(p + f->value_off, f->value_len, "keep-alive") && !(scan->ids & FGW_BIT(FGW_HDR_KEEP_ALIVE)))
-        named = NAMES_KEEP_ALIVE; /* what nearly every browser sends */
-    else
+    else if (!FGW_IS(p + f->value_off, f->value_len, "keep-alive"))
         named = apply_options(p, scan, f, &items, flags);
+    else if (scan->ids & FGW_BIT(FGW_HDR_KEEP_ALIVE)) /* else nothing to do for what nearly every browser sends */
+        mark_known(scan, FGW_HDR_KEEP_ALIVE, flags);
     if (named < 0)
         return -named;
     int upgrade = named & NAMES_UPGRADE && scan->ids & FGW_BIT(FGW_HDR_UPGRADE);

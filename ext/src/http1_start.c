@@ -89,20 +89,26 @@ static long target_fault(const char *start, const char *at, const char *end) {
     return at[1] == '\n' ? -FGW_R_HTTP09 : -FGW_R_BARE_CR;
 }
 
+#define IS_METHOD(p, text, id) (memcmp((p), (text), sizeof(text) - 1) == 0 ? (id) : FGW_METHOD_OTHER)
+
+/* Methods are case-sensitive (RFC 9110 section 9.1). */
 static int method_id(const char *p, size_t n) {
-    static const struct {
-        char name[8];
-        uint8_t len, id;
-    } methods[] = {
-        {"GET", 3, FGW_METHOD_GET},       {"POST", 4, FGW_METHOD_POST},       {"HEAD", 4, FGW_METHOD_HEAD},
-        {"PUT", 3, FGW_METHOD_PUT},       {"OPTIONS", 7, FGW_METHOD_OPTIONS}, {"DELETE", 6, FGW_METHOD_DELETE},
-        {"PATCH", 5, FGW_METHOD_PATCH},   {"CONNECT", 7, FGW_METHOD_CONNECT}, {"TRACE", 5, FGW_METHOD_TRACE},
-        {"TRACK", 5, FGW_METHOD_TRACK},
-    };
-    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
-        if (methods[i].len == n && memcmp(methods[i].name, p, n) == 0)
-            return methods[i].id;
-    return FGW_METHOD_OTHER;
+    switch (n) {
+    case 3:
+        return *p == 'G' ? IS_METHOD(p, "GET", FGW_METHOD_GET) : IS_METHOD(p, "PUT", FGW_METHOD_PUT);
+    case 4:
+        return *p == 'P' ? IS_METHOD(p, "POST", FGW_METHOD_POST) : IS_METHOD(p, "HEAD", FGW_METHOD_HEAD);
+    case 5:
+        if (*p == 'P')
+            return IS_METHOD(p, "PATCH", FGW_METHOD_PATCH);
+        return p[4] == 'E' ? IS_METHOD(p, "TRACE", FGW_METHOD_TRACE) : IS_METHOD(p, "TRACK", FGW_METHOD_TRACK);
+    case 6:
+        return IS_METHOD(p, "DELETE", FGW_METHOD_DELETE);
+    case 7:
+        return *p == 'O' ? IS_METHOD(p, "OPTIONS", FGW_METHOD_OPTIONS) : IS_METHOD(p, "CONNECT", FGW_METHOD_CONNECT);
+    default:
+        return FGW_METHOD_OTHER;
+    }
 }
 
 /* "METHOD SP" */

@@ -12,82 +12,132 @@ enum { STRETCH = 64 };
 
 typedef struct line_finder {
     const char *base, *end;
-    const char *at;   /* where bit 0 of lf is */
-    const char *next; /* first byte not looked at */
-    uint64_t lf;      /* line ends not yet handed out; every one is a CRLF */
-    uint64_t cr_before; /* 1: the last byte looked at is CR */
+    const char *at;    /* where bit 0 of controls is */
+    const char *next;  /* first byte not looked at */
+    uint64_t controls; /* of [at, next) */
 } line_finder;
 
-/* Looks at the next stretch: 0 when there is none or something odd is in it. */
+/* Looks at the next stretch; 0 at the end of the input. */
 static inline int find_more(line_finder *f) {
     size_t room = (size_t)(f->end - f->next);
+    f->at = f->next;
+    if (room >= STRETCH) {
+        f->controls = fgw_controls64(f->next);
+        f->next += STRETCH;
+        return 1;
+    }
     if (room == 0 || f->end - f->base < STRETCH)
         return 0;
-    unsigned shift = room < STRETCH ? (unsigned)(STRETCH - room) : 0;
-    fgw_stretch s = fgw_load_stretch(f->next - shift);
-    s.cr >>= shift;
-    s.lf >>= shift;
-    s.stops >>= shift;
-    uint64_t expected_lf = s.cr << 1 | f->cr_before;
-    if ((s.stops & ~(s.cr | s.lf)) != 0 || expected_lf != s.lf)
-        return 0;
-    f->at = f->next;
-    f->next += STRETCH - shift;
-    f->lf = s.lf;
-    f->cr_before = s.cr >> 63;
+    f->controls = fgw_controls64(f->end - STRETCH) >> (STRETCH - room);
+    f->next = f->end;
     return 1;
 }
 
-/* Length of the name at p; 0 when it is empty or does not end within one block. The end of the input is covered by a block
- * that ends there, as in find_more(). */
-static inline size_t scan_name(const char *p, const char *end, int *underscore) {
-    unsigned shift = end - p < FGW_BLOCK ? (unsigned)(FGW_BLOCK - (end - p)) : 0;
-    fgw_block b = fgw_load(p - shift);
-    fgw_mask stops = fgw_bits(fgw_not_token(b)) >> (shift * FGW_LANE_BITS);
-    if (stops == 0)
-        return 0;
-    *underscore = ((fgw_bits(fgw_eq(b, '_')) >> (shift * FGW_LANE_BITS)) & fgw_below(stops)) != 0;
-    return fgw_first(stops);
+/* First control at or after p, where no control of a line before is left out; NULL: none in the input. */
+static inline const char *find_control(line_finder *f, const char *p) {
+    for (;;) {
+        if (p < f->next) {
+            uint64_t ahead = f->controls >> (p - f->at);
+            if (ahead != 0)
+                return p + __builtin_ctzll(ahead);
+            p = f->next;
+        }
+        if (!find_more(f))
+            return NULL;
+    }
 }
 
-/* A field on the line [p, cr), which holds no byte that a value may not hold; 0 when the line is odd. */
-static inline int take_line(const char *base, const char *p, const char *cr, const char *end, fgw_scan *scan) {
-    int underscore;
-    size_t name_len = scan_name(p, end, &underscore);
+/* What scanning adds up, kept out of memory while it runs. */
+typedef struct line_sums {
+    uint64_t ids;
+    uint32_t count;
+} line_sums;
+
+/* fgw_classify_name() with the name at hand in the block b. */
+static inline int classify(const char *p, fgw_block b, size_t n) {
+    if (n < 2 || n > FGW_BLOCK)
+        return fgw_classify_name(p, n);
+    const fgw_known_name *known = fgw_name_candidate(p, n);
+    if (known->len == n && fgw_same_name(b, known->text, n))
+        return known->id;
+    return fgw_has_x_envoy_prefix(p, n) ? FGW_HDR_X_ENVOY : FGW_HDR_OTHER;
+}
+
+/* The line from p to the CR at cr as a field, when it is one beyond doubt; the block that ends `shift` bytes early and the
+ * one at p are one and the same but at the end of the input. */
+static inline int take_line(const char *base, const char *p, const char *cr, unsigned shift, fgw_scan *scan, line_sums *sums) {
+    fgw_block b = fgw_load(p - shift);
+    fgw_mask stops = fgw_bits(fgw_not_token(b)) >> (shift * FGW_LANE_BITS);
+    size_t name_len = stops != 0 ? fgw_first(stops) : 0;
     if (name_len == 0 || p[name_len] != ':')
         return 0;
     const char *value = p + name_len + 1;
-    while (value < cr && fgw_is_ows(*value))
+    while (*value == ' ') /* stops at CR */
         value++;
-    while (cr > value && fgw_is_ows(cr[-1]))
+    while (cr > value && cr[-1] == ' ')
         cr--;
-    fgw_add_field(scan, (fgw_field){
-                            .name_off = (uint32_t)(p - base),
-                            .value_off = (uint32_t)(value - base),
-                            .value_len = (uint32_t)(cr - value),
-                            .name_len = (uint16_t)name_len,
-                            .id = (uint8_t)fgw_classify_name(p, name_len),
-                            .flags = (uint8_t)(underscore ? FGW_FIELD_UNDERSCORE : 0),
-                        });
+    fgw_mask underscores = fgw_bits(fgw_eq(b, '_')) >> (shift * FGW_LANE_BITS) & fgw_below(stops);
+    int id = shift == 0 ? classify(p, b, name_len) : fgw_classify_name(p, name_len);
+    scan->fields[sums->count] = (fgw_field){
+        .name_off = (uint32_t)(p - base),
+        .value_off = (uint32_t)(value - base),
+        .value_len = (uint32_t)(cr - value),
+        .name_len = (uint16_t)name_len,
+        .id = (uint8_t)id,
+        .flags = (uint8_t)(underscores != 0 ? FGW_FIELD_UNDERSCORE : 0),
+    };
+    scan->last[id] = sums->count++;
+    if (sums->ids & FGW_BIT(id) & FGW_COUNTED_IDS)
+        scan->twice |= FGW_BIT(id);
+    sums->ids |= FGW_BIT(id);
     return 1;
 }
 
-static long scan_fields(const char *base, const char *start, const char *end, fgw_scan *scan) {
-    line_finder f = {base, end, start, start, 0, 0};
-    const char *p = start;
+/* take_line() where less than a block is left; by value, so that the sums of the hot loop can stay in registers. */
+__attribute__((noinline)) static line_sums take_last_line(const char *base, const char *p, const char *cr, const char *end,
+                                                          fgw_scan *scan, line_sums sums) {
+    take_line(base, p, cr, (unsigned)(FGW_BLOCK - (end - p)), scan, &sums);
+    return sums;
+}
+
+static inline int take_any_line(const char *base, const char *p, const char *cr, const char *end, fgw_scan *scan,
+                                line_sums *sums) {
+    uint32_t count = sums->count;
+    if (count == scan->cap)
+        return 0;
+    if (end - p >= FGW_BLOCK)
+        return take_line(base, p, cr, 0, scan, sums);
+    *sums = take_last_line(base, p, cr, end, scan, *sums);
+    return sums->count != count;
+}
+
+/* Takes lines from *p on; 1 when *p is after the empty line, 0 when the line at *p is odd or not whole. */
+static inline int take_lines(const char *base, const char **p, const char *end, fgw_scan *scan) {
+    line_finder f = {base, end, *p, *p, 0};
+    line_sums sums = {scan->ids, scan->count};
+    const char *line = *p;
+    int done = 0;
     for (;;) {
-        while (f.lf == 0)
-            if (!find_more(&f))
-                goto odd;
-        const char *lf = f.at + __builtin_ctzll(f.lf);
-        f.lf &= f.lf - 1;
-        if (lf - p == 1)
-            return lf + 1 - start;
-        if (scan->count == scan->cap || !take_line(base, p, lf - 1, end, scan))
-            goto odd;
-        p = lf + 1;
+        const char *cr = find_control(&f, line);
+        if (cr == NULL || end - cr < 2 || fgw_load2(cr) != fgw_load2("\r\n"))
+            break;
+        done = cr == line;
+        if (!done && !take_any_line(base, line, cr, end, scan, &sums))
+            break;
+        line = cr + 2;
+        if (done)
+            break;
     }
-odd:;
+    scan->ids = sums.ids;
+    scan->count = sums.count;
+    *p = line;
+    return done;
+}
+
+static long scan_fields(const char *base, const char *start, const char *end, fgw_scan *scan) {
+    const char *p = start;
+    if (take_lines(base, &p, end, scan))
+        return p - start;
     long rest = fgw_scan_fields(base, p, end, scan);
     return rest <= 0 ? rest : p + rest - start;
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from builders import image, request, rule, taken, vhost
+from image_builders import image, request, rule, taken, vhost
 
 from fastgw.image.matcher import Matcher, RouteRequest
 from fastgw.model.plan import PathMatch, Predicate

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from builders import LISTENER, image, plan, rule, taken, vhost
+from image_builders import LISTENER, image, plan, rule, taken, vhost
 
 from fastgw.image.layout import NONE, ImageError, lib
 from fastgw.image.matcher import Matcher, RouteRequest

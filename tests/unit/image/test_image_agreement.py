@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plans import LISTENER, plan_match, rule_matches, some_plan, some_request
+from image_plans import LISTENER, plan_match, rule_matches, some_plan, some_request
 
 from fastgw.image.layout import NONE
 from fastgw.image.matcher import Matcher, RouteRequest

@@ -12,8 +12,8 @@ import struct
 from random import Random
 
 import pytest
-from builders import image, rule, vhost
-from plans import some_plan, some_request
+from image_builders import image, rule, vhost
+from image_plans import some_plan, some_request
 
 from fastgw.image.layout import HEADER, TABLES, ImageError, Record, ffi, lib
 from fastgw.image.matcher import Matcher, c_request_of

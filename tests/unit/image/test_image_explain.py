@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from builders import LISTENER, image, plan, rule, vhost
+from image_builders import LISTENER, image, plan, rule, vhost
 
 from fastgw.image.explain import ExplainRequest, explain
 from fastgw.image.numbers import StateNumbers

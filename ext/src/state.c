@@ -40,7 +40,7 @@ int fgw_bucket_of_bytes(uint64_t n) { return bucket_of(BOUNDS_BYTES, n); }
 
 static void put_key(fgw_series *s, uint64_t key) { __atomic_store_n(&s->key, key, __ATOMIC_RELEASE); }
 
-/* The table is filled to three quarters, then everything new is counted together: probes stay short. */
+/* Linear probing, 64 places at the most, so that a crowded table stays quick: what finds no place by then is counted together. */
 fgw_series *fgw_series_of(fgw_worker_state *w, uint64_t key) {
     const uint32_t places = FGW_STATE_SERIES - 1; /* the last one collects the overflow */
     const uint64_t mixed = (key ^ key >> 29) * 0x9e3779b97f4a7c15ull;

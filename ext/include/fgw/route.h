@@ -9,7 +9,8 @@ typedef struct fgw_regexes fgw_regexes;
 /* Does regex `index` of the set match the whole text? 1, 0. */
 typedef int (*fgw_regex_match_fn)(fgw_regexes *set, uint32_t index, const char *text, size_t n);
 
-/* What the matcher looks at. The pointers may point anywhere; field offsets count from base. */
+/* What the matcher looks at. The pointers may point anywhere but are never NULL; field offsets count from base. Fields marked
+ * FGW_FIELD_HIDDEN or FGW_FIELD_LISTED are not seen: no rule may depend on what does not reach the upstream. */
 typedef struct fgw_route_request {
     const char *base;
     const fgw_field *fields;

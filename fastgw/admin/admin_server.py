@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import Any
 
@@ -90,7 +91,12 @@ class AdminServer(Server):
         current = self._supervisor.generations.current
         if current is None:
             return nothing_yet()
-        return answer(view_clusters(current.image_fd, self._supervisor.state))
+        # a descriptor of its own: the generation may be replaced meanwhile
+        image_fd = os.dup(current.image_fd)
+        try:
+            return answer(await asyncio.to_thread(view_clusters, image_fd, self._supervisor.state))
+        finally:
+            os.close(image_fd)
 
     async def _dns(self, request: web.Request) -> web.Response:
         return answer(self._supervisor.resolver.statuses())

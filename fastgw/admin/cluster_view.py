@@ -29,17 +29,15 @@ class _ImageView:
     def __init__(self, block: Any) -> None:
         self.base = ffi.cast("const char *", block)
         self.header = ffi.cast("const fgw_image_header *", block)
-
-    def records(self, ctype: str, table: Any) -> Any:
-        return ffi.cast(f"const {ctype} *", self.base + table.off)
+        self.clusters = ffi.cast("const fgw_img_cluster *", self.base + self.header.clusters.off)
+        self.endpoints = ffi.cast("const fgw_img_endpoint *", self.base + self.header.endpoints.off)
 
     def text(self, span: Any) -> str:
-        return bytes(ffi.buffer(self.base + span.off, span.len)).decode("utf-8", "replace")
+        return bytes(ffi.buffer(self.base + self.header.strings.off + span.off, span.len)).decode("utf-8", "replace")
 
 
 def _view(image: _ImageView, state: StateSegment) -> list[dict[str, Any]]:
-    clusters = image.records("fgw_img_cluster", image.header.clusters)
-    return [_cluster(image, clusters[index], state) for index in range(image.header.clusters.count)]
+    return [_cluster(image, image.clusters[index], state) for index in range(image.header.clusters.count)]
 
 
 def _cluster(image: _ImageView, cluster: Any, state: StateSegment) -> dict[str, Any]:
@@ -57,8 +55,9 @@ def _cluster(image: _ImageView, cluster: Any, state: StateSegment) -> dict[str, 
         entry["dnsStatus"] = _DNS_STATUS.get(status, str(status))
         entry["endpoints"] = [_endpoint(str(ipaddress.ip_address(ip)), port, True, cell, state) for _, ip, cell in addresses]
     else:
-        endpoints = image.records("fgw_img_endpoint", cluster.endpoints)
-        entry["endpoints"] = [_static(image, endpoints[index], state) for index in range(cluster.endpoints.count)]
+        first = cluster.endpoints.off
+        indexes = range(first, first + cluster.endpoints.count)
+        entry["endpoints"] = [_static(image, image.endpoints[index], state) for index in indexes]
     return entry
 
 

@@ -5,6 +5,7 @@ Used towards workers and towards the compile child. Knows nothing about what the
 
 from __future__ import annotations
 
+import array
 import asyncio
 import os
 import socket
@@ -15,6 +16,7 @@ SCM_MAX_FDS = 253
 """The kernel refuses more descriptors in one packet (SCM_MAX_FD)."""
 
 BUFFER_BYTES = 1 << 20
+_INT_BYTES = array.array("i").itemsize
 
 
 class PacketTooLarge(ValueError):
@@ -31,12 +33,23 @@ def make_pair() -> tuple[socket.socket, socket.socket]:
 
 def receive(sock: socket.socket, limit_bytes: int) -> tuple[bytes, list[int]]:
     """One packet and its descriptors (close-on-exec, owned by the caller). b"" is the end. Raises OSError when it does not fit."""
-    data, fds, flags, _ = socket.recv_fds(sock, limit_bytes, SCM_MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+    # not socket.recv_fds: it drops the flags it is given, so descriptors would be inherited by later children
+    room = socket.CMSG_SPACE(SCM_MAX_FDS * _INT_BYTES)
+    data, ancillary, flags, _ = sock.recvmsg(limit_bytes, room, socket.MSG_CMSG_CLOEXEC)
+    fds = _descriptors(ancillary)
     if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
         for fd in fds:
             os.close(fd)
         raise OSError("a control packet was cut short")
     return data, fds
+
+
+def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    fds = array.array("i")
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(data[: len(data) - len(data) % _INT_BYTES])
+    return list(fds)
 
 
 class Channel:

@@ -58,6 +58,7 @@ class WorkerSlot:
         self._command = list(command or module_command("fastgw.dataplane.worker"))
         self._backoff = Backoff()
         self._child: Child | None = None
+        self._aborted: Child | None = None
         self._channel: Channel | None = None
         self._restart: asyncio.TimerHandle | None = None
         self._draining = False
@@ -125,8 +126,9 @@ class WorkerSlot:
     def abort(self, reason: str) -> None:
         """For a worker that hangs: SIGABRT for a core dump, then SIGKILL."""
         child = self._child
-        if child is None:
+        if child is None or self._aborted is child:
             return
+        self._aborted = child
         log.error("worker %d (pid %d) %s: aborted", self.slot, child.pid, reason)
         child.kill(signal.SIGABRT)
         asyncio.get_running_loop().call_later(ABORT_GRACE_S, child.kill)

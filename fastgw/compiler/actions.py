@@ -72,8 +72,8 @@ def _route(
         if key is not None:
             clusters.append((key, field))
         else:
-            message = f"{destination.host} has no port {destination.port} that this gateway may use: answered 503 (NC)"
-            remarks.append(Remark("error", "IST0101", field, message))
+            why = _why_missing(entry, destination, namespace, finder)
+            remarks.append(Remark("error", "IST0101", field, f"{why}: answered 503 (NC)"))
     return Built(Action("route", tuple(destinations)), tuple(clusters), tuple(remarks))
 
 
@@ -91,6 +91,13 @@ def _destination(
     port = choose_port(found, destination, server_port)
     name = cluster_name(found.host, port, destination.subset)
     return WeightedDestination(name, weight, found.host, destination.subset, port), cluster_key(found, port, destination.subset)
+
+
+def _why_missing(entry: HttpRouteDestination, destination: WeightedDestination, namespace: str, finder: Finder) -> str:
+    assert entry.destination is not None
+    if finder.find(entry.destination.host, namespace) is None:
+        return finder.why_not(entry.destination.host, namespace)
+    return f"{destination.host} has no port {destination.port}"
 
 
 def _destination_problem(entries: tuple[HttpRouteDestination, ...]) -> Remark | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fastgw.compiler.destination_rules import NO_RULES, DestinationRules, HostRules
+from fastgw.compiler.destination_rules import DestinationRules, HostRules
 from fastgw.compiler.destinations import ClusterKey, Finder
 from fastgw.compiler.endpoints import EndpointIndex, Labelled, is_ip
 from fastgw.compiler.inventory import is_subset
@@ -12,7 +12,7 @@ from fastgw.compiler.registry import PortRecord, upstream_protocol
 from fastgw.compiler.report import Report
 from fastgw.model.diagnostic import Diagnostic
 from fastgw.model.kinds.destination_rule import Subset
-from fastgw.model.origin import NOWHERE as _NOWHERE
+from fastgw.model.origin import Origin
 from fastgw.model.plan import Cluster, Endpoint
 from fastgw.model.resource import Resource
 
@@ -74,7 +74,7 @@ class ClusterBuilder:
             message = f"TLS to {record.host} is not supported yet: answered 503 (NC), nothing is sent in the clear"
             self._report.error("FGW0106", use.user, use.path, message)
             return None
-        cluster = _empty_cluster(key, rules)
+        cluster = _empty_cluster(key, rules, record.source.origin if record.source else use.user.at(use.path))
         self._fill(cluster, use, subset)
         return cluster
 
@@ -182,7 +182,7 @@ def _select(endpoints: list[Labelled], subset: Subset | None) -> list[Labelled]:
     return [entry for entry in endpoints if is_subset(subset.labels, entry.labels)]
 
 
-def _empty_cluster(key: ClusterKey, rules: HostRules = NO_RULES) -> Cluster:
+def _empty_cluster(key: ClusterKey, rules: HostRules, origin: Origin) -> Cluster:
     record = key.record
     port: PortRecord | None = record.port(key.port)
     return Cluster(
@@ -196,6 +196,6 @@ def _empty_cluster(key: ClusterKey, rules: HostRules = NO_RULES) -> Cluster:
         lb=rules.load_balancer(key.port, key.subset),
         protocol=upstream_protocol(port),
         connect_timeout_ms=rules.connect_timeout_ms(key.port, key.subset),
-        origin=record.source.origin if record.source else _NOWHERE,
+        origin=origin,
         destination_rule=rules.name,
     )

@@ -55,6 +55,16 @@ class Finder:
             self._memo[key] = self._find(written, namespace, _MAX_ALIASES)
         return self._memo[key]
 
+    def why_not(self, host: str, namespace: str) -> str:
+        """In words, why ``find`` answered None."""
+        written = host.lower()
+        records = self._registry.find(full_name(written, namespace).lower()) or self._registry.find(written)
+        if not records:
+            return f'"{host}" is no name that DNS could know'
+        if records[0].visible:
+            return f"{records[0].host} is an ExternalName that leads to nothing this gateway may use"
+        return f"{records[0].host} is not exported to this gateway's namespace"
+
     def answer(self, name: str) -> tuple[str, int | None] | None:
         """What --resolve says about a name."""
         return self._resolve.get(name)

@@ -129,17 +129,17 @@ class RuleCompiler:
         pending = list(expand(service.resource, self._delegates, service.report))
         for position, expanded in enumerate(pending):
             step = _RouteStep(service, expanded, gateway, server_port, self._options, self._finder)
-            ended = step.run(rules, uses)
-            if ended:
-                _report_unreachable(service, expanded, pending[position + 1 :])
+            if step.run(rules, uses):
+                if step.always_ends:
+                    _report_unreachable(service, expanded, pending[position + 1 :])
                 return CompiledRules(rules[:-1], rules[-1], tuple(uses))
         return CompiledRules(rules, None, tuple(uses))
 
 
 class _RouteStep:
-    """One http route -> its rules."""
+    """One http route -> its rules. ``always_ends``: the match that catches all does so behind every gateway and port."""
 
-    __slots__ = ("_built", "_expanded", "_finder", "_gateway", "_options", "_port", "_service")
+    __slots__ = ("_built", "_expanded", "_finder", "_gateway", "_options", "_port", "_service", "always_ends")
 
     def __init__(
         self, service: BoundService, expanded: Expanded, gateway: str, port: int, options: CompileOptions, finder: Finder
@@ -151,6 +151,7 @@ class _RouteStep:
         self._options = options
         self._finder = finder
         self._built: Built | None = None
+        self.always_ends = False
 
     def run(self, rules: list[Rule], uses: list[Use]) -> bool:
         """Append the rules of this route; True when the last one catches all (E2)."""
@@ -161,6 +162,7 @@ class _RouteStep:
             if rule is not None:
                 rules.append(rule)
             if catches_all:
+                self.always_ends = match is None or not (match.port or match.gateways)
                 return True
         return False
 

@@ -1,0 +1,78 @@
+"""A compiled Plan in few words: one line a rule, one a cluster, so that a golden file can be read and judged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastgw.cli.rule_view import conditions_text
+from fastgw.compiler.options import CompileResult
+from fastgw.model.diagnostic import Diagnostic
+from fastgw.model.plan import Cluster, Endpoint, Listener, Rule, VirtualHost
+
+
+def project(result: CompileResult) -> dict[str, Any]:
+    """Listeners, route tables, clusters and diagnostics; places are line numbers of the one input file."""
+    plan = result.plan
+    return {
+        "listeners": {listener.name: _listener(listener) for listener in plan.listeners},
+        "routes": {
+            table.name: {host.name: _virtual_host(host) for host in table.virtual_hosts} for table in plan.route_tables.values()
+        },
+        "clusters": {cluster.name: _cluster(cluster) for cluster in plan.clusters.values()},
+        "diagnostics": [_diagnostic(found) for found in result.diagnostics],
+    }
+
+
+def _listener(listener: Listener) -> dict[str, Any]:
+    return {
+        "port": listener.port,
+        "bind": listener.bind,
+        "routes": listener.route_table,
+        "servers": [
+            f"{server.gateway.key}#{server.index} {server.protocol} {server.port} {' '.join(server.hosts)}"
+            for server in listener.servers
+        ],
+    }
+
+
+def _virtual_host(host: VirtualHost) -> list[str]:
+    first = ["301 to https"] if host.require_tls else []
+    return first + [_rule(rule) for rule in host.rules]
+
+
+def _rule(rule: Rule) -> str:
+    name = f" {rule.name}" if rule.name else ""
+    where = f"{rule.virtual_service.key}[{rule.route_index}.{rule.match_index}]:{rule.origin.line}{name}"
+    return f"{where} {conditions_text(rule)} -> {_action(rule)}"
+
+
+def _action(rule: Rule) -> str:
+    if rule.action.kind != "route":
+        return f"{rule.action.kind} {rule.action.detail}"
+    return ", ".join(f"{destination.weight} {destination.cluster}" for destination in rule.action.destinations)
+
+
+def _cluster(cluster: Cluster) -> str:
+    words = [cluster.found_in]
+    if cluster.discovery == "dns":
+        words.append(f"dns {cluster.dns_name}:{cluster.dns_port}")
+    words += [_endpoint(endpoint) for endpoint in cluster.endpoints]
+    if cluster.lb != "least_request":
+        words.append(cluster.lb)
+    if cluster.protocol != "http1":
+        words.append(cluster.protocol)
+    if cluster.connect_timeout_ms != 10_000:
+        words.append(f"{cluster.connect_timeout_ms} ms")
+    if cluster.destination_rule:
+        words.append(f"rule {cluster.destination_rule}")
+    return " ".join(words)
+
+
+def _endpoint(endpoint: Endpoint) -> str:
+    weight = f"x{endpoint.weight}" if endpoint.weight != 1 else ""
+    return f"{endpoint.address}:{endpoint.port}{weight}{'' if endpoint.healthy else '(unhealthy)'}"
+
+
+def _diagnostic(found: Diagnostic) -> str:
+    where = f"{found.kind} {found.namespace}/{found.name}"
+    return f"{found.origin.line}: {found.severity}[{found.code}] {where}: {found.path}: {found.message}"

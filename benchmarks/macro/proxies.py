@@ -136,6 +136,7 @@ class Bench:
     directory: Path
     proxy_core: int
     load_core: int
+    fastgw: str = "fastgw"
     origin_port: int = 0
     servers: list[Server] = field(default_factory=list)
 
@@ -241,7 +242,7 @@ def virtual_service(number: int, host: str, rules: int) -> dict[str, object]:
 
 def start_fastgw(bench: Bench) -> Server:
     """One worker on the proxy's core; the supervisor, which sees no traffic, beside the load."""
-    port, program = free_port(), find_program("fastgw")
+    port, program = free_port(), find_program(bench.fastgw)
     config = bench.directory / "fastgw"
     config.mkdir(exist_ok=True)
     (config / "edge.json").write_text(

@@ -84,7 +84,7 @@ def run(options: argparse.Namespace, directory: Path) -> dict[str, object]:
     if len(cores) < 2:
         raise SystemExit("the benchmark needs two cores: one for the proxy, one for load and origin")
     wrk = proxies.find_program("wrk")
-    bench = proxies.Bench(directory, proxy_core=cores[0], load_core=cores[1])
+    bench = proxies.Bench(directory, proxy_core=cores[0], load_core=cores[1], fastgw=options.fastgw)
     samples: list[report.Sample] = []
     with contextlib.ExitStack() as stack:
         stack.callback(bench.stop)
@@ -109,6 +109,7 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=5, help="of load, for each proxy in each round")
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--only", nargs="+", choices=list(proxies.PROXIES), default=list(proxies.PROXIES))
+    parser.add_argument("--fastgw", default="fastgw", help="the program, to compare builds")
     parser.add_argument("--json", type=Path, help="write the figures here")
     return parser.parse_args(arguments)
 

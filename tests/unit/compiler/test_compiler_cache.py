@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from resources import gateway, resource, to, virtual_service
+from made_resources import gateway, resource, to, virtual_service
 
 from fastgw.compiler.compile import CompileCache, CompileOptions, CompileResult, compile_plan
 from fastgw.model.plan import VirtualHost

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from resources import gateway, inventory, resource, to, virtual_service
+from made_resources import gateway, inventory, resource, to, virtual_service
 
 from fastgw.compiler.compile import CompileOptions, compile_plan
 from fastgw.compiler.destinations import Finder

@@ -6,7 +6,7 @@ import sys
 from types import FrameType
 from typing import Any
 
-from resources import gateway, to, virtual_service
+from made_resources import gateway, to, virtual_service
 
 from fastgw.compiler.compile import CompileCache, compile_plan
 from fastgw.model.resource import Resource

@@ -1,0 +1,140 @@
+"""explain: JSON to the letter of the interface, exit codes, and which listener a URL means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+Json = Callable[..., tuple[Any, int]]
+Run = Callable[..., Result]
+
+RESOLVE = ("--resolve", "fixed=10.9.9.9:1234")
+
+
+def test_a_weighted_route(config: str, run_json: Json) -> None:
+    answer, code = run_json("explain", config, "GET", "http://shop.example.com/cart/1?a=b", *RESOLVE)
+    assert code == 0
+    assert answer["listener"] == {"port": 80, "server": "default/gw#0"}
+    assert answer["virtualHost"] == "shop.example.com"
+    assert answer["matched"] == {
+        "virtualService": "default/shop",
+        "route": 1,
+        "match": 0,
+        "name": "",
+        "file": config,
+        "line": 26,
+    }
+    assert (answer["action"], answer["status"], answer["location"]) == ("route", None, None)
+    assert answer["request"] == {"path": "/cart/1?a=b", "authority": "shop.example.com"}
+    assert answer["destinations"] == [
+        {
+            "host": "cart.default.svc.cluster.local",
+            "subset": "",
+            "port": 80,
+            "weight": 3,
+            "share": 0.75,
+            "cluster": "outbound|80||cart.default.svc.cluster.local",
+            "known": True,
+            "endpoints": ["10.0.0.1:8080", "10.0.0.2:8080"],
+        },
+        {
+            "host": "fixed.default.svc.cluster.local",
+            "subset": "",
+            "port": 9000,
+            "weight": 1,
+            "share": 0.25,
+            "cluster": "outbound|9000||fixed.default.svc.cluster.local",
+            "known": True,
+            "endpoints": ["10.9.9.9:1234"],
+        },
+    ]
+    (first,) = answer["considered"]
+    assert {key: first[key] for key in ("virtualService", "route", "match", "file", "line")} == {
+        "virtualService": "default/shop",
+        "route": 0,
+        "match": 0,
+        "file": config,
+        "line": 19,
+    }
+    assert "x-user" in first["failed"]
+
+
+def test_headers_and_query_choose_the_rule(config: str, run_json: Json) -> None:
+    answer, code = run_json("explain", config, "GET", "http://shop.example.com/cart?v=2", "-H", "X-User: ann")
+    assert (code, answer["matched"]["name"], answer["considered"]) == (0, "beta", [])
+    assert answer["destinations"][0]["known"] is False, "no DestinationRule has the subset"
+    answer, _ = run_json("explain", config, "GET", "http://shop.example.com/cart?v=3", "-H", "X-User: ann")
+    assert "v" in answer["considered"][0]["failed"] and '"3"' in answer["considered"][0]["failed"]
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "word"),
+    [("GET", "http://shop.example.com/basket", "method"), ("POST", "http://shop.example.com/Basket", "uri")],
+)
+def test_nothing_matches(config: str, run_json: Json, method: str, url: str, word: str) -> None:
+    answer, code = run_json("explain", config, method, url)
+    assert (code, answer["action"], answer["status"], answer["matched"]) == (3, "not_found", 404, None)
+    assert len(answer["considered"]) == 4
+    assert word in answer["considered"][2]["failed"]
+
+
+def test_an_unknown_host(config: str, run_json: Json) -> None:
+    answer, code = run_json("explain", config, "GET", "http://nobody.example.com/")
+    assert (code, answer["virtualHost"], answer["status"]) == (3, None, 404)
+
+
+def test_what_cannot_be_performed_is_said(config: str, run_json: Json) -> None:
+    answer, code = run_json("explain", config, "GET", "http://shop.example.com/old")
+    assert (code, answer["action"], answer["status"], answer["detail"]) == (0, "unsupported", 503, "redirect")
+
+
+def test_https_redirect(config: str, run_json: Json) -> None:
+    answer, code = run_json("explain", config, "GET", "http://other.example.com:8080/x?y=1")
+    assert code == 0
+    assert answer["listener"] == {"port": 8080, "server": "default/gw#1"}
+    assert (answer["action"], answer["status"]) == ("redirect", 301)
+    assert answer["location"] == "https://other.example.com:8080/x?y=1"
+
+
+def test_the_port_of_the_url_is_used_where_a_gateway_has_it(config: str, run_json: Json) -> None:
+    answer, _ = run_json("explain", config, "GET", "http://shop.example.com:1234/cart")
+    assert answer["listener"]["port"] == 80
+    assert answer["request"]["authority"] == "shop.example.com:1234"
+    answer, _ = run_json("explain", config, "GET", "http://shop.example.com/cart", "--port", "8080")
+    assert answer["listener"]["port"] == 8080
+
+
+def test_no_listener(config: str, run_json: Json) -> None:
+    answer, code = run_json("explain", config, "GET", "https://shop.example.com/")
+    assert (code, answer["listener"], answer["action"]) == (3, None, "no_listener")
+
+
+def test_a_host_header_wins_over_the_url(config: str, run_json: Json) -> None:
+    answer, _ = run_json("explain", config, "GET", "http://127.0.0.1/cart", "-H", "Host: shop.example.com")
+    assert answer["virtualHost"] == "shop.example.com"
+
+
+def test_text(config: str, run: Run) -> None:
+    result = run("explain", config, "GET", "http://shop.example.com/cart", *RESOLVE)
+    assert result.exit_code == 0
+    for part in ("default/gw#0", "default/shop http[1].match[0]", "config.yaml:26", "75 %", "x-user", "10.9.9.9:1234"):
+        assert part in result.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("GET", "http://a.com/"),
+        ("CONFIG", "GET", "ftp://a.com/"),
+        ("CONFIG", "GET", "http:///x"),
+        ("CONFIG", "GET", "http://a.com:99999/"),
+        ("CONFIG", "GET", "http://a.com/", "-H", "nonsense"),
+        ("/does/not/exist", "GET", "http://a.com/"),
+        ("CONFIG", "GET", "http://a.com/", "--admin", "127.0.0.1:1"),
+    ],
+)
+def test_usage_errors(config: str, run: Run, words: tuple[str, ...]) -> None:
+    assert run("explain", *(config if word == "CONFIG" else word for word in words)).exit_code == 2

@@ -48,7 +48,7 @@ def _check_sni(findings: Findings, path: str, name: str, hosts: Sequence[str]) -
         return
     problem = wildcard_problem(mesh_sni_host(name) or name)
     findings.problem(path, problem)
-    if not problem and not any(covers(host.lower(), name.lower()) for host in hosts):
+    if not problem and hosts and not any(covers(host.lower(), name.lower()) for host in hosts):
         findings.error(path, f'"{name}" is covered by no host of the VirtualService')
 
 

@@ -61,12 +61,12 @@ def _check_delegate(findings: Findings, service: VirtualService) -> None:
 
 def _check_hosts(findings: Findings, hosts: Sequence[str], in_mesh: bool) -> None:
     for index, host in enumerate(hosts):
-        path = f"spec.hosts[{index}]"
-        if host == "*":
-            if in_mesh:
-                findings.error(path, '"*" is not allowed in the mesh, which is meant when gateways is absent or names it')
-        elif not is_ip(host):
-            findings.problem(path, wildcard_problem(mesh_sni_host(host) or host))
+        problem = wildcard_problem(host)
+        if host == "*" and in_mesh:
+            problem = '"*" is not allowed in the mesh, which is meant when gateways is absent or names it'
+        elif problem and (is_ip(host) or not wildcard_problem(mesh_sni_host(host))):
+            problem = ""
+        findings.problem(f"spec.hosts[{index}]", problem)
     _check_overlap(findings, hosts)
 
 

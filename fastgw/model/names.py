@@ -14,6 +14,7 @@ NAME_BYTES = 255
 _LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?")
 _WILDCARD_LABEL = re.compile(r"\*|(\*-?)?[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?")
 _QUALIFIED = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+_ORDINARY = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?\.)*[A-Za-z]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _MESH_SNI = re.compile(r"outbound_\.\d+_\.[^.]*_\.(.+)")
 
@@ -63,6 +64,8 @@ def mesh_sni_host(text: str) -> str:
 
 
 def _labels_problem(text: str, first: re.Pattern[str], what: str) -> str:
+    if len(text) <= NAME_BYTES and _ORDINARY.fullmatch(text) is not None:
+        return ""
     if not text:
         return "the name is empty"
     if len(text) > NAME_BYTES:

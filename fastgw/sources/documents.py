@@ -90,9 +90,11 @@ def _read_yaml(file: str, data: bytes) -> Iterator[Document | Diagnostic]:
         while line < bad_line:
             at = data.find(b"\n", at) + 1
             line += 1
-        start = data.find(b"\n---", at) + 1
-        if start == 0:
+        # a list that is never closed is noticed only at the next document, which is a good one
+        next_one = at if line > reader.document_line and data.startswith(b"---", at) else data.find(b"\n---", at) + 1
+        if next_one == 0:
             return
+        start = next_one
         line += data.count(b"\n", at, start)
 
 
@@ -152,7 +154,8 @@ def _reason(error: msgspec.DecodeError) -> str:
 def _json_place(data: bytes, offset: int, line: int, error: msgspec.DecodeError) -> tuple[int, int]:
     """Line and column of the byte that msgspec names, of the document's begin when it names none."""
     found = re.search(r"\(byte (\d+)\)", str(error))
-    at = min(offset + (int(found.group(1)) if found else 0), len(data))
+    # msgspec counts the bytes that it has taken, the bad one among them
+    at = min(offset + max(int(found.group(1)) - 1 if found else 0, 0), len(data))
     return line + data.count(b"\n", offset, at), at - (data.rfind(b"\n", 0, at) + 1) + 1
 
 

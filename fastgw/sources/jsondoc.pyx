@@ -100,9 +100,12 @@ cdef class JsonScanner:
     cdef int string(self) except -1:
         """Past a string; the offset is at its opening quote."""
         cdef unsigned char c
+        cdef uint32_t column = self.column()
         self.offset += 1
         while self.offset < self.end:
             c = self.bytes_[self.offset]
+            if c < 0x20:
+                break
             self.offset += 1
             if c == b'"'[0]:
                 return 1
@@ -110,9 +113,7 @@ cdef class JsonScanner:
                 self.offset += 1
             elif c >= 0x80 and c < 0xC0:
                 self.line_start += 1
-            elif c < 0x20:
-                break
-        raise self.problem("not valid JSON: a string is not closed in its line")
+        raise JsonProblem("not valid JSON: a string is not closed in its line", self.line, column)
 
     cdef int literal(self) except -1:
         """Past a number, true, false or null."""

@@ -90,6 +90,7 @@ cdef class YamlReader:
     cdef bytes text
     cdef str file
     cdef uint32_t first_line
+    cdef readonly uint32_t document_line   # where the last document began
     cdef size_t start
     cdef size_t document_index     # characters before this document, or before this item of a List
     cdef size_t expanded           # values that the aliases of this document stand for
@@ -105,7 +106,7 @@ cdef class YamlReader:
         if start > <size_t>len(text):
             raise ValueError("start lies behind the text")
         self.start = start
-        self.first_line = first_line
+        self.first_line = self.document_line = first_line
         self.max_depth = DEPTH
         self.max_bytes = DOCUMENT_BYTES
         self.table = TableBuilder()
@@ -184,6 +185,7 @@ cdef class YamlReader:
             if self.event.type == YAML_DOCUMENT_START_EVENT:
                 break
         self.document_index = self.event.start_mark.index
+        self.document_line = self.line()
         self.expanded = 0
         self.in_items = False
         self.anchors = {}

@@ -36,6 +36,7 @@ class Child:
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=2, pass_fds=tuple(pass_fds), env=child_environment()
         )
+        self.exited = asyncio.Event()
         self._on_exit = on_exit
         self._loop = asyncio.get_running_loop()
         self._pidfd = os.pidfd_open(self._process.pid)
@@ -58,6 +59,7 @@ class Child:
         code = self._process.wait()
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
+        self.exited.set()
         self._on_exit(code)
 
 

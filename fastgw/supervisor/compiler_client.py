@@ -85,9 +85,13 @@ class Compiler:
         finally:
             self._answer = None
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
+        """Returns when the child is gone."""
         self._stopped = True
+        child = self._child
         self._kill()
+        if child:
+            await child.exited.wait()
         if self._numbers_fd >= 0:
             os.close(self._numbers_fd)
             self._numbers_fd = -1

@@ -175,7 +175,7 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.fleet.kill()
-        self.compiler.stop()
+        await self.compiler.stop()
         self.resolver.close()
         if isinstance(self._lookup, CaresLookup):
             self._lookup.close()

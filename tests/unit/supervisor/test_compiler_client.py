@@ -38,9 +38,7 @@ def play(compiler: Callable[[], Compiler], act: Callable[[Compiler], Awaitable[N
         try:
             await act(made)
         finally:
-            child = made._child
-            made.stop()
-            await until(lambda: child is None or not child.running)
+            await made.stop()
 
     before = set(os.listdir("/proc/self/fd"))
     asyncio.run(main())

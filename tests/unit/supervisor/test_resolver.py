@@ -1,0 +1,348 @@
+"""DNS: what workers read from the slots, with a name server on loopback and with a scripted lookup."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import struct
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+import pytest
+from fastgw.native._native import lib
+from fastgw.supervisor import resolver as resolver_module
+from fastgw.supervisor.cells import CellPool, CellsExhausted
+from fastgw.supervisor.compile_protocol import DnsTarget
+from fastgw.supervisor.dns_lookup import Answer, CaresLookup, LookupFailed, NameNotFound, choose_family
+from fastgw.supervisor.resolver import Resolver
+from fastgw.supervisor.state import UPPER_CELLS_FROM, StateSegment
+from supervisor_tools import until
+
+A, AAAA = 1, 28
+OK, FAILED, UNKNOWN = lib.FGW_DNS_OK, lib.FGW_DNS_FAILED, lib.FGW_DNS_UNKNOWN
+
+
+class NameServer(asyncio.DatagramProtocol):
+    """Answers from ``zone``: name -> (ttl, addresses), "nxdomain", "servfail" or "silent"."""
+
+    def __init__(self) -> None:
+        self.zone: dict[str, tuple[int, list[str]] | str] = {}
+        self.asked: Counter[str] = Counter()
+        self.address = ""
+
+    async def start(self) -> None:
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, ("127.0.0.1", 0))
+        self.transport = transport
+        self.address = "127.0.0.1:%d" % transport.get_extra_info("sockname")[1]
+
+    def datagram_received(self, data: bytes, peer: tuple[str, int]) -> None:
+        labels, position = [], 12
+        while data[position]:
+            labels.append(data[position + 1 : position + 1 + data[position]].decode())
+            position += 1 + data[position]
+        kind = struct.unpack_from("!H", data, position + 1)[0]
+        name = ".".join(labels).lower()
+        self.asked[name] += 1
+        entry = self.zone.get(name, "nxdomain")
+        if entry != "silent":
+            self.transport.sendto(self.reply(data[: position + 5], kind, entry), peer)
+
+    def reply(self, question: bytes, kind: int, entry: tuple[int, list[str]] | str) -> bytes:
+        rcode = {"nxdomain": 3, "servfail": 2}[entry] if isinstance(entry, str) else 0
+        records = []
+        for text in entry[1] if not isinstance(entry, str) else []:
+            packed = ipaddress.ip_address(text).packed
+            if (A if len(packed) == 4 else AAAA) == kind:
+                records.append(b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, int(entry[0]), len(packed)) + packed)
+        header = question[:2] + struct.pack("!HHHHH", 0x8180 | rcode, 1, len(records), 0, 0)
+        return header + question[12:] + b"".join(records)
+
+
+def ask(zone: dict[str, tuple[int, list[str]] | str], name: str, deadline_s: float = 4.5) -> Answer:
+    async def main() -> Answer:
+        server = NameServer()
+        await server.start()
+        server.zone = zone
+        lookup = CaresLookup([server.address], deadline_s)
+        try:
+            return await lookup(name)
+        finally:
+            lookup.close()
+            server.transport.close()
+
+    return asyncio.run(main())
+
+
+def packed(*texts: str) -> tuple[bytes, ...]:
+    return tuple(ipaddress.ip_address(text).packed for text in texts)
+
+
+def test_addresses_come_sorted_with_the_least_ttl() -> None:
+    assert ask({"a.test": (30, ["10.0.0.2", "10.0.0.1"])}, "a.test") == Answer(packed("10.0.0.1", "10.0.0.2"), 30)
+
+
+def test_ipv4_is_used_where_there_is_any_and_ipv6_where_not() -> None:
+    assert ask({"a.test": (30, ["10.0.0.2", "2001:db8::1"])}, "a.test").addresses == packed("10.0.0.2")
+    assert ask({"a.test": (30, ["2001:db8::1"])}, "a.test").addresses == packed("2001:db8::1")
+    assert choose_family([(socket.AF_INET, "1.1.1.1", 9), (socket.AF_INET, "1.1.1.1", 5)]) == Answer(packed("1.1.1.1"), 5)
+
+
+def test_localhost_and_the_hosts_file_need_no_server() -> None:
+    assert ask({}, "localhost").addresses == packed("127.0.0.1")
+
+
+@pytest.mark.parametrize("entry", ["nxdomain", (30, [])])
+def test_a_name_that_does_not_exist(entry: tuple[int, list[str]] | str) -> None:
+    with pytest.raises(NameNotFound):
+        ask({"a.test": entry}, "a.test")
+
+
+def test_a_name_no_server_could_have_is_not_found() -> None:
+    with pytest.raises(LookupFailed):
+        ask({}, "x" * 300)
+
+
+def test_a_silent_server_is_a_failure_within_the_deadline() -> None:
+    with pytest.raises(LookupFailed, match="in time"):
+        ask({"a.test": "silent"}, "a.test", deadline_s=0.3)
+
+
+def test_a_server_that_fails_is_not_a_missing_name() -> None:
+    with pytest.raises(LookupFailed) as caught:
+        ask({"a.test": "servfail"}, "a.test")
+    assert not isinstance(caught.value, NameNotFound)
+
+
+# --- the resolver over a scripted lookup ---
+
+
+class Script:
+    """A lookup that answers from ``zone``; an exception there is raised."""
+
+    def __init__(self) -> None:
+        self.zone: dict[str, Answer | Exception] = {}
+        self.asked: Counter[str] = Counter()
+
+    async def __call__(self, name: str) -> Answer:
+        self.asked[name] += 1
+        found = self.zone.get(name, NameNotFound("no such name"))
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+class Scene:
+    def __init__(self) -> None:
+        self.state = StateSegment(1)
+        self.script = Script()
+        self.resolver = Resolver(self.state, self.script)
+
+    def addresses(self, slot: int) -> list[str]:
+        return [str(ipaddress.ip_address(ip)) for _, ip, _ in self.state.read_dns(slot)[2]]
+
+    def status(self, slot: int) -> int:
+        return self.state.read_dns(slot)[0]
+
+
+def play(act: Callable[[Scene], Awaitable[None]]) -> None:
+    async def main() -> None:
+        scene = Scene()
+        try:
+            await act(scene)
+        finally:
+            scene.resolver.close()
+            await asyncio.sleep(0)
+            scene.state.close()
+
+    asyncio.run(main())
+
+
+def target(slot: int, name: str = "a.test", port: int = 80, cluster: str = "") -> DnsTarget:
+    return DnsTarget(slot, name, port, cluster or f"c{slot}")
+
+
+@pytest.fixture(autouse=True)
+def quick_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolver_module, "MIN_TTL_S", 0.02)
+    monkeypatch.setattr(resolver_module, "MAX_RETRY_S", 0.02)
+
+
+def test_a_slot_holds_the_answer_with_port_and_cells_of_the_upper_half() -> None:
+    async def act(scene: Scene) -> None:
+        scene.script.zone["a.test"] = Answer(packed("10.0.0.1", "10.0.0.2"), 300)
+        assert scene.status(3) == UNKNOWN
+        scene.resolver.follow([target(3, port=8080)])
+        await scene.resolver.wait_known(5.0)
+        status, port, found = scene.state.read_dns(3)
+        assert (status, port, scene.addresses(3)) == (OK, 8080, ["10.0.0.1", "10.0.0.2"])
+        assert [family for family, _, _ in found] == [lib.FGW_FAMILY_IPV4] * 2
+        assert sorted(cell for _, _, cell in found) == [UPPER_CELLS_FROM, UPPER_CELLS_FROM + 1]
+
+    play(act)
+
+
+def test_a_name_is_asked_once_for_all_clusters_that_want_it() -> None:
+    async def act(scene: Scene) -> None:
+        scene.script.zone["a.test"] = Answer(packed("10.0.0.1"), 300)
+        scene.resolver.follow([target(1), target(2)])
+        await scene.resolver.wait_known(5.0)
+        scene.resolver.follow([target(1), target(2), target(3)])
+        assert scene.addresses(1) == scene.addresses(2) == scene.addresses(3) == ["10.0.0.1"]
+        assert scene.script.asked == {"a.test": 1}
+        assert len({scene.state.read_dns(slot)[2][0][2] for slot in (1, 2, 3)}) == 3
+
+    play(act)
+
+
+def test_an_answer_is_refreshed_after_its_ttl_and_cells_stay_with_their_address() -> None:
+    async def act(scene: Scene) -> None:
+        scene.script.zone["a.test"] = Answer(packed("10.0.0.1", "10.0.0.2"), 0)
+        scene.resolver.follow([target(1)])
+        await scene.resolver.wait_known(5.0)
+        before = {ip: cell for _, ip, cell in scene.state.read_dns(1)[2]}
+        scene.script.zone["a.test"] = Answer(packed("10.0.0.2", "10.0.0.3"), 0)
+        await until(lambda: scene.addresses(1) == ["10.0.0.2", "10.0.0.3"])
+        after = {ip: cell for _, ip, cell in scene.state.read_dns(1)[2]}
+        kept, new = packed("10.0.0.2", "10.0.0.3")
+        assert after[kept] == before[kept] and after[new] not in before.values()
+        scene.script.zone["a.test"] = Answer(packed("10.0.0.1", "10.0.0.2"), 300)
+        await until(lambda: scene.addresses(1) == ["10.0.0.1", "10.0.0.2"])
+        assert {ip: cell for _, ip, cell in scene.state.read_dns(1)[2]} == before
+
+    play(act)
+
+
+def test_a_refresh_that_fails_keeps_the_last_good_answer() -> None:
+    async def act(scene: Scene) -> None:
+        scene.script.zone["a.test"] = Answer(packed("10.0.0.1"), 0)
+        scene.resolver.follow([target(1)])
+        await scene.resolver.wait_known(5.0)
+        for failure in (LookupFailed("server failure"), NameNotFound("no such name")):
+            scene.script.zone["a.test"] = failure
+            asked = scene.script.asked["a.test"]
+            await until(lambda asked=asked: scene.script.asked["a.test"] > asked + 2)  # type: ignore[misc]
+            assert (scene.status(1), scene.addresses(1)) == (OK, ["10.0.0.1"])
+        assert scene.resolver.statuses()[0].error == "no such name"
+
+    play(act)
+
+
+def test_a_name_that_stays_gone_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolver_module, "GONE_AFTER_S", 0.1)
+
+    async def act(scene: Scene) -> None:
+        scene.script.zone["a.test"] = Answer(packed("10.0.0.1"), 0)
+        scene.resolver.follow([target(1)])
+        await scene.resolver.wait_known(5.0)
+        scene.script.zone["a.test"] = NameNotFound("no such name")
+        await until(lambda: scene.status(1) == FAILED)
+        assert scene.addresses(1) == []
+        scene.script.zone["a.test"] = Answer(packed("10.0.0.9"), 300)
+        await until(lambda: scene.status(1) == OK)
+        assert scene.addresses(1) == ["10.0.0.9"]
+
+    play(act)
+
+
+@pytest.mark.parametrize("failure", [NameNotFound("no such name"), LookupFailed("no answer in time")])
+def test_a_name_that_was_never_resolved_is_failed_and_recovers(failure: Exception) -> None:
+    async def act(scene: Scene) -> None:
+        scene.script.zone["a.test"] = failure
+        scene.resolver.follow([target(1)])
+        await scene.resolver.wait_known(5.0)
+        assert scene.status(1) == FAILED
+        scene.script.zone["a.test"] = Answer(packed("10.0.0.1"), 300)
+        await until(lambda: scene.status(1) == OK)
+
+    play(act)
+
+
+def test_an_address_as_name_is_its_own_answer() -> None:
+    async def act(scene: Scene) -> None:
+        scene.resolver.follow([target(1, "192.0.2.7"), target(2, "2001:db8::7")])
+        await scene.resolver.wait_known(5.0)
+        assert (scene.addresses(1), scene.addresses(2)) == (["192.0.2.7"], ["2001:db8::7"])
+        assert not scene.script.asked
+
+    play(act)
+
+
+def test_more_addresses_than_a_slot_holds_are_cut_always_the_same() -> None:
+    async def act(scene: Scene) -> None:
+        many = [f"10.0.0.{number}" for number in range(1, 41)]
+        scene.script.zone["a.test"] = Answer(packed(*many), 300)
+        scene.resolver.follow([target(1)])
+        await scene.resolver.wait_known(5.0)
+        assert scene.addresses(1) == many[: lib.FGW_STATE_DNS_ADDRESSES]
+
+    play(act)
+
+
+def test_forgotten_names_are_asked_no_more_and_their_slots_cleared() -> None:
+    async def act(scene: Scene) -> None:
+        scene.script.zone["a.test"] = scene.script.zone["b.test"] = Answer(packed("10.0.0.1"), 0)
+        scene.resolver.follow([target(1), target(2, "b.test"), target(3)])
+        await scene.resolver.wait_known(5.0)
+        scene.resolver.retain([target(3)])
+        assert (scene.status(1), scene.status(2), scene.status(3)) == (UNKNOWN, UNKNOWN, OK)
+        asked = dict(scene.script.asked)
+        await until(lambda: scene.script.asked["a.test"] > asked["a.test"] + 2)
+        assert scene.script.asked["b.test"] == asked["b.test"]
+
+    play(act)
+
+
+def test_waiting_for_names_is_bounded() -> None:
+    async def act(scene: Scene) -> None:
+        async def never(name: str) -> Answer:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        scene.resolver._lookup = never
+        scene.resolver.follow([target(1)])
+        await scene.resolver.wait_known(0.02)
+        assert scene.status(1) == UNKNOWN
+
+    play(act)
+
+
+def test_cells_are_reused_only_when_none_is_fresh_and_never_while_busy() -> None:
+    busy: set[int] = set()
+    cleared: list[int] = []
+    pool = CellPool(10, 12, lambda cell: cell not in busy, cleared.append)
+    a, b, c = (("c", bytes([n]), 80) for n in range(3))
+    assert (pool.take(a), pool.take(b), pool.take(a)) == (10, 11, 10)
+    pool.release(a)
+    busy.add(10)
+    with pytest.raises(CellsExhausted):
+        pool.take(c)
+    busy.clear()
+    assert (pool.take(c), cleared) == (10, [10])
+    pool.release(b)
+    assert pool.take(b) == 11 and cleared == [10]
+    pool.release(("x", b"", 1))
+
+
+def test_a_missing_name_is_asked_again_although_the_zone_allows_to_remember() -> None:
+    async def main() -> None:
+        server = NameServer()
+        await server.start()
+        server.reply = with_soa  # type: ignore[method-assign]
+        lookup = CaresLookup([server.address])
+        with pytest.raises(NameNotFound):
+            await lookup("late.test")
+        asked = server.asked["late.test"]
+        lookup._made_s -= 10.0
+        with pytest.raises(NameNotFound):
+            await lookup("late.test")
+        assert server.asked["late.test"] > asked
+        lookup.close()
+        server.transport.close()
+
+    def with_soa(question: bytes, kind: int, entry: object) -> bytes:
+        data = b"\0\0" + struct.pack("!5I", 1, 3600, 3600, 3600, 3600)
+        record = b"\0" + struct.pack("!HHIH", 6, 1, 3600, len(data)) + data
+        return question[:2] + struct.pack("!HHHHH", 0x8583, 1, 0, 1, 0) + question[12:] + record
+
+    asyncio.run(main())

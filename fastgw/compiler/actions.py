@@ -17,7 +17,7 @@ import msgspec
 
 from fastgw.compiler.destinations import ClusterKey, Finder, choose_port, cluster_key, cluster_name
 from fastgw.compiler.hosts import full_name
-from fastgw.model.kinds.http_route import Headers, HttpRoute, HttpRouteDestination
+from fastgw.model.kinds.http_route import Fault, Headers, HttpRoute, HttpRouteDestination, Percent
 from fastgw.model.plan import Action, WeightedDestination
 
 FULL_WEIGHT = 100
@@ -132,23 +132,30 @@ def _open_fields(route: HttpRoute) -> Iterator[str]:
     for name, field in (
         ("rewrite", ".rewrite"),
         ("timeout", ".timeout"),
-        ("retries", ".retries"),
         ("mirror", ".mirror"),
         ("cors_policy", ".corsPolicy"),
     ):
         if getattr(route, name) is not None:
             yield field
+    if route.retries is not None and route.retries.attempts:
+        yield ".retries"
     if route.mirrors:
         yield ".mirrors"
-    if route.fault is not None and route.fault.delay is not None:
+    fault = route.fault or Fault()
+    if fault.delay is not None and (_happens(fault.delay.percentage) or fault.delay.percent):
         yield ".fault.delay"
-    if route.fault is not None and route.fault.abort is not None:
+    if fault.abort is not None and _happens(fault.abort.percentage):
         yield ".fault.abort"
     for field, headers in _header_blocks(route):
         if headers.request is not None and headers.request.add:
             yield f"{field}.request.add"
         if headers.response is not None:
             yield f"{field}.response"
+
+
+def _happens(percentage: Percent | None) -> bool:
+    """Without a percentage, or with 0, no fault is injected in Istio either."""
+    return percentage is not None and percentage.value > 0
 
 
 def _header_blocks(route: HttpRoute) -> Iterator[tuple[str, Headers]]:

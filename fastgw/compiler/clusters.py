@@ -75,6 +75,9 @@ class ClusterBuilder:
             self._report.error("FGW0106", use.user, use.path, message)
             return None
         cluster = _empty_cluster(key, rules, record.source.origin if record.source else use.user.at(use.path))
+        if cluster.protocol == "http2":
+            message = f"{record.host} speaks HTTP/2, which is not supported yet: HTTP/1.1 is spoken to it"
+            self._report.warning("FGW0105", use.user, use.path, message)
         self._fill(cluster, use, subset)
         return cluster
 
@@ -108,7 +111,8 @@ class ClusterBuilder:
         self._found(use, f"Service {record.namespace}/{record.name}")
         if not found:
             what = f"subset {subset.name} of {record.host}" if subset else f"Service {record.namespace}/{record.name}"
-            message = f"{what} has no endpoints on port {port.number}: answered 503 (UH)"
+            mend = "" if self._endpoints.describes(record) else f"; --resolve {use.key.written}=ADDRESS names one"
+            message = f"{what} has no endpoints on port {port.number}: answered 503 (UH){mend}"
             self._report.warning("FGW0108", use.user, use.path, message)
 
     def _fill_entry(self, cluster: Cluster, use: Use, subset: Subset | None) -> None:

@@ -10,7 +10,7 @@ from fastgw.compiler.options import CompileOptions
 from fastgw.compiler.registry import ServiceRecord
 from fastgw.compiler.report import Report
 from fastgw.model.duration import parse_ms
-from fastgw.model.kinds.destination_rule import ConnectionPool, LoadBalancer, PortTrafficPolicy, Subset, TrafficPolicy
+from fastgw.model.kinds.destination_rule import ConnectionPool, HttpPool, LoadBalancer, PortTrafficPolicy, Subset, TrafficPolicy
 from fastgw.model.resource import Resource
 
 ROOT_NAMESPACE = "istio-system"
@@ -177,4 +177,4 @@ def _without_effect(policy: Policy) -> list[str]:
 def _only_connect_timeout(pool: ConnectionPool) -> bool:
     tcp = pool.tcp
     others = tcp is not None and bool(tcp.max_connections or tcp.tcp_keepalive or tcp.max_connection_duration or tcp.idle_timeout)
-    return pool.http is None and not others
+    return (pool.http is None or pool.http == HttpPool()) and not others

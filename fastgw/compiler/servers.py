@@ -163,7 +163,9 @@ def _join(listener: PlacedListener, server: PlacedServer, report: Report) -> Non
         report.error("FGW0102", server.gateway, server.path, message)
         return
     listener.servers.append(server)
-    if server.family != HTTP:
+    if server.protocol == "UDP":
+        report.info("FGW0103", server.gateway, server.path, "UDP opens no port at a gateway, as in Istio")
+    elif server.family != HTTP:
         report.warning("FGW0103", server.gateway, server.path, f"{server.protocol} servers are not supported yet: not served")
     elif server.protocol in ("HTTP2", "GRPC", "GRPC-WEB"):
         report.warning("FGW0103", server.gateway, server.path, f"{server.protocol} is not supported yet: HTTP/1.1 is spoken")

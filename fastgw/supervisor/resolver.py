@@ -151,7 +151,7 @@ class Resolver:
         name.status.addresses = [str(ipaddress.ip_address(ip)) for ip in answer.addresses] if answer else []
         for target in name.targets:
             self._write_slot(name, target)
-            for ip in (before.addresses if before else ()):
+            for ip in before.addresses if before else ():
                 if answer is None or ip not in answer.addresses:
                     self._cells.release((target.cluster, ip, target.port))
 

@@ -1,4 +1,4 @@
-"""The compile child from outside: results, failures, death, hanging; the next try always has a child. With a fake and the real one."""
+"""The compile child from outside: results, failures, death, hanging; the next try always has a child."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from supervisor_tools import fake_compiler, until
+
 from fastgw.supervisor.compile_protocol import Configure
 from fastgw.supervisor.compiler_client import CompileError, Compiler
 from fastgw.supervisor.image_check import ImageRefused, check_image
-from supervisor_tools import fake_compiler, until
 
 CONFIG = """
 apiVersion: networking.istio.io/v1
@@ -123,7 +124,11 @@ def test_slots_and_metric_ids_outlive_a_child_that_dies(tmp_path: Path) -> None:
         assert compiler._child
         compiler._child.kill()
         await until(lambda: compiler.pid == 0)
-        other = CONFIG.replace("metadata: {name: v}", "metadata: {name: a}").replace("up.example", "aa.example").replace("a.example]", "b.example]")
+        other = (
+            CONFIG.replace("metadata: {name: v}", "metadata: {name: a}")
+            .replace("up.example", "aa.example")
+            .replace("a.example]", "b.example]")
+        )
         (tmp_path / "a.yaml").write_text(other.partition("---")[2])
         second = await compiler.compile(2)
         old, new = first.report, second.report

@@ -7,8 +7,9 @@ import os
 import socket
 
 import pytest
-from fastgw.supervisor.control import SCM_MAX_FDS, Channel, PacketTooLarge, make_pair, receive
 from supervisor_tools import until
+
+from fastgw.supervisor.control import SCM_MAX_FDS, Channel, PacketTooLarge, make_pair, receive
 
 LIMIT = 1 << 16
 

@@ -10,12 +10,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from supervisor_tools import PATIENCE_S, fake_worker, lines_of, until
+
 from fastgw.model.worker_protocol import Image, Limits, Listen, ListenerSpec, Start
 from fastgw.supervisor import fleet as fleet_module
 from fastgw.supervisor import worker as worker_module
 from fastgw.supervisor.fleet import Fleet, ImageNacked
 from fastgw.supervisor.state import StateSegment
-from supervisor_tools import PATIENCE_S, fake_worker, lines_of, until
 
 
 class Briefing:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+
 from fastgw.supervisor import listeners
 from fastgw.supervisor.listeners import ListenerSet, Wanted
 from fastgw.supervisor.port_holder import find_holder

@@ -5,24 +5,47 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from fastgw.supervisor.log_format import JSON, FormatError, compile_format
 
 ISTIO_TEXT = [
-    ("text", "["), ("start_time", ""), ("text", '] "'), ("method", ""), ("text", " "), ("path", ""), ("text", " "), ("protocol", ""),
-    ("text", '" '), ("code", ""), ("text", " "), ("flags", ""), ("text", " "), ("details", ""), ("text", " "),
-    ("termination_details", ""), ("text", ' "'), ("transport_failure", ""), ("text", '" '), ("bytes_received", ""), ("text", " "),
-    ("bytes_sent", ""), ("text", " "), ("duration", ""), ("text", " "), ("upstream_service_time", ""), ("text", ' "'),
-    ("request_header", "x-forwarded-for"), ("text", '" "'), ("request_header", "user-agent"), ("text", '" "'), ("request_id", ""),
-    ("text", '" "'), ("authority", ""), ("text", '" "'), ("upstream_host", ""), ("text", '" '), ("upstream_cluster", ""),
-    ("text", " "), ("upstream_local_address", ""), ("text", " "), ("downstream_local_address", ""), ("text", " "),
-    ("downstream_remote_address", ""), ("text", " "), ("requested_server_name", ""), ("text", " "), ("route_name", ""), ("text", "\n"),
+    ("text", "["), ("start_time", ""), ("text", '] "'), ("method", ""), ("text", " "), ("path", ""), ("text", " "),
+    ("protocol", ""), ("text", '" '), ("code", ""), ("text", " "), ("flags", ""), ("text", " "), ("details", ""),
+    ("text", " "), ("termination_details", ""), ("text", ' "'), ("transport_failure", ""), ("text", '" '),
+    ("bytes_received", ""), ("text", " "), ("bytes_sent", ""), ("text", " "), ("duration", ""), ("text", " "),
+    ("upstream_service_time", ""), ("text", ' "'), ("request_header", "x-forwarded-for"), ("text", '" "'),
+    ("request_header", "user-agent"), ("text", '" "'), ("request_id", ""), ("text", '" "'), ("authority", ""),
+    ("text", '" "'), ("upstream_host", ""), ("text", '" '), ("upstream_cluster", ""), ("text", " "),
+    ("upstream_local_address", ""), ("text", " "), ("downstream_local_address", ""), ("text", " "),
+    ("downstream_remote_address", ""), ("text", " "), ("requested_server_name", ""), ("text", " "), ("route_name", ""),
+    ("text", "\n"),
 ]  # fmt: skip
-KEYS = (
-    "start_time route_name method path protocol response_code response_flags response_code_details connection_termination_details "
-    "bytes_received bytes_sent duration upstream_service_time x_forwarded_for user_agent request_id authority upstream_host "
-    "upstream_cluster upstream_local_address downstream_local_address downstream_remote_address requested_server_name "
-    "upstream_transport_failure_reason"
-).split()
+KEYS = [
+    "start_time",
+    "route_name",
+    "method",
+    "path",
+    "protocol",
+    "response_code",
+    "response_flags",
+    "response_code_details",
+    "connection_termination_details",
+    "bytes_received",
+    "bytes_sent",
+    "duration",
+    "upstream_service_time",
+    "x_forwarded_for",
+    "user_agent",
+    "request_id",
+    "authority",
+    "upstream_host",
+    "upstream_cluster",
+    "upstream_local_address",
+    "downstream_local_address",
+    "downstream_remote_address",
+    "requested_server_name",
+    "upstream_transport_failure_reason",
+]
 """Statement T3, in order."""
 NUMBERS = {"code", "bytes_received", "bytes_sent", "duration", "attempts", "downstream_remote_port"}
 
@@ -30,7 +53,13 @@ NUMBERS = {"code", "bytes_received", "bytes_sent", "duration", "attempts", "down
 def run(program: list[tuple[str, str]]) -> str:
     """What a worker would write, with "<operation>" for a text and 7 for a number."""
     return "".join(
-        argument if name == "text" else "" if name in ("json", "limit") else "7" if name in NUMBERS else f"<{name} {argument}>".replace(" >", ">")
+        argument
+        if name == "text"
+        else ""
+        if name in ("json", "limit")
+        else "7"
+        if name in NUMBERS
+        else f"<{name} {argument}>".replace(" >", ">")
         for name, argument in program
     )
 
@@ -80,7 +109,9 @@ def test_format_strings(text: str, program: list[tuple[str, str]]) -> None:
 
 
 def test_an_object_of_formats() -> None:
-    line = run(compile_format('{"a \\"quoted\\" key": "x \\"%PROTOCOL%\\" y", "code": "%RESPONSE_CODE%", "mixed": "c=%RESPONSE_CODE%"}'))
+    line = run(
+        compile_format('{"a \\"quoted\\" key": "x \\"%PROTOCOL%\\" y", "code": "%RESPONSE_CODE%", "mixed": "c=%RESPONSE_CODE%"}')
+    )
     assert json.loads(line) == {'a "quoted" key': 'x "<protocol>" y', "code": 7, "mixed": "c=7"}
 
 

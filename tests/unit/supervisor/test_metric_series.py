@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+
 from fastgw.native._native import ffi, lib
 from fastgw.supervisor.compile_protocol import MetricLabels
 from fastgw.supervisor.metric_series import BOUNDS, SeriesKey, collect, cumulative, flags_text, unpack_key

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import pytest
+from supervisor_tools import until
+
 from fastgw.native._native import lib
 from fastgw.supervisor import resolver as resolver_module
 from fastgw.supervisor.cells import CellPool, CellsExhausted
@@ -17,7 +19,6 @@ from fastgw.supervisor.compile_protocol import DnsTarget
 from fastgw.supervisor.dns_lookup import Answer, CaresLookup, LookupFailed, NameNotFound, choose_family
 from fastgw.supervisor.resolver import Resolver
 from fastgw.supervisor.state import UPPER_CELLS_FROM, StateSegment
-from supervisor_tools import until
 
 A, AAAA = 1, 28
 OK, FAILED, UNKNOWN = lib.FGW_DNS_OK, lib.FGW_DNS_FAILED, lib.FGW_DNS_UNKNOWN
@@ -34,7 +35,7 @@ class NameServer(asyncio.DatagramProtocol):
     async def start(self) -> None:
         transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, ("127.0.0.1", 0))
         self.transport = transport
-        self.address = "127.0.0.1:%d" % transport.get_extra_info("sockname")[1]
+        self.address = f"127.0.0.1:{transport.get_extra_info('sockname')[1]}"
 
     def datagram_received(self, data: bytes, peer: tuple[str, int]) -> None:
         labels, position = [], 12

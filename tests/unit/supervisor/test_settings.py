@@ -7,9 +7,19 @@ from pathlib import Path
 import msgspec
 import pytest
 import yaml
+
 from fastgw.model.worker_protocol import Limits
 from fastgw.native._native import lib
-from fastgw.supervisor.settings import Settings, SettingsError, check, load, parse_labels, parse_listen_map, parse_resolve, split_resolve
+from fastgw.supervisor.settings import (
+    Settings,
+    SettingsError,
+    check,
+    load,
+    parse_labels,
+    parse_listen_map,
+    parse_resolve,
+    split_resolve,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -60,7 +70,7 @@ def test_a_wrong_file_is_named_with_the_setting(tmp_path: Path, text: str, said:
 
 
 def test_a_missing_file_is_one_line() -> None:
-    with pytest.raises(SettingsError, match="^/no/such: No such file or directory$"):
+    with pytest.raises(SettingsError, match=r"^/no/such: No such file or directory$"):
         load("/no/such", {})
 
 
@@ -108,7 +118,11 @@ def test_the_admin_address_may_be_open_when_asked_for() -> None:
 
 def test_limits_carry_units_and_flags() -> None:
     limits = Settings(
-        head_timeout=0.0004, idle_timeout=1.5, request_timeout=0, lenient=["fragment", "lf-in-head", "fragment"], path_normalization="merge-slashes"
+        head_timeout=0.0004,
+        idle_timeout=1.5,
+        request_timeout=0,
+        lenient=["fragment", "lf-in-head", "fragment"],
+        path_normalization="merge-slashes",
     ).limits()
     assert (limits.head_timeout_ms, limits.idle_timeout_ms, limits.request_timeout_ms) == (1, 1500, 0)
     assert limits.leniency == lib.FGW_LENIENT_FRAGMENT | lib.FGW_LENIENT_LF_IN_HEAD
@@ -116,7 +130,10 @@ def test_limits_carry_units_and_flags() -> None:
 
 
 def test_words_of_the_command_line() -> None:
-    assert parse_labels("istio=ingressgateway, app.kubernetes.io/name=x") == {"istio": "ingressgateway", "app.kubernetes.io/name": "x"}
+    assert parse_labels("istio=ingressgateway, app.kubernetes.io/name=x") == {
+        "istio": "ingressgateway",
+        "app.kubernetes.io/name": "x",
+    }
     assert parse_listen_map("80=8080") == (80, 8080)
     assert parse_resolve("WebApp.=10.0.0.1:80") == ("webapp", "10.0.0.1:80")
     for wrong in ("istio", "=x", "a b=c"):

@@ -1,4 +1,4 @@
-"""The supervisor as a whole, with the real compile child and fake workers: from files to acknowledged images and back to nothing."""
+"""The supervisor as a whole, with the real compile child and fake workers: from files to acknowledged images."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from supervisor_tools import PATIENCE_S, fake_worker, lines_of, until
+
 from fastgw.supervisor.dns_lookup import Answer, NameNotFound
 from fastgw.supervisor.log_format import FormatError
 from fastgw.supervisor.settings import Settings, SettingsError
 from fastgw.supervisor.supervisor import Supervisor
-from supervisor_tools import PATIENCE_S, fake_worker, lines_of, until
 
 GATEWAY = """
 apiVersion: networking.istio.io/v1
@@ -46,7 +47,11 @@ class Scene:
         self.config.mkdir(exist_ok=True)
         self.journal = tmp_path / "journal"
         self.settings = Settings(
-            paths=[str(self.config)], workers=2, listen_map={80: 0, 81: 0, 82: 0}, drain_time=PATIENCE_S, **settings  # type: ignore[arg-type]
+            paths=[str(self.config)],
+            workers=2,
+            listen_map={80: 0, 81: 0, 82: 0},
+            drain_time=PATIENCE_S,
+            **settings,  # type: ignore[arg-type]
         )
         self.mode = mode
         self.code: int | None = None

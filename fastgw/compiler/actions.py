@@ -21,6 +21,8 @@ from fastgw.model.kinds.http_route import Fault, Headers, HttpRoute, HttpRouteDe
 from fastgw.model.plan import Action, WeightedDestination
 
 FULL_WEIGHT = 100
+MAX_PORT = 65535
+MAX_TOTAL_WEIGHT = 0xFFFF_FFFF
 
 
 class Remark(msgspec.Struct, frozen=True):
@@ -107,10 +109,14 @@ def _destination_problem(entries: tuple[HttpRouteDestination, ...]) -> Remark | 
     for index, entry in enumerate(entries):
         if entry.destination is None or not entry.destination.host:
             return _invalid(f".route[{index}]", "a destination without a host: answered 503")
+        if entry.destination.port is not None and entry.destination.port.number > MAX_PORT:
+            return _invalid(f".route[{index}].destination.port", f"{entry.destination.port.number} is no port: answered 503")
         if entry.weight < 0:
             return _invalid(f".route[{index}].weight", "a negative weight: answered 503")
     if len(entries) > 1 and not any(entry.weight for entry in entries):
         return _invalid(".route", "the weights add up to 0: answered 503")
+    if sum(entry.weight for entry in entries) > MAX_TOTAL_WEIGHT:
+        return _invalid(".route", f"the weights add up to more than {MAX_TOTAL_WEIGHT}: answered 503")
     return None
 
 

@@ -79,6 +79,11 @@ class ClusterBuilder:
             message = f"{record.host} speaks HTTP/2, which is not supported yet: HTTP/1.1 is spoken to it"
             self._report.warning("FGW0105", use.user, use.path, message)
         self._fill(cluster, use, subset)
+        if not _is_port(cluster.dns_port if cluster.discovery == "dns" else 1) or not all(map(_is_usable, cluster.endpoints)):
+            # such a number cannot be connected to, and would not fit into the image
+            cluster.discovery, cluster.endpoints = "static", [entry for entry in cluster.endpoints if _is_usable(entry)]
+            message = f"endpoints of {record.host} whose port is not between 1 and 65535 are left out"
+            self._report.error("FGW0104", use.user, use.path, message)
         return cluster
 
     def _fill(self, cluster: Cluster, use: Use, subset: Subset | None) -> None:
@@ -177,6 +182,14 @@ class ClusterBuilder:
 
     def _found(self, use: Use, where: str) -> None:
         self._report.info("FGW0021", use.user, use.path, f"{use.key.record.host} found by {where}")
+
+
+def _is_port(number: int) -> bool:
+    return 1 <= number <= 65535
+
+
+def _is_usable(endpoint: Endpoint) -> bool:
+    return endpoint.address.startswith("unix:") or _is_port(endpoint.port)
 
 
 def _select(endpoints: list[Labelled], subset: Subset | None) -> list[Labelled]:

@@ -49,7 +49,7 @@ class HostRules:
             block: ConnectionPool | None = policy.connection_pool
             if block is not None:
                 timeout = block.tcp.connect_timeout if block.tcp else None
-                return parse_ms(timeout) if timeout else DEFAULT_CONNECT_TIMEOUT_MS
+                return max(parse_ms(timeout), 1) if timeout else DEFAULT_CONNECT_TIMEOUT_MS
         return DEFAULT_CONNECT_TIMEOUT_MS
 
     def wants_tls(self, port: int, subset: str) -> bool:

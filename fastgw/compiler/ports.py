@@ -21,7 +21,7 @@ def gateway_ports(inventory: Inventory, options: CompileOptions) -> dict[int, in
             continue
         for port in service.spec.ports:
             target = _target(service, port, inventory.of("EndpointSlice"))
-            if port.protocol == "TCP" and target:
+            if port.protocol == "TCP" and 1 <= target <= 65535:
                 ports.setdefault(port.port, target)
     return ports
 

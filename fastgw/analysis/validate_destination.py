@@ -8,7 +8,7 @@ from typing import Protocol
 from fastgw.analysis.findings import Findings
 from fastgw.analysis.rules import check_port
 from fastgw.model.kinds.http_route import Destination
-from fastgw.model.names import is_dns_label, wildcard_problem
+from fastgw.model.names import is_dns_label, is_ip, wildcard_problem
 
 
 class Weighted(Protocol):
@@ -27,7 +27,9 @@ def check_destination(findings: Findings, path: str, destination: Destination | 
     if destination.host == "*":
         findings.error(f"{path}.host", '"*" is no destination, a destination is one host')
     else:
-        findings.problem(f"{path}.host", wildcard_problem(destination.host))
+        problem = wildcard_problem(destination.host)
+        # Istio knows services only; without a registry an address is as good a destination as a name
+        findings.problem(f"{path}.host", "" if problem and is_ip(destination.host) else problem)
     if destination.port is not None:
         check_port(findings, f"{path}.port.number", destination.port.number)
     if destination.subset and not is_dns_label(destination.subset):

@@ -101,9 +101,8 @@ _FILES = (
 _PICTURE = (
     ("FGW0020", WARNING, "DestinationOnlyInDns", "no service has this name, it will be asked of DNS"),
     ("FGW0021", INFO, "DestinationFound", "which step of the look-up found a destination"),
-    ("FGW0022", INFO, "GatewayNotSelected", "the selector of the Gateway does not match this gateway's labels"),
+    ("FGW0022", WARNING, "GatewayNotSelected", "the selector of the Gateway does not match this gateway's labels"),
     ("FGW0023", INFO, "VirtualServiceNotBound", "no Gateway serves this VirtualService, so it has no effect here"),
-    ("FGW0024", WARNING, "ShadowedByOtherVirtualService", "a rule of another VirtualService for the same host comes first"),
 )
 
 _COMPILER = (

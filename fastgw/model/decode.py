@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import inspect
@@ -61,11 +61,26 @@ def _fields(struct: type[msgspec.Struct]) -> dict[str, inspect.Field]:
     return {field.encode_name: field for field in info.fields}
 
 
+@lru_cache(maxsize=1024)
+def _enums(struct: type[msgspec.Struct]) -> dict[frozenset[Any], tuple[Any, ...]]:
+    """The Literals of a Struct's fields as they were declared: msgspec sorts their values, and the order is the numbers'."""
+    found: dict[frozenset[Any], tuple[Any, ...]] = {}
+    pending = list(get_type_hints(struct, include_extras=True).values())
+    while pending:
+        hint = pending.pop()
+        if get_origin(hint) is Literal:
+            found[frozenset(get_args(hint))] = get_args(hint)
+        else:
+            pending += get_args(hint)
+    return found
+
+
 class _Walk:
     """Collects the problems of one value; ``check`` returns the value as msgspec wants it."""
 
-    def __init__(self) -> None:
+    def __init__(self, enums: dict[frozenset[Any], tuple[Any, ...]] | None = None) -> None:
         self.problems: list[Problem] = []
+        self.enums = enums if enums is not None else {}
 
     def add(self, path: str, message: str) -> None:
         self.problems.append(Problem(path, message))
@@ -79,6 +94,7 @@ class _Walk:
             self.add(path, f"expected a mapping, got {describe(value)}")
             return value
         fields = _fields(info.cls)
+        self.enums.update(_enums(info.cls))
         out: dict[str, Any] = {}
         for key, item in value.items():
             here = join_key(path, key)
@@ -120,11 +136,12 @@ class _Walk:
         return out
 
     def text(self, value: Any, info: inspect.StrType, path: str) -> Any:
-        if not isinstance(value, str):
+        if info.pattern is not None and not (isinstance(value, str) and re.search(info.pattern, value)):
+            # durations are the only texts with a pattern
+            self.add(path, f'expected a duration such as "10s" or "100ms", got {describe(value)}')
+        elif not isinstance(value, str):
             hint = ": put it in quotes" if isinstance(value, (bool, int, float)) else ""
             self.add(path, f"expected text, got {describe(value)}{hint}")
-        elif info.pattern is not None and not re.search(info.pattern, value):
-            self.add(path, f'"{value}" is not a duration such as "10s" or "100ms"')
         return value
 
     def integer(self, value: Any, info: inspect.IntType, path: str) -> Any:
@@ -152,7 +169,7 @@ class _Walk:
 
     def enum(self, value: Any, info: inspect.LiteralType, path: str) -> Any:
         """A name, or its number: the names of a Literal stand in the order of their numbers, from 0."""
-        names = info.values
+        names = self.enums.get(frozenset(info.values), tuple(info.values))
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
             return names[value]
         if value not in names:
@@ -160,13 +177,16 @@ class _Walk:
             self.add(path, f"expected one of {', '.join(map(str, names))}, got {describe(value)}{meant}")
         return value
 
+    def annotated(self, value: Any, info: inspect.Metadata, path: str) -> Any:
+        return self.check(value, info.type, path)
+
     def union(self, value: Any, info: inspect.UnionType, path: str) -> Any:
         kinds = [kind for kind in info.types if not isinstance(kind, inspect.NoneType)]
         if len(kinds) == 1:
             return self.check(value, kinds[0], path)
         first: list[Problem] = []
         for kind in kinds:
-            attempt = _Walk()
+            attempt = _Walk(self.enums)
             result = attempt.check(value, kind, path)
             if not attempt.problems:
                 return result
@@ -186,6 +206,7 @@ _HANDLERS: dict[type[inspect.Type], Callable[[_Walk, Any, Any, str], Any]] = {
     inspect.BoolType: _Walk.boolean,
     inspect.LiteralType: _Walk.enum,
     inspect.UnionType: _Walk.union,
+    inspect.Metadata: _Walk.annotated,
 }
 
 

@@ -62,7 +62,7 @@ def assemble(document: Document, gateway_namespace: str) -> Assembled:
     if info is None:
         return Assembled(None, _judge_unknown(subject, api_version, group))
     metadata, diagnostics = _read_metadata(subject, info, gateway_namespace)
-    if metadata is None:
+    if not subject.name:
         return Assembled(None, diagnostics)
     finding = judge_version(info, version)
     if finding is not None:
@@ -72,7 +72,8 @@ def assemble(document: Document, gateway_namespace: str) -> Assembled:
         diagnostics.append(subject.finding(*note, path="kind"))
     spec, more = _read_spec(subject, info)
     diagnostics += more
-    if info.spec is not None and spec is None:
+    # an object without usable metadata is left out, but all that is wrong with it is said at once
+    if metadata is None or (info.spec is not None and spec is None):
         return Assembled(None, diagnostics)
     resource = _resource(subject, api_version, metadata, spec)
     broken = validate(resource)

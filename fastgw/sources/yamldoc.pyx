@@ -151,7 +151,8 @@ cdef class YamlReader:
         if self.parser.error == YAML_READER_ERROR:
             return self.unreadable_character(message)
         if message == "found character that cannot start any token" and self.byte_at(mark.line, mark.column) == b"\t"[0]:
-            message = "a tab cannot be used for indentation, use blanks"
+            return YamlProblem("not valid YAML: a tab cannot be used for indentation, use blanks", self.first_line + mark.line,
+                               mark.column + 1)
         if self.parser.context != NULL and self.parser.context_mark.line != mark.line:
             message += f" ({self.parser.context.decode()} that began in line {self.first_line + self.parser.context_mark.line})"
         elif self.parser.context != NULL:

@@ -83,7 +83,7 @@ def test_large_list_of_json_has_places() -> None:
         (b'{"a": 1,\n "c": 01}\n{"b": 1}', "x.json:2:7: error[FGW0006]: not valid JSON: invalid number"),
         (b'{"a": tru}\n{"b": 1}', "x.json:1:10: error[FGW0006]: not valid JSON: invalid character"),
         (b'{"a": "open\n{"b": 1}', "x.json:1:7: error[FGW0006]: not valid JSON: a string is not closed in its line"),
-        (b"nonsense here\n" b'{"b": 1}', None),
+        (b'nonsense here\n{"b": 1}', None),
     ],
 )
 def test_bad_json_costs_its_document_only(data: bytes, text: str | None) -> None:

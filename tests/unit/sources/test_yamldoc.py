@@ -177,7 +177,7 @@ def test_items_of_a_list_are_documents_of_their_own() -> None:
         ("a: @x\n", "found character that cannot start any token", 1),
         ("a: \x01\n", "control characters are not allowed", 1),
         ("!!binary aGk=", "the tag !!binary is not supported", 1),
-        ("!!int x", 'is not what its tag !!int says', 1),
+        ("!!int x", "is not what its tag !!int says", 1),
     ],
 )
 def test_syntax_says_what_and_where(text: str, words: str, line: int) -> None:
@@ -193,7 +193,11 @@ def test_several_documents_and_places() -> None:
         documents.append(found)
     assert [value for value, _ in documents] == [{"a": 1}, None, ["x", {"b": {"c": 2}}]]
     places = documents[2][1]
-    assert (str(places.find("")), str(places.find("[0]")), str(places.find("[1].b.c"))) == ("f.yaml:4:1", "f.yaml:4:3", "f.yaml:5:11")
+    assert (str(places.find("")), str(places.find("[0]")), str(places.find("[1].b.c"))) == (
+        "f.yaml:4:1",
+        "f.yaml:4:3",
+        "f.yaml:5:11",
+    )
     assert str(places.find_key("[1].b.c")) == "f.yaml:5:8"
 
 
@@ -214,7 +218,10 @@ def test_version() -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**15), 10**15) | st.text(st.characters(blacklist_categories=["Cs", "Cc", "Cn", "Co", "Cf", "Zl", "Zp"]), max_size=12),
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**15), 10**15)
+    | st.text(st.characters(blacklist_categories=["Cs", "Cc", "Cn", "Co", "Cf", "Zl", "Zp"]), max_size=12),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abcxyz-./", min_size=1, max_size=6), inner, max_size=4),
     max_leaves=20,
 )

@@ -10,10 +10,11 @@ A program is a list of (operation, argument) pairs. Operations, in the worker's 
   ``downstream_remote_address_without_port`` ``downstream_remote_port`` ``requested_server_name`` ``route_name`` ``virtual_service``
   ``reject_reason`` ``attempts`` ``listener``
 - ``request_header`` NAME, ``response_header`` NAME (lower case; NAME?ALT gives the alternative, both lower case)
-- ``json`` ON|OFF: until switched off, every value is written as a JSON string body (escaped, without the quotes, "-" never used:
-  a missing value is an empty string and the compiler of the format puts the quotes); numbers are written bare.
+- ``limit`` N: the value of the next operation is cut to its first N bytes (before escaping)
+- ``json`` ON|OFF: until switched off, every value is written as a JSON string body: escaped, without the quotes, which the compiler
+  of the format puts around it unless the value is a number that is never missing.
 
-Missing values print "-" (text mode). Bytes from outside are escaped: CR, LF, quotes, backslash, controls and 0x7F.. as \\xHH.
+Missing values print "-". Bytes from outside are escaped: CR, LF, quotes, backslash, controls and 0x7F.. as \\xHH.
 """
 
 from __future__ import annotations

@@ -79,15 +79,15 @@ OPERATORS = {
 """Envoy's operators without an argument; the last four but STREAM_ID are the gateway's own."""
 
 WITH_ARGUMENT = ("START_TIME", "REQ", "RESP", "REQUEST_HEADER", "RESPONSE_HEADER")
-NUMBERS = {"code", "bytes_received", "bytes_sent", "duration", "attempts", "downstream_remote_port"}
-"""Operations whose value is a number: bare in JSON."""
+NUMBERS = {"code", "bytes_received", "bytes_sent", "duration"}
+"""Operations whose value is a number and never missing: bare in JSON."""
 
 _PSEUDO = {":method": "method", ":path": "path", ":authority": "authority", "host": "authority", "x-request-id": "request_id"}
 # the gateway keeps the path as it was sent, which is what Envoy saves in this header before a rewrite
 _ORIGINAL_PATH = "x-envoy-original-path"
 _OPERATOR = re.compile(r"%([A-Z][A-Z0-9_]*)(?:\(([^)]*)\))?(?::([0-9]+))?%")
 _HEADER_NAME = re.compile(r":?[A-Za-z0-9!#$&'*+.^_`|~-]+")
-_TIME_DIRECTIVES = set("aAbBcCdDeFgGhHIjmMnprRsStTuUVwWxXyYzZ%f123456789E")
+_TIME_DIRECTIVE = re.compile(r"%(?:[1-9]?f|[aAbBcCdDeFgGhHIjklmMnprRsStTuUVwWxXyYzZ%])")
 
 
 class FormatError(ValueError):
@@ -142,7 +142,7 @@ def _line(text: str, in_json: bool = False) -> Program:
             program.append(("text", _literal(text[position:end], in_json)))
         if percent < 0:
             break
-        position = _operator_at(text, percent, program)
+        position = _operator_at(text, percent, program, in_json)
     return program
 
 
@@ -151,13 +151,13 @@ def _literal(text: str, in_json: bool) -> str:
     return json.dumps(text)[1:-1] if in_json else text
 
 
-def _operator_at(text: str, start: int, program: Program) -> int:
+def _operator_at(text: str, start: int, program: Program, in_json: bool) -> int:
     """Append the operator that starts at this percent sign; where the text goes on."""
     if text.startswith("%%", start):
         program.append(("text", "%"))
         return start + 2
     if text.startswith("%START_TIME(", start):
-        return _start_time_at(text, start, program)
+        return _start_time_at(text, start, program, in_json)
     found = _OPERATOR.match(text, start)
     if found is None:
         raise FormatError(f"--access-log-format: not an operator at {text[start : start + 24]!r} (%% is a percent sign)")
@@ -168,16 +168,17 @@ def _operator_at(text: str, start: int, program: Program) -> int:
     return found.end()
 
 
-def _start_time_at(text: str, start: int, program: Program) -> int:
+def _start_time_at(text: str, start: int, program: Program, in_json: bool) -> int:
     """%START_TIME(FORMAT)%: the format holds percent signs of its own, so it ends at the first ")%"."""
     end = text.find(")%", start)
     if end < 0:
         raise FormatError("--access-log-format: %START_TIME( without )%")
     argument = text[start + len("%START_TIME(") : end]
-    for directive in re.findall(r"%[0-9]*(.?)", argument):
-        if not directive or directive not in _TIME_DIRECTIVES:
-            raise FormatError(f"--access-log-format: START_TIME: unknown directive %{directive}")
-    program.append(("start_time", argument))
+    wrong = _TIME_DIRECTIVE.sub("", argument).partition("%")
+    if wrong[1]:
+        raise FormatError(f"--access-log-format: START_TIME: unknown directive %{wrong[2][:1]}")
+    # the number of digits may be left out, then it is nanoseconds
+    program.append(("start_time", _literal(re.sub(r"(?<!%)((?:%%)*)%f", r"\1%9f", argument), in_json)))
     return end + 2
 
 

@@ -47,7 +47,7 @@ KEYS = [
     "upstream_transport_failure_reason",
 ]
 """Statement T3, in order."""
-NUMBERS = {"code", "bytes_received", "bytes_sent", "duration", "attempts", "downstream_remote_port"}
+NUMBERS = {"code", "bytes_received", "bytes_sent", "duration"}
 
 
 def run(program: list[tuple[str, str]]) -> str:
@@ -93,6 +93,7 @@ def test_json_mode_is_on_exactly_for_values() -> None:
         ("%RESPONSE_CODE%", [("code", ""), ("text", "\n")]),
         ("100%% %PROTOCOL%\n", [("text", "100% "), ("protocol", ""), ("text", "\n")]),
         ("%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)% x", [("start_time", "%Y-%m-%dT%H:%M:%S.%3fZ"), ("text", " x\n")]),
+        ("%START_TIME(%s.%f %%f)%", [("start_time", "%s.%9f %%f"), ("text", "\n")]),
         ("%REQ(X-A?X-B)%", [("request_header", "x-a?x-b"), ("text", "\n")]),
         ("%REQ(X-A):12%", [("limit", "12"), ("request_header", "x-a"), ("text", "\n")]),
         ("%RESP(Content-Type)%", [("response_header", "content-type"), ("text", "\n")]),
@@ -129,7 +130,9 @@ def test_an_object_of_formats() -> None:
         ("%REQ(:SCHEME)%", "pseudo headers"),
         ("%PROTOCOL(x)%", "takes no argument"),
         ("%START_TIME(%Y", "without )%"),
-        ("%START_TIME(%Q)%", "unknown directive"),
+        ("%START_TIME(%Q)%", "unknown directive %Q"),
+        ("%START_TIME(%3S)%", "unknown directive %3"),
+        ("%START_TIME(%Y%)%", "unknown directive %"),
         ('{"a": {"b": "c"}}', "one level deep"),
     ],
 )

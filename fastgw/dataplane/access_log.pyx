@@ -129,6 +129,8 @@ cdef class AccessLog(Observer):
             if op.code == OP_RESPONSE_HEADER:
                 op.ordinal = self.response_ops
                 self.response_ops += 1
+            elif op.code == OP_UPSTREAM_LOCAL_ADDRESS:
+                self.wants_local = True
         self.wants_response = self.response_ops != 0
 
     cdef int keep(self, str text, const char **p, size_t *n) except -1:
@@ -238,14 +240,14 @@ cdef class AccessLog(Observer):
             n = format_endpoint(&x.address, text)
         elif code == OP_UPSTREAM_CLUSTER and x.cluster_name.len:
             return self.escaped(x.image.strings + x.cluster_name.off, x.cluster_name.len)
-        elif code == OP_UPSTREAM_LOCAL_ADDRESS and x.upstream is not None:
-            n = <size_t>x.upstream.local_address(text)
+        elif code == OP_UPSTREAM_LOCAL_ADDRESS:
+            return self.escaped(x.upstream_local, <size_t>x.upstream_local_len)
         elif code == OP_DOWNSTREAM_LOCAL_ADDRESS:
             n = <size_t>x.client.local_address(text)
         elif code == OP_DOWNSTREAM_REMOTE_ADDRESS:
             n = self.remote(x, text)
         elif code == OP_DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT:
-            return self.escaped(x.client.peer, x.client.peer_len)
+            return self.escaped(x.remote, x.remote_len)
         elif code == OP_DOWNSTREAM_REMOTE_PORT and x.client.peer_port:
             return self.number(x.client.peer_port)
         return self.escaped(text, n)

@@ -55,7 +55,6 @@ cdef class ClientHttp1(ClientStream):
     cdef int linger(self) except -1
     cdef int destroy(self) except -1
     cdef int wait_for_head(self) except -1
-    cdef int count_bytes(self) except -1
     cdef bint must_close(self, Exchange x) noexcept
     cdef int write_own_fields(self, Exchange x, ResponseHead *head, char *to) except -1
     cdef int check_body_time(self, int64_t now) except -1

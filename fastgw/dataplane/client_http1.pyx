@@ -13,7 +13,7 @@ from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.exchange cimport ClientStream, ConnectionOwner, Connector, Exchange, Observer, ResponseHead
 from fastgw.dataplane.headers cimport status_phrase, write_decimal
 from fastgw.dataplane.transport cimport Transport
-from fastgw.native.base cimport FGW_HDR_DATE, FGW_R_BODY_TIMEOUT, FGW_R_HEAD_TIMEOUT, FGW_R_HTTP10, FGW_R_UPGRADE_NOT_ALLOWED
+from fastgw.native.base cimport FGW_HDR_DATE, FGW_OK, FGW_R_BODY_TIMEOUT, FGW_R_HEAD_TIMEOUT
 from fastgw.native.http1 cimport (
     FGW_CHUNK_DATA, FGW_CHUNK_END, FGW_CHUNK_MORE, FGW_FRAMING_CHUNKED, FGW_FRAMING_CLOSE, FGW_FRAMING_LENGTH, FGW_FRAMING_NONE,
     FGW_METHOD_HEAD, FGW_MSG_CLOSE, FGW_MSG_KEEP_ALIVE, fgw_chunk_head, fgw_chunked_decode, fgw_fields_size, fgw_parse_request,
@@ -59,6 +59,8 @@ cdef class ClientHttp1(ClientStream):
         self.ctx.gauge(FGW_G_CLIENT_ACTIVE, 1)
         self.ctx.loop.count(FGW_C_CLIENT_CONNECTIONS)
         self.transport = Transport()
+        self.transport.counter_in = FGW_C_CLIENT_BYTES_IN
+        self.transport.counter_out = FGW_C_CLIENT_BYTES_OUT
         self.state = READ_HEAD
         self.phase_ms = self.ctx.loop.now_ms
         self.transport.open(self.ctx.loop, fd, self, False)
@@ -247,7 +249,6 @@ cdef class ClientHttp1(ClientStream):
         self.state = CLOSED
         self.ctx.loop.unlink(self)
         self.deadline_ms = 0
-        self.count_bytes()
         self.transport.close()
         if not self.consuming:
             self.pending.release()
@@ -263,17 +264,11 @@ cdef class ClientHttp1(ClientStream):
         owner.on_client_closed(self)
         return 0
 
-    cdef int count_bytes(self) except -1:
-        self.ctx.loop.count_add(FGW_C_CLIENT_BYTES_IN, self.transport.bytes_in)
-        self.ctx.loop.count_add(FGW_C_CLIENT_BYTES_OUT, self.transport.bytes_out)
-        self.transport.bytes_in = self.transport.bytes_out = 0
-        return 0
-
     # ---- the exchange's side
 
     cdef bint must_close(self, Exchange x) noexcept:
         return (self.close_after or self.ctx.draining or not x.request_done or self.listener == FGW_NONE
-                or (self.minor0 and x.reject_reason == FGW_R_HTTP10) or x.reject_reason == FGW_R_UPGRADE_NOT_ALLOWED
+                or x.reject_reason != FGW_OK
                 or (self.ctx.max_requests_per_connection != 0
                     and self.requests >= <uint64_t>self.ctx.max_requests_per_connection))
 

@@ -59,6 +59,7 @@ cdef class Context:
     cdef readonly int64_t max_connections
     cdef readonly int64_t max_requests_per_connection
     cdef readonly int connect_attempts
+    cdef readonly int trusted_hops
     # state
     cdef readonly bint draining
     cdef bytes server_name

@@ -109,6 +109,7 @@ cdef class Context:
         self.max_connections = limits.max_connections
         self.max_requests_per_connection = limits.max_requests_per_connection
         self.connect_attempts = max(1, limits.connect_attempts)
+        self.trusted_hops = limits.trusted_hops
         self.server_name = limits.server_name.encode("latin-1")
         self.server = self.server_name
         self.server_len = len(self.server_name)
@@ -159,8 +160,8 @@ cdef class Context:
         cdef const char *digits = b"0123456789abcdef"
         cdef int i, at = 0
         cdef uint64_t nibble
-        parts[0] = (self.random() & <uint64_t>0xffffffffffff0fff) | <uint64_t>0x4000
-        parts[1] = (self.random() & <uint64_t>0x3fffffffffffffff) | <uint64_t>0x8000000000000000
+        parts[0] = (self.random() & 0xffffffffffff0fffULL) | 0x4000ULL
+        parts[1] = (self.random() & 0x3fffffffffffffffULL) | 0x8000000000000000ULL
         for i in range(32):
             if i == 8 or i == 12 or i == 16 or i == 20:
                 out[at] = 45  # '-'

@@ -85,6 +85,7 @@ cdef class Connector:
 cdef class Observer:
     """Told of every finished exchange (the access log)."""
     cdef bint wants_response       # on_response() is to be called
+    cdef bint wants_local          # Exchange.upstream_local is to be filled
     cdef int on_response(self, Exchange x, const ResponseHead *head) except -1
     cdef int on_finished(self, Exchange x) except -1
 
@@ -149,6 +150,11 @@ cdef class Exchange(Timer):
     cdef int reject_reason         # enum fgw_reason
     cdef const char *details
     cdef int64_t service_time_ms   # -1: no upstream answered
+    cdef char upstream_local[64]
+    cdef int upstream_local_len
+    cdef char remote[64]           # the trusted client address
+    cdef uint32_t remote_len
+    cdef bint secure               # the client's side is TLS, as far as we may believe
     cdef Buffer kept_response      # values of response fields that the access log wants
 
     cdef int open(self) except -1
@@ -162,6 +168,8 @@ cdef class Exchange(Timer):
     cdef int redirect_to_https(self) except -1
     cdef int choose_destination(self) except -1
     cdef int add_own_fields(self, const RequestMarks *marks) except -1
+    cdef int trust(self, const char *forwarded, size_t n) except -1
+    cdef int believe_proto(self) except -1
     cdef int wait_for_dns(self) except -1
     cdef int set_attempt_count(self) except -1
     cdef int keep_for_replay(self, const char *p, size_t n) except -1

@@ -7,7 +7,7 @@ What may be sent again (requirement H9): after a failed connect anything, since 
 connection without a byte of the answer only idempotent methods, once, on a new connection.
 """
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset, strlen
+from libc.string cimport memcmp, memcpy, memset, strlen
 
 from fastgw.dataplane.balancer cimport PICK_NONE, PICK_WAIT, pick
 from fastgw.dataplane.buffers cimport Buffer
@@ -37,7 +37,8 @@ from fastgw.native.state cimport (
     fgw_series_of,
 )
 from fastgw.native.system cimport (
-    CLOCK_MONOTONIC, CLOCK_REALTIME, FGW_ATOMIC_ADD32, FGW_ATOMIC_ADD64, FGW_ATOMIC_SUB32, clock_gettime, timespec,
+    AF_INET, AF_INET6, CLOCK_MONOTONIC, CLOCK_REALTIME, FGW_ATOMIC_ADD32, FGW_ATOMIC_ADD64, FGW_ATOMIC_SUB32, clock_gettime,
+    inet_pton, timespec,
 )
 
 cdef enum:
@@ -192,6 +193,10 @@ cdef class Exchange(Timer):
         self.reject_reason = FGW_OK
         self.details = NULL
         self.service_time_ms = -1
+        self.upstream_local_len = 0
+        self.remote_len = self.client.peer_len
+        memcpy(self.remote, self.client.peer, self.remote_len)
+        self.secure = False
         self.start_ns = self.ctx.loop.now_ns
         if self.observer is not None:
             self.start_wall_ns = clock_ns(CLOCK_REALTIME)
@@ -219,6 +224,8 @@ cdef class Exchange(Timer):
             return self.refuse(FGW_R_UNDERSCORE, b"header_with_underscore")
         if marks.underscores:
             self.ctx.loop.count_add(FGW_C_UNDERSCORE_FIELDS_DROPPED, marks.underscores)
+        if self.ctx.trusted_hops:
+            self.believe_proto()
         self.add_own_fields(&marks)
         return self.decide()
 
@@ -233,6 +240,11 @@ cdef class Exchange(Timer):
     cdef int refuse(self, int reason, const char *details) except -1:
         self.reject_reason = reason
         self.ctx.reject(reason)
+        if fgw_reason_status(reason) == 0:  # not worth an answer: another protocol
+            self.flags |= FGW_F_DPE
+            self.details = details
+            self.client.abort_response()
+            return self.finish()
         return self.reply(fgw_reason_status(reason), FGW_F_DPE, details, NULL, 0)
 
     cdef int count_leniencies(self, uint32_t used) except -1:
@@ -312,9 +324,9 @@ cdef class Exchange(Timer):
         q.query_len = self.req.query.len if self.req.has_query else 0
         q.method = self.base + self.req.method.off
         q.method_len = self.req.method.len
-        q.scheme = b"http"
-        q.scheme_len = 4
-        fgw_route_match(self.image.base, self.client.listener, &q, 0, self.image.regexes, fgw_regexes_match, &self.route)
+        q.scheme = b"https"
+        q.scheme_len = 5 if self.secure else 4
+        fgw_route_match(self.image.base, self.client.listener, &q, self.secure, self.image.regexes, fgw_regexes_match, &self.route)
         if self.route.verdict == FGW_ROUTE_REQUIRE_TLS:
             return self.redirect_to_https()
         if self.route.verdict != FGW_ROUTE_MATCH:
@@ -370,6 +382,8 @@ cdef class Exchange(Timer):
         n = 0
         if marks.forwarded_for:
             n = join_values(to, self.base, self.fields, count, FGW_HDR_X_FORWARDED_FOR, b",", 1)
+            if self.ctx.trusted_hops:
+                self.trust(to, n)
             if n:
                 to[n] = 44  # ','
                 n += 1
@@ -377,11 +391,40 @@ cdef class Exchange(Timer):
         n += self.client.peer_len
         self.extra_at += n
         self.add_field(FGW_HDR_X_FORWARDED_FOR, b"x-forwarded-for", 15, to, n)
-        self.add_field(FGW_HDR_X_FORWARDED_PROTO, b"x-forwarded-proto", 17, b"http", 4)
-        self.add_field(FGW_HDR_X_ENVOY_EXTERNAL_ADDRESS, b"x-envoy-external-address", 24, self.client.peer, self.client.peer_len)
+        self.add_field(FGW_HDR_X_FORWARDED_PROTO, b"x-forwarded-proto", 17, b"https", 5 if self.secure else 4)
+        self.add_field(FGW_HDR_X_ENVOY_EXTERNAL_ADDRESS, b"x-envoy-external-address", 24, self.remote, self.remote_len)
         self.ctx.uuid4(self.request_id)
         self.add_field(FGW_HDR_X_REQUEST_ID, b"x-request-id", 12, self.request_id, 36)
         self.add_field(FGW_HDR_X_ENVOY_ATTEMPT_COUNT, b"x-envoy-attempt-count", 21, b"1", 1)
+        return 0
+
+    cdef int trust(self, const char *forwarded, size_t n) except -1:
+        """With N trusted hops: the client is the Nth address from the right of what came in, and X-Forwarded-Proto is
+        believed (K14, K15); too few or an unreadable address: the peer."""
+        cdef size_t end = n, start = n
+        cdef int hop = 0
+        while True:
+            start = end
+            while start and forwarded[start - 1] != 44:
+                start -= 1
+            hop += 1
+            if hop == self.ctx.trusted_hops or start == 0:
+                break
+            end = start - 1
+        while start < end and forwarded[start] == 32:
+            start += 1
+        while end > start and forwarded[end - 1] == 32:
+            end -= 1
+        if hop == self.ctx.trusted_hops and is_address(forwarded + start, end - start):
+            self.remote_len = <uint32_t>(end - start)
+            memcpy(self.remote, forwarded + start, self.remote_len)
+        return 0
+
+    cdef int believe_proto(self) except -1:
+        cdef uint32_t i
+        for i in range(self.field_count):
+            if self.fields[i].id == FGW_HDR_X_FORWARDED_PROTO:
+                self.secure = self.fields[i].value_len == 5 and memcmp(self.base + self.fields[i].value_off, b"https", 5) == 0
         return 0
 
     cdef int add_field(self, int header_id, const char *name, size_t name_len, const char *value, size_t value_len) except -1:
@@ -461,6 +504,8 @@ cdef class Exchange(Timer):
             self.ctx.stats.counters[FGW_C_UPSTREAM_REUSED] += 1
         if self.attempts > 1:
             self.set_attempt_count()
+        if self.observer is not None and self.observer.wants_local:
+            self.upstream_local_len = self.upstream.local_address(self.upstream_local)
         self.upstream.start_request(self)
         self.head_sent = True
         if self.replay is not None and self.replay.size():
@@ -744,6 +789,17 @@ cdef class Exchange(Timer):
         if self.observer is not None:
             self.observer.on_finished(self)
         return 0
+
+
+cdef bint is_address(const char *p, size_t n) noexcept:
+    """IPv4 or IPv6 text."""
+    cdef char text[64]
+    cdef char parsed[16]
+    if n == 0 or n >= sizeof(text):
+        return False
+    memcpy(text, p, n)
+    text[n] = 0
+    return inet_pton(AF_INET, text, parsed) == 1 or inet_pton(AF_INET6, text, parsed) == 1
 
 
 cdef int set_field(fgw_field *f, int header_id, size_t name_off, size_t name_len, size_t value_off, size_t value_len) except -1:

@@ -12,7 +12,8 @@ import traceback
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
-from fastgw.native.state cimport FGW_C_BUGS, FGW_C_STALE_EVENTS, FGW_G_LOOP_LAG_US, FGW_G_TIMERS_ALIVE
+from fastgw.dataplane.buffers cimport live_bytes
+from fastgw.native.state cimport FGW_C_BUGS, FGW_C_STALE_EVENTS, FGW_G_BUFFER_BYTES, FGW_G_LOOP_LAG_US, FGW_G_TIMERS_ALIVE
 from fastgw.native.system cimport (
     CLOCK_MONOTONIC, EINTR, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLERR, EPOLLHUP, EPOLLRDHUP,
     FGW_STORE_RELEASE64, clock_gettime, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait, errno, timespec,
@@ -307,6 +308,7 @@ cdef class Loop:
             FGW_STORE_RELEASE64(&self.stats.heartbeat_ns, <uint64_t>self.now_ns)
             self.stats.counters[FGW_G_LOOP_LAG_US] = <uint64_t>((self.now_ns - started) // 1000)
             self.stats.counters[FGW_G_TIMERS_ALIVE] = <uint64_t>self.timers_linked
+            self.stats.counters[FGW_G_BUFFER_BYTES] = live_bytes()
         return n
 
     def run(self):

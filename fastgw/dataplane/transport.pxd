@@ -35,8 +35,8 @@ cdef class Transport(Watcher):
     cdef bint shut_after_flush
     cdef bint close_after_flush
     cdef int64_t progress_ms       # loop clock of the last byte sent or of the queue's beginning
-    cdef uint64_t bytes_in
-    cdef uint64_t bytes_out
+    cdef int counter_in            # enum fgw_counter: where received and sent bytes are counted
+    cdef int counter_out
     cdef ReadAgain again
 
     cdef int open(self, Loop loop, int fd, Protocol protocol, bint connecting) except -1

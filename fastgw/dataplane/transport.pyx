@@ -120,7 +120,7 @@ cdef class Transport(Watcher):
             reads += 1
             n = recv(self.fd, loop.scratch, SCRATCH_BYTES, 0)
             if n > 0:
-                self.bytes_in += <uint64_t>n
+                loop.count_add(self.counter_in, <uint64_t>n)
                 if n < SCRATCH_BYTES and not self.hangup:
                     self.readable = False
                 protocol.on_data(loop.scratch, <size_t>n)
@@ -194,7 +194,7 @@ cdef class Transport(Watcher):
             if errno != EAGAIN and errno != EINTR:
                 return self.send_failed(errno)
             sent = 0
-        self.bytes_out += <uint64_t>sent
+        self.loop.count_add(self.counter_out, <uint64_t>sent)
         left = <size_t>sent
         if left == queued + n + tail_len:
             return self.out.release()
@@ -229,7 +229,7 @@ cdef class Transport(Watcher):
                     return 0
                 else:
                     return self.send_failed(errno)
-            self.bytes_out += <uint64_t>sent
+            self.loop.count_add(self.counter_out, <uint64_t>sent)
             if sent:
                 self.progress_ms = self.loop.now_ms
             if <size_t>sent < queued:

@@ -41,6 +41,8 @@ cdef class UpstreamHttp1(UpstreamStream):
     cdef bint request_sent         # the request's end has been written
     cdef bint answered             # a byte of the present answer has come
     cdef uint64_t requests
+    cdef char local[64]            # text of our address, made when first asked for
+    cdef int local_len
 
     cdef int connect(self, int64_t timeout_ms) except -1
     cdef int open_socket(self) except -2

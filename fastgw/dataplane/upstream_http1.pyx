@@ -91,6 +91,8 @@ cdef class UpstreamHttp1(UpstreamStream):
         self.ctx.gauge(FGW_G_UPSTREAM_ACTIVE, 1)
         self.ctx.loop.count(FGW_C_UPSTREAM_CONNECTS)
         self.transport = Transport()
+        self.transport.counter_in = FGW_C_UPSTREAM_BYTES_IN
+        self.transport.counter_out = FGW_C_UPSTREAM_BYTES_OUT
         self.state = U_CONNECTING
         self.transport.open(self.ctx.loop, fd, self, True)
         self.ctx.loop.set_deadline(self, self.ctx.loop.now_ms + max(timeout_ms, 1))
@@ -389,8 +391,6 @@ cdef class UpstreamHttp1(UpstreamStream):
         self.ctx.loop.doomed.append(self)  # a method of ours may be on the stack
         self.ctx.loop.unlink(self)
         self.deadline_ms = 0
-        self.ctx.loop.count_add(FGW_C_UPSTREAM_BYTES_IN, t.bytes_in)
-        self.ctx.loop.count_add(FGW_C_UPSTREAM_BYTES_OUT, t.bytes_out)
         t.close()
         connections -= 1
         self.ctx.gauge(FGW_G_UPSTREAM_ACTIVE, -1)
@@ -398,8 +398,11 @@ cdef class UpstreamHttp1(UpstreamStream):
         return 0
 
     cdef int local_address(self, char *out) noexcept:
+        """Asked of the kernel once a connection."""
         cdef sockaddr_storage a
         cdef socklen_t n = sizeof(a)
-        if self.transport is None or self.transport.fd < 0 or getsockname(self.transport.fd, <sockaddr *>&a, &n) < 0:
-            return 0
-        return format_address(&a, out, 64)
+        if self.local_len == 0 and self.transport is not None and self.transport.fd >= 0:
+            if getsockname(self.transport.fd, <sockaddr *>&a, &n) == 0:
+                self.local_len = format_address(&a, self.local, 64)
+        memcpy(out, self.local, <size_t>self.local_len)
+        return self.local_len

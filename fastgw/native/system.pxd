@@ -122,6 +122,7 @@ cdef extern from "netinet/tcp.h" nogil:
 
 cdef extern from "arpa/inet.h" nogil:
     const char *inet_ntop(int af, const void *src, char *dst, socklen_t n)
+    int inet_pton(int af, const char *src, void *dst)
     unsigned short ntohs(unsigned short v)
     unsigned short htons(unsigned short v)
 

@@ -179,7 +179,7 @@ setup() {
 await_ready() {
     local i
     for i in $(seq 300); do
-        kill -0 "$1" 2>/dev/null || return 1
+        kill -0 "$1" 2>/dev/null && kill -0 "$2" 2>/dev/null || return 1
         curl -sf -o /dev/null http://127.0.0.1:15021/healthz/ready && return
         sleep 0.1
     done
@@ -204,16 +204,18 @@ END
 
 run() {
     local http_port=${HTTP_PORT:-8080} upstream_port=${UPSTREAM_PORT:-8081} upstream gateway status=0
+    # process groups of their own: Ctrl-C comes to this script alone, which passes one signal on
+    set -m
     "$VENV/bin/fastgw" echo --port "$upstream_port" --name webapp &
     upstream=$!
     "$VENV/bin/fastgw" run config/quickstart --listen-map "80=$http_port" --resolve "webapp=127.0.0.1:$upstream_port" "$@" &
     gateway=$!
+    set +m
     trap 'kill -TERM $gateway 2>/dev/null || true' INT TERM HUP
-    if await_ready "$gateway"; then print_what_to_try "$http_port"; fi
-    while kill -0 "$gateway" 2>/dev/null; do
-        status=0
-        wait "$gateway" || status=$?
-    done
+    if await_ready "$gateway" "$upstream"; then print_what_to_try "$http_port"; else kill -TERM "$gateway" 2>/dev/null || true; fi
+    # a signal ends a wait early; the gateway drains meanwhile
+    while status=0; wait "$gateway" || status=$?; kill -0 "$gateway" 2>/dev/null; do :; done
+    kill -0 "$upstream" 2>/dev/null || status=1
     kill -TERM "$upstream" 2>/dev/null || true
     wait "$upstream" 2>/dev/null || true
     return "$status"

@@ -86,14 +86,12 @@ class Generations:
         except (CompileError, ImageRefused) as error:
             raise NothingToServe(str(error)) from None
         self._take_diagnostics(result)
-        if not result.report.listeners:
-            result.close()
-            raise NothingToServe("no listener came of the configuration")
         self._listeners.open_wanted(result.report.listeners)
         self._print_new(self.all_diagnostics())
         if not self._listeners.open:
             result.close()
-            raise NothingToServe("none of the listeners could be opened")
+            opened = "none of the listeners could be opened" if result.report.listeners else "no listener came of the configuration"
+            raise NothingToServe(opened)
         self.current, self._image_bytes = result, image_bytes
         self._resolver.follow(result.report.dns)
         await self._resolver.wait_known(FIRST_DNS_S)

@@ -80,6 +80,7 @@ class Supervisor:
             loop.add_signal_handler(number, self.drain)
         loop.add_signal_handler(signal.SIGHUP, self.generations.request)
         loop.add_signal_handler(signal.SIGUSR1, self.reopen_logs)
+        loop.add_signal_handler(signal.SIGUSR2, lambda: log.warning("SIGUSR2 means nothing to this version"))
 
         def on_change() -> None:
             loop.call_soon_threadsafe(self.generations.request)

@@ -219,7 +219,7 @@ def test_an_image_that_a_worker_refuses_is_taken_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a: [b\n", "kind: Nonsense\n"])
-def test_nothing_to_serve_at_the_start_is_exit_code_one(tmp_path: Path, text: str) -> None:
+def test_nothing_to_serve_at_the_start_is_exit_code_one(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     async def act(scene: Scene) -> None:
         await until(lambda: scene.supervisor.generations.diagnostics)
         await until(lambda: scene.supervisor.compiler._stopped)
@@ -228,6 +228,8 @@ def test_nothing_to_serve_at_the_start_is_exit_code_one(tmp_path: Path, text: st
     scene.write("config.yaml", text)
     assert play(scene, act).code == 1
     assert scene.told("Start") == 0
+    said = capsys.readouterr().err
+    assert "error[FGW0" in said and str(scene.config) in said
 
 
 def test_a_port_in_use_at_the_start_is_a_diagnostic_and_exit_code_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,9 +22,9 @@ typedef struct fgw_scan {
     uint64_t twice;       /* of FGW_COUNTED_IDS; bit i: more than one field has it */
     uint32_t leniencies;  /* made use of */
     uint32_t path_len;    /* target bytes before the first '?' */
-    uint8_t has_query;
-    uint8_t path_special; /* '%', '\\' or "/." before the first '?' */
-    uint8_t has_fragment; /* '#' somewhere */
+    int has_query;
+    int path_special;     /* '%', '\\' or "/." before the first '?' */
+    int has_fragment;     /* '#' somewhere */
     uint32_t last[64];    /* index of the last field with this id, where ids has the bit */
 } fgw_scan;
 

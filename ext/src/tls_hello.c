@@ -24,7 +24,7 @@ typedef struct reader {
 } reader;
 
 static const uint8_t *take(reader *r, size_t n) {
-    if (r->left < n) {
+    if (r->bad || r->left < n) {
         r->bad = 1;
         r->left = 0;
         return NULL;

@@ -39,14 +39,14 @@ cdef enum OpCode:
     OP_TRANSPORT_FAILURE, OP_BYTES_RECEIVED, OP_BYTES_SENT, OP_DURATION, OP_UPSTREAM_SERVICE_TIME, OP_AUTHORITY, OP_REQUEST_ID,
     OP_UPSTREAM_HOST, OP_UPSTREAM_CLUSTER, OP_UPSTREAM_LOCAL_ADDRESS, OP_DOWNSTREAM_LOCAL_ADDRESS, OP_DOWNSTREAM_REMOTE_ADDRESS,
     OP_DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT, OP_DOWNSTREAM_REMOTE_PORT, OP_REQUESTED_SERVER_NAME, OP_ROUTE_NAME,
-    OP_VIRTUAL_SERVICE, OP_REJECT_REASON, OP_ATTEMPTS, OP_LISTENER, OP_REQUEST_HEADER, OP_RESPONSE_HEADER, OP_JSON
+    OP_VIRTUAL_SERVICE, OP_REJECT_REASON, OP_ATTEMPTS, OP_LISTENER, OP_REQUEST_HEADER, OP_RESPONSE_HEADER, OP_JSON, OP_LIMIT
 
 NAMES = (
     "text", "start_time", "method", "path", "protocol", "code", "flags", "details", "termination_details", "transport_failure",
     "bytes_received", "bytes_sent", "duration", "upstream_service_time", "authority", "request_id", "upstream_host",
     "upstream_cluster", "upstream_local_address", "downstream_local_address", "downstream_remote_address",
     "downstream_remote_address_without_port", "downstream_remote_port", "requested_server_name", "route_name", "virtual_service",
-    "reject_reason", "attempts", "listener", "request_header", "response_header", "json",
+    "reject_reason", "attempts", "listener", "request_header", "response_header", "json", "limit",
 )
 
 cdef struct Op:
@@ -89,6 +89,7 @@ cdef class AccessLog(Observer):
     cdef int fd
     cdef bint is_file
     cdef bint json
+    cdef size_t value_max          # longest value from outside, for the next operation
     cdef bint wrote                # the present value is not missing
     cdef int64_t oldest_ms         # when the first waiting line was written
     cdef uint32_t response_ops
@@ -126,7 +127,9 @@ cdef class AccessLog(Observer):
             self.keep(alt, &op.alt, &op.alt_len)
             op.header_id = fgw_header_id_of(op.arg, op.arg_len)
             op.alt_id = fgw_header_id_of(op.alt, op.alt_len)
-            if op.code == OP_RESPONSE_HEADER:
+            if op.code == OP_LIMIT:
+                op.ordinal = min(int(arg), <uint32_t>VALUE_MAX)
+            elif op.code == OP_RESPONSE_HEADER:
                 op.ordinal = self.response_ops
                 self.response_ops += 1
             elif op.code == OP_UPSTREAM_LOCAL_ADDRESS:
@@ -170,6 +173,7 @@ cdef class AccessLog(Observer):
         if self.out.size() == 0:
             self.oldest_ms = self.ctx.loop.now_ms
         self.json = False
+        self.value_max = VALUE_MAX
         for i in range(self.op_count):
             self.run(&self.ops[i], x)
         self.ctx.loop.count(FGW_C_LOG_LINES)
@@ -183,8 +187,12 @@ cdef class AccessLog(Observer):
         if op.code == OP_JSON:
             self.json = op.arg_len == 2  # "ON"
             return 0
+        if op.code == OP_LIMIT:
+            self.value_max = op.ordinal
+            return 0
         self.wrote = False
         self.value(op, x)
+        self.value_max = VALUE_MAX
         if not self.wrote:
             self.out.append(b"-", 1)
         return 0
@@ -393,8 +401,8 @@ cdef class AccessLog(Observer):
         if n == 0:
             return 0
         self.wrote = True
-        if n > VALUE_MAX:
-            n = VALUE_MAX
+        if n > self.value_max:
+            n = self.value_max
         to = self.out.reserve(n * 6)
         for i in range(n):
             c = <uint8_t>p[i]

@@ -15,6 +15,7 @@ from fastgw.analysis.picture import Picture
 from fastgw.model.diagnostic import Diagnostic
 from fastgw.model.kinds.gateway import Server, ServerTls
 from fastgw.model.kinds.kubernetes import Secret
+from fastgw.model.names import domain_problem
 
 MISSING, UNUSABLE = "IST0101", "IST0161"
 _PAIRS = (("cert", "key"), ("tls.crt", "tls.key"))
@@ -49,9 +50,10 @@ class _Store:
         secret = self._secrets.get(name)
         if secret is not None:
             return secret_content(secret)
-        for directory in self._directories:
+        # a name with a slash or of dots only would lead out of the directory
+        for directory in self._directories if not domain_problem(name) else ():
             mounted = os.path.join(directory, name)
-            if os.path.basename(name) == name and os.path.isdir(mounted):
+            if os.path.isdir(mounted):
                 return _mounted_content(mounted)
         return None
 

@@ -61,8 +61,7 @@ EFFECTS: dict[str, dict[str, str]] = {
     | {"ports[].nodePort": NONE},
     "EndpointSlice": {"": YES, "endpoints[].hostname": NONE, "endpoints[].nodeName": NONE, "endpoints[].hints": NONE}
     | {"endpoints[].deprecatedTopology": NONE, "endpoints[].zone": NOT_YET, "ports[].protocol": NONE, "ports[].appProtocol": NONE},
-    "Endpoints": {"": YES}
-    | {f"subsets[].{part}.{field}": NONE for part in ("addresses[]", "notReadyAddresses[]") for field in ("hostname", "nodeName")}
+    "Endpoints": {"": YES, "subsets[].addresses[].hostname": NONE, "subsets[].addresses[].nodeName": NONE}
     | {"subsets[].ports[].protocol": NONE, "subsets[].ports[].appProtocol": NONE},
     "Secret": {"": NOT_YET, "type": NONE, "immutable": NONE},
 }

@@ -242,8 +242,8 @@ cdef class AccessLog(Observer):
         cdef size_t n = 0
         if code == OP_AUTHORITY and x.has_head:
             return self.escaped(x.base + x.req.authority.off, x.req.authority.len)
-        if code == OP_REQUEST_ID and x.has_head:
-            return self.escaped(x.request_id, 36)
+        if code == OP_REQUEST_ID and x.request_id_at:
+            return self.escaped(x.base + x.request_id_at, 36)
         if code == OP_UPSTREAM_HOST and x.attempts:
             n = format_endpoint(&x.address, text)
         elif code == OP_UPSTREAM_CLUSTER and x.cluster_name.len:

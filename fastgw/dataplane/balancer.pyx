@@ -64,7 +64,7 @@ cdef uint32_t choose(Context ctx, int lb, uint32_t cluster, const Candidate *c, 
     if lb == FGW_LB_RANDOM or lb == FGW_LB_ROUND_ROBIN:
         return choose_by_weight(ctx, c, n)
     draw = ctx.random()
-    a = <uint32_t>(draw & 0xffffffff) % n
+    a = <uint32_t>draw % n
     b = <uint32_t>(draw >> 32) % (n - 1)
     if b >= a:
         b += 1

@@ -1,5 +1,5 @@
 """Context and Image: what one worker process has exactly one of, and the route image it serves from."""
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.time cimport gmtime_r, strftime, time_t, tm
 
@@ -15,6 +15,8 @@ from fastgw.native.system cimport (
 
 cdef uint64_t IMAGE_MAGIC = 0x4547414d49574746
 cdef long images = 0
+cdef bytes HEX_PAIRS = "".join(f"{i:02x}" for i in range(256)).encode()
+cdef const char *HEX = HEX_PAIRS
 
 
 def images_alive():
@@ -157,18 +159,19 @@ cdef class Context:
     cdef int uuid4(self, char *out) noexcept:
         """36 bytes of a version 4 UUID (RFC 9562)."""
         cdef uint64_t parts[2]
-        cdef const char *digits = b"0123456789abcdef"
+        cdef uint8_t *raw = <uint8_t *>parts
         cdef int i, at = 0
-        cdef uint64_t nibble
-        parts[0] = (self.random() & 0xffffffffffff0fffULL) | 0x4000ULL
-        parts[1] = (self.random() & 0x3fffffffffffffffULL) | 0x8000000000000000ULL
-        for i in range(32):
-            if i == 8 or i == 12 or i == 16 or i == 20:
-                out[at] = 45  # '-'
+        parts[0] = self.random()
+        parts[1] = self.random()
+        raw[6] = (raw[6] & 0x0f) | 0x40
+        raw[8] = (raw[8] & 0x3f) | 0x80
+        for i in range(16):
+            if i == 4 or i == 6 or i == 8 or i == 10:
+                out[at] = 45
                 at += 1
-            nibble = (parts[i >> 4] >> (60 - 4 * (i & 15))) & 15
-            out[at] = digits[nibble]
-            at += 1
+            out[at] = HEX[2 * raw[i]]
+            out[at + 1] = HEX[2 * raw[i] + 1]
+            at += 2
         return at
 
     cdef int reject(self, int reason) noexcept:

@@ -117,7 +117,7 @@ cdef class Exchange(Timer):
     cdef const char *path          # normalised
     cdef uint32_t path_len
     cdef uint32_t raw_path_len     # with '?' and query, contiguous after path
-    cdef char request_id[36]
+    cdef uint32_t request_id_at    # offset of x-request-id's 36 bytes in the arena, 0: none
     cdef bint has_head
     # the decision
     cdef fgw_route_result route
@@ -168,6 +168,7 @@ cdef class Exchange(Timer):
     cdef int redirect_to_https(self) except -1
     cdef int choose_destination(self) except -1
     cdef int add_own_fields(self, const RequestMarks *marks) except -1
+    cdef int add_fixed_fields(self) except -1
     cdef int trust(self, const char *forwarded, size_t n) except -1
     cdef int believe_proto(self) except -1
     cdef int wait_for_dns(self) except -1

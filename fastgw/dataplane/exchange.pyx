@@ -48,12 +48,27 @@ cdef enum:
     DNS_WAIT_MS = 5000           # interface.md: a name is known to be good or bad within 5 s
     DNS_POLL_MS = 20
 
+# names of the fixed own fields (17 + 24 + 12 + 21 bytes, then padding up to 83) and the constant values
+cdef bytes FIXED_TEXT = b"x-forwarded-protox-envoy-external-addressx-request-idx-envoy-attempt-count".ljust(83) + b"https1"
+cdef const char *FIXED = FIXED_TEXT
+cdef enum:
+    FIXED_BYTES = 89
+
 cdef long exchanges = 0
 
 
 def exchanges_alive():
     """For leak checks: exchanges between begin() and finish()."""
     return exchanges
+
+
+cdef inline void place(fgw_field *f, int header_id, size_t name_off, size_t name_len, size_t value_off, size_t value_len) noexcept:
+    f.name_off = <uint32_t>name_off
+    f.name_len = <unsigned short>name_len
+    f.value_off = <uint32_t>value_off
+    f.value_len = <uint32_t>value_len
+    f.id = <uint8_t>header_id
+    f.flags = 0
 
 
 cdef int64_t clock_ns(int clock) noexcept:
@@ -194,6 +209,7 @@ cdef class Exchange(Timer):
         self.details = NULL
         self.service_time_ms = -1
         self.upstream_local_len = 0
+        self.request_id_at = 0
         self.remote_len = self.client.peer_len
         memcpy(self.remote, self.client.peer, self.remote_len)
         self.secure = False
@@ -391,11 +407,24 @@ cdef class Exchange(Timer):
         n += self.client.peer_len
         self.extra_at += n
         self.add_field(FGW_HDR_X_FORWARDED_FOR, b"x-forwarded-for", 15, to, n)
-        self.add_field(FGW_HDR_X_FORWARDED_PROTO, b"x-forwarded-proto", 17, b"https", 5 if self.secure else 4)
-        self.add_field(FGW_HDR_X_ENVOY_EXTERNAL_ADDRESS, b"x-envoy-external-address", 24, self.remote, self.remote_len)
-        self.ctx.uuid4(self.request_id)
-        self.add_field(FGW_HDR_X_REQUEST_ID, b"x-request-id", 12, self.request_id, 36)
-        self.add_field(FGW_HDR_X_ENVOY_ATTEMPT_COUNT, b"x-envoy-attempt-count", 21, b"1", 1)
+        return self.add_fixed_fields()
+
+    cdef int add_fixed_fields(self) except -1:
+        """The fields that every request gets: their names and constant values lie in one block, copied at once."""
+        cdef size_t at = self.extra_at
+        cdef fgw_field *f = &self.fields[self.field_count]
+        if self.field_count + 4 > self.field_cap or at + FIXED_BYTES + 64 + 36 > self.extra_end:
+            raise OverflowError("no room for own header fields")
+        memcpy(self.base + at, FIXED, FIXED_BYTES)
+        place(&f[0], FGW_HDR_X_FORWARDED_PROTO, at, 17, at + 83, 5 if self.secure else 4)
+        place(&f[1], FGW_HDR_X_ENVOY_EXTERNAL_ADDRESS, at + 17, 24, at + FIXED_BYTES, self.remote_len)
+        memcpy(self.base + at + FIXED_BYTES, self.remote, self.remote_len)
+        place(&f[2], FGW_HDR_X_REQUEST_ID, at + 41, 12, at + FIXED_BYTES + self.remote_len, 36)
+        self.ctx.uuid4(self.base + at + FIXED_BYTES + self.remote_len)
+        self.request_id_at = <uint32_t>(at + FIXED_BYTES + self.remote_len)
+        place(&f[3], FGW_HDR_X_ENVOY_ATTEMPT_COUNT, at + 53, 21, at + 88, 1)
+        self.field_count += 4
+        self.extra_at = at + FIXED_BYTES + self.remote_len + 36
         return 0
 
     cdef int trust(self, const char *forwarded, size_t n) except -1:
@@ -698,10 +727,10 @@ cdef class Exchange(Timer):
         memset(&head, 0, sizeof(head))
         if n:
             text.append(b"content-typetext/plain", 22)
-            set_field(&fields[0], FGW_HDR_CONTENT_TYPE, 0, 12, 12, 10)
+            place(&fields[0], FGW_HDR_CONTENT_TYPE, 0, 12, 12, 10)
             head.field_count = 1
         if location != NULL:
-            set_field(&fields[head.field_count], FGW_HDR_LOCATION, text.size(), 8, text.size() + 8, location_len)
+            place(&fields[head.field_count], FGW_HDR_LOCATION, text.size(), 8, text.size() + 8, location_len)
             text.append(b"location", 8)
             text.append(location, location_len)
             head.field_count += 1
@@ -800,13 +829,3 @@ cdef bint is_address(const char *p, size_t n) noexcept:
     memcpy(text, p, n)
     text[n] = 0
     return inet_pton(AF_INET, text, parsed) == 1 or inet_pton(AF_INET6, text, parsed) == 1
-
-
-cdef int set_field(fgw_field *f, int header_id, size_t name_off, size_t name_len, size_t value_off, size_t value_len) except -1:
-    f.name_off = <uint32_t>name_off
-    f.name_len = <unsigned short>name_len
-    f.value_off = <uint32_t>value_off
-    f.value_len = <uint32_t>value_len
-    f.id = <uint8_t>header_id
-    f.flags = 0
-    return 0

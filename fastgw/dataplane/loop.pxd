@@ -61,7 +61,9 @@ cdef class Loop:
     cdef int count_add(self, int counter, uint64_t n) noexcept
     cdef int update_clock(self) noexcept
     cdef int report_bug(self) except -1
-    cdef int dispatch(self, uint64_t key, uint32_t events) except -1
+    cdef Watcher watcher_of(self, uint64_t key)
+    cdef int dispatch(self, int n, uint32_t wanted) except -1
+    cdef int close_after_bug(self, Watcher w) except -1
     cdef int run_timers(self) except -1
     cdef int link(self, Timer t) except -1
     cdef int fire_slot(self, int64_t slot_ms) except -1

@@ -237,24 +237,47 @@ cdef class Loop:
             sys.stderr.write(text)
         return 0
 
-    cdef int dispatch(self, uint64_t key, uint32_t events) except -1:
-        cdef int fd = <int>(key & 0xffffffff)
+    cdef Watcher watcher_of(self, uint64_t key):
+        """The watcher an event is for; None when its descriptor has been closed meanwhile."""
+        cdef uint32_t fd = <uint32_t>key
         cdef Watcher w
-        found = self.watchers[fd] if fd < len(self.watchers) else None
-        if found is None or (<Watcher>found).generation != <uint32_t>(key >> 32):
-            self.count(FGW_C_STALE_EVENTS)
-            return 0
-        w = <Watcher>found
-        try:
-            w.on_events(events)
-        except BaseException:
-            self.report_bug()
+        found = self.watchers[fd] if fd < <uint32_t>len(self.watchers) else None
+        if found is not None:
+            w = <Watcher>found
+            if w.generation == <uint32_t>(key >> 32):
+                return w
+        self.count(FGW_C_STALE_EVENTS)
+        return None
+
+    cdef int dispatch(self, int n, uint32_t wanted) except -1:
+        """Call the watchers of the events that have one of the wanted bits. One guard for all of them: it costs per event
+        otherwise, and an exception is rare."""
+        cdef int i = 0
+        cdef uint32_t events
+        cdef Watcher w = None
+        while i < n:
             try:
-                w.on_bug()
+                while i < n:
+                    events = self.events[i].events
+                    i += 1
+                    if events & wanted:
+                        self.events[i - 1].events = 0
+                        w = self.watcher_of(self.events[i - 1].data.u64)
+                        if w is not None:
+                            w.on_events(events)
             except BaseException:
                 self.report_bug()
-            self.remove(w)
+                self.close_after_bug(w)
         return 0
+
+    cdef int close_after_bug(self, Watcher w) except -1:
+        if w is None:
+            return 0
+        try:
+            w.on_bug()
+        except BaseException:
+            self.report_bug()
+        return self.remove(w)
 
     cdef int end_turn(self) except -1:
         cdef list work
@@ -280,8 +303,7 @@ cdef class Loop:
 
     def turn(self, int timeout_ms):
         """Poll once, dispatch, fire deadlines, do the end-of-turn work. Returns the number of events."""
-        cdef int n, i
-        cdef uint32_t ev
+        cdef int n
         cdef int64_t started
         if self.turn_end:
             timeout_ms = 0
@@ -293,14 +315,8 @@ cdef class Loop:
         self.update_clock()
         started = self.now_ns
         # hang-ups first: an idle upstream connection that just died must not be given to a request of this turn
-        for i in range(n):
-            if self.events[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
-                self.dispatch(self.events[i].data.u64, self.events[i].events)
-                self.events[i].events = 0
-        for i in range(n):
-            ev = self.events[i].events
-            if ev:
-                self.dispatch(self.events[i].data.u64, ev)
+        self.dispatch(n, EPOLLRDHUP | EPOLLHUP | EPOLLERR)
+        self.dispatch(n, <uint32_t>-1)
         self.run_timers()
         self.end_turn()
         if self.stats != NULL:

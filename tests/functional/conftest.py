@@ -17,7 +17,7 @@ StartGateway = Callable[..., Gateway]
 
 @pytest.fixture
 def start_gateway(tmp_path: Path) -> Iterator[StartGateway]:
-    """Starts gateways for one test. Those still running at its end must stop cleanly, with nothing alive inside and nothing left."""
+    """Starts gateways for one test. Those still running at its end must stop cleanly, with nothing alive inside or left."""
     started: list[Gateway] = []
 
     def start(documents: Sequence[Document] | str = (), *, wait: bool = True, **options: Any) -> Gateway:

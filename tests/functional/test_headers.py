@@ -1,4 +1,4 @@
-"""Header fields at an edge: what is added, overwritten, removed, kept (statements K1-K21 of the behaviour that Istio users know)."""
+"""Header fields at an edge: what is added, overwritten, removed, kept (Istio's and Envoy's ways)."""
 
 from __future__ import annotations
 
@@ -62,20 +62,53 @@ def test_host_goes_upstream_as_sent(web: Gateway) -> None:
     assert json.loads(web.get("/", "WebApp.test:8080").body)["headers"][0][1].lower() == "webapp.test:8080"
 
 
-@pytest.mark.parametrize("field", ["Keep-Alive: timeout=5", "Proxy-Connection: keep-alive", "TE: gzip", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk", "Trailer: X", "Proxy: http://x"])
+@pytest.mark.parametrize(
+    "field",
+    [
+        "Keep-Alive: timeout=5",
+        "Proxy-Connection: keep-alive",
+        "TE: gzip",
+        "Upgrade: h2c",
+        "HTTP2-Settings: AAMAAABk",
+        "Trailer: X",
+        "Proxy: http://x",
+    ],
+)
 def test_hop_by_hop_fields_go(web: Gateway, field: str) -> None:
     assert field.split(":")[0].lower() not in upstream_headers(web, field, "Connection: close, te, upgrade, http2-settings")
 
 
 def test_internal_fields_from_outside_go(web: Gateway) -> None:
-    seen = upstream_headers(web, "x-envoy-retry-on: 5xx", "x-envoy-upstream-rq-timeout-ms: 1", "x-envoy-internal: true", "X-Forwarded-Client-Cert: a", "x-envoy-external-address: 9.9.9.9")
+    seen = upstream_headers(
+        web,
+        "x-envoy-retry-on: 5xx",
+        "x-envoy-upstream-rq-timeout-ms: 1",
+        "x-envoy-internal: true",
+        "X-Forwarded-Client-Cert: a",
+        "x-envoy-external-address: 9.9.9.9",
+    )
     assert not {"x-envoy-retry-on", "x-envoy-upstream-rq-timeout-ms", "x-envoy-internal", "x-forwarded-client-cert"} & set(seen)
     assert seen["x-envoy-external-address"] == ["127.0.0.1"]
 
 
 def test_end_to_end_fields_stay_in_order(web: Gateway) -> None:
-    seen = upstream_headers(web, "Cookie: a=1", "Authorization: Basic eA==", "X-B: 2", "X-A: 1", "X-A: 3", "Accept: */*", "User-Agent: test/1", "Referer: http://x/")
-    assert (seen["cookie"], seen["authorization"], seen["x-a"], seen["user-agent"]) == (["a=1"], ["Basic eA=="], ["1", "3"], ["test/1"])
+    seen = upstream_headers(
+        web,
+        "Cookie: a=1",
+        "Authorization: Basic eA==",
+        "X-B: 2",
+        "X-A: 1",
+        "X-A: 3",
+        "Accept: */*",
+        "User-Agent: test/1",
+        "Referer: http://x/",
+    )
+    assert (seen["cookie"], seen["authorization"], seen["x-a"], seen["user-agent"]) == (
+        ["a=1"],
+        ["Basic eA=="],
+        ["1", "3"],
+        ["test/1"],
+    )
 
 
 def test_answer_says_server_date_and_time(web: Gateway) -> None:
@@ -95,7 +128,16 @@ def test_date_of_the_upstream_is_kept_and_its_server_is_not(web: Gateway, shared
 
 
 def test_answers_lose_hop_by_hop_fields_and_keep_others(web: Gateway, shared_origin: RecordingOrigin) -> None:
-    shared_origin.answer = lambda seen: ok(b"x", "Connection: X-Private", "X-Private: 1", "Keep-Alive: timeout=5", "Proxy-Connection: x", "Set-Cookie: a=1", "Set-Cookie: b=2", "X-Empty:")
+    shared_origin.answer = lambda seen: ok(
+        b"x",
+        "Connection: X-Private",
+        "X-Private: 1",
+        "Keep-Alive: timeout=5",
+        "Proxy-Connection: x",
+        "Set-Cookie: a=1",
+        "Set-Cookie: b=2",
+        "X-Empty:",
+    )
     answer = web.get("/", HOST)
     assert not {"x-private", "keep-alive", "proxy-connection"} & {n.decode().lower() for n, _ in answer.fields}
     assert answer.values("set-cookie") == ["a=1", "b=2"]

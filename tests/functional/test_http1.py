@@ -59,7 +59,10 @@ def test_bodies_with_a_length(web: Gateway, shared_origin: RecordingOrigin, size
 @pytest.mark.parametrize("sizes", [[1], [1] * 50, [70_000], [4096, 1, 65_536, 3], []])
 def test_chunked_bodies(web: Gateway, shared_origin: RecordingOrigin, sizes: list[int]) -> None:
     pieces = [bytes([65 + i % 26]) * n for i, n in enumerate(sizes)]
-    shared_origin.answer = lambda seen: b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks(*([bytes(seen.message.body)] if seen.message.body else []))
+    shared_origin.answer = lambda seen: (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + chunks(*([bytes(seen.message.body)] if seen.message.body else []))
+    )
     with web.client() as client:
         head = f"POST /up HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
         client.send_segments([(head + chunks(*pieces), 0)])
@@ -87,10 +90,15 @@ def test_an_answer_until_close(web: Gateway, shared_origin: RecordingOrigin) -> 
             assert client.get("/next", HOST).text == "until the end"
 
 
-@pytest.mark.parametrize("status", ["200 OK", "204 No Content", "304 Not Modified", "404 Not Found", "500 Internal Server Error", "299 Odd", "418 I'm a teapot"])
+@pytest.mark.parametrize(
+    "status",
+    ["200 OK", "204 No Content", "304 Not Modified", "404 Not Found", "500 Internal Server Error", "299 Odd", "418 I'm a teapot"],
+)
 def test_statuses_pass_and_keep_the_connection(web: Gateway, shared_origin: RecordingOrigin, status: str) -> None:
     code = int(status[:3])
-    shared_origin.answer = lambda seen: f"HTTP/1.1 {status}\r\nETag: x\r\n\r\n".encode() if code in (204, 304) else ok(b"body", status=status)
+    shared_origin.answer = lambda seen: (
+        f"HTTP/1.1 {status}\r\nETag: x\r\n\r\n".encode() if code in (204, 304) else ok(b"body", status=status)
+    )
     with web.client() as client:
         for _ in range(3):
             answer = client.get("/", HOST)
@@ -128,7 +136,9 @@ def test_curl_uploads_with_expect(web: Gateway, shared_origin: RecordingOrigin, 
     shared_origin.answer = lambda seen: ok(str(len(seen.message.body)).encode())
     file = tmp_path / "upload"
     file.write_bytes(b"z" * 3_000_000)
-    answer = curl("-H", f"Host: {HOST}", "-H", "Expect: 100-continue", "--data-binary", f"@{file}", f"http://127.0.0.1:{web.port()}/")
+    answer = curl(
+        "-H", f"Host: {HOST}", "-H", "Expect: 100-continue", "--data-binary", f"@{file}", f"http://127.0.0.1:{web.port()}/"
+    )
     assert (answer.status, answer.body) == (200, "3000000")
 
 
@@ -188,7 +198,14 @@ def test_http10_is_served_when_switched_on(start_gateway: StartGateway, origin: 
 def test_upgrades_are_403_until_they_are_supported(web: Gateway, shared_origin: RecordingOrigin, upgrade: str) -> None:
     mark = shared_origin.mark()
     with web.client() as client:
-        answer = client.get("/", HOST, "Connection: Upgrade", f"Upgrade: {upgrade}", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
+        answer = client.get(
+            "/",
+            HOST,
+            "Connection: Upgrade",
+            f"Upgrade: {upgrade}",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        )
         assert answer.status == 403
     assert not shared_origin.since(mark)
 

@@ -10,7 +10,7 @@ import pytest
 from .conftest import StartGateway
 from .support.client import fetch
 from .support.curl import curl
-from .support.gateway import Gateway, command, run_cli
+from .support.gateway import Gateway, command, environment, run_cli
 from .support.origin import RecordingOrigin
 from .support.poll import eventually
 from .support.ports import free_port, listening_inodes
@@ -73,7 +73,12 @@ def test_explain_names_the_rule_of_the_example(quickstart: Gateway) -> None:
 
 def test_echo_is_an_upstream_for_demos(start_gateway: StartGateway) -> None:
     port = free_port()
-    echo = subprocess.Popen([*command(), "echo", "--port", str(port), "--name", "demo"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    echo = subprocess.Popen(
+        [*command(), "echo", "--port", str(port), "--name", "demo"],
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         eventually(lambda: listening_inodes(port), "echo listens")
         direct = fetch(port, "/some/path?x=1", "demo.example", "X-Mark: 77")

@@ -26,7 +26,10 @@ def bench_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ga
         documents = [gateway(hosts=["webapp.test", "admin.test"])]
         for origin in (webapp, admin):
             host = f"{origin.name}.test"
-            documents += [virtual_service(origin.name, [host], [route(origin.name, 8080)]), service_entry(origin.name, [("127.0.0.1", origin.port)])]
+            documents += [
+                virtual_service(origin.name, [host], [route(origin.name, 8080)]),
+                service_entry(origin.name, [("127.0.0.1", origin.port)]),
+            ]
         with Gateway(tmp_path_factory.mktemp("reliability"), documents, workers=1) as running:
             yield running, Bench(running.port(), webapp, admin)
 
@@ -34,9 +37,9 @@ def bench_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ga
 @pytest.fixture
 def bench(bench_gateway: tuple[Gateway, Bench]) -> Iterator[Bench]:
     running, made = bench_gateway
-    pids = running.worker_pids()
+    pids = [worker["pid"] for worker in running.admin("/workers")]
     yield made
-    assert running.worker_pids() == pids, f"the worker died: {running.said()}"
+    assert [worker["pid"] for worker in running.admin("/workers")] == pids, f"the worker died: {running.said()}"
     running.assert_no_leaks()
 
 

@@ -1,22 +1,24 @@
 """The reliability cases: what they are, how one is put to a gateway, and what counts as right.
 
-A case is a line of JSON. ``raw_b64`` or ``raw_segments`` ([base64, pause]) is what the client sends; ``expect`` is the verdict wanted:
+A case is a line of JSON. ``raw_b64``, ``raw`` (latin-1, with ``fill``) or ``raw_segments`` ([base64, pause]) is what the client sends;
+``expect`` is the verdict wanted:
 
-reject          nothing reaches the upstream, one answer whose status is in ``status`` (0: closed without one), the connection closes.
-                Where 200 is in ``status`` a clean forward without ``hasnot`` and with ``body_b64`` is accepted instead.
+reject          nothing reaches the upstream, one answer whose status is in ``status`` (0: closed without one), the connection
+                closes. Where 200 is in ``status`` a clean forward without ``hasnot`` and with ``body_b64`` is accepted instead.
 reject-body     the head may have been relayed, but the upstream never sees a complete message; the connection closes.
 forward-once    exactly one request reaches the upstream; forward-n: ``n`` of them, answered in order.
 local           answered by the gateway, the upstream sees nothing.
 either-no-desync  any of ``status``; never more requests upstream than answers to the client.
 
-``has`` / ``hasnot`` are regexes over the bytes that reached the upstream, ``close`` wants the client's connection closed, ``half`` makes
-the client half-close after sending, ``hold`` lets the gateway wait for more. A request for /evil that the upstream completes needs an
-answer of its own at the client, always.
+``has`` / ``hasnot`` are regexes over the bytes that reached the upstream, ``close`` wants the client's connection closed, ``half``
+makes the client half-close after sending, ``hold`` lets the gateway wait for more. A request for /evil that the upstream completes
+needs an answer of its own at the client, always.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 import time
@@ -107,7 +109,12 @@ def plain_answer(name: str) -> Any:
 
     def answer(seen: Seen) -> bytes:
         target = seen.message.target
-        return ok(f"{name} {seen.sequence} {target}".encode("latin-1"), f"X-Origin: {name}", f"X-Seq: {seen.sequence}", f"X-Target: {target}")
+        return ok(
+            f"{name} {seen.sequence} {target}".encode("latin-1"),
+            f"X-Origin: {name}",
+            f"X-Seq: {seen.sequence}",
+            f"X-Target: {target}",
+        )
 
     return answer
 
@@ -219,10 +226,8 @@ def methods_of(raw: bytes) -> list[str]:
     """Methods of the requests in a client's bytes, as far as a strict reader can tell."""
     found: list[Message] = []
     reader = request_reader(found.append)
-    try:
+    with contextlib.suppress(Malformed):
         reader.feed(raw)
-    except Malformed:
-        pass
     if not found and raw.startswith(b"HEAD "):
         return ["HEAD"]
     return [message.method for message in found if isinstance(message, Request)]
@@ -285,7 +290,7 @@ def _judge_patterns(case: Case, seen: Observation) -> list[str]:
 
 
 def _judge_answers(case: Case, seen: Observation) -> list[str]:
-    """Every request that the upstream completed has an answer of its own at the client, in order; a client that left may miss them."""
+    """Each request that the upstream completed has its own answer at the client, in order; a client that left may miss some."""
     wanted = [str(s.sequence) for s in seen.upstream]
     got = [r.value("x-seq") for r in seen.responses if r.value("x-seq")]
     # a client that half-closed may be taken for gone: the answers that it still gets are the first ones
@@ -388,7 +393,9 @@ def forwarded_faults(message: Request) -> list[str]:
         faults.append(f"upstream got {message.version}")
     if len(message.values("host")) != 1:
         faults.append(f"upstream got host {message.values('host')}")
-    if [v for v in message.values("te") if v.lower() != "trailers"] or [v for v in message.values("connection") if v.lower() != "keep-alive"]:
+    if [v for v in message.values("te") if v.lower() != "trailers"] or [
+        v for v in message.values("connection") if v.lower() != "keep-alive"
+    ]:
         faults.append("te or connection was relayed")
     if message.trailers:
         faults.append("trailers were relayed")

@@ -197,7 +197,9 @@ def request_bytes(method: str, target: str, host: str, headers: Sequence[str] = 
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b"")
 
 
-def fetch(port: int, target: str, host: str, *headers: str, method: str = "GET", body: bytes | None = None, address: str = "127.0.0.1") -> Response:
+def fetch(
+    port: int, target: str, host: str, *headers: str, method: str = "GET", body: bytes | None = None, address: str = "127.0.0.1"
+) -> Response:
     """One request on a connection of its own."""
     with Client(port, address) as client:
         return client.request(request_bytes(method, target, host, ("Connection: close", *headers), body))

@@ -10,7 +10,9 @@ Document = dict[str, Any]
 NETWORKING = "networking.istio.io/v1"
 
 
-def gateway(name: str = "gw", hosts: list[str] | None = None, port: int = 80, *, namespace: str | None = None, **server: Any) -> Document:
+def gateway(
+    name: str = "gw", hosts: list[str] | None = None, port: int = 80, *, namespace: str | None = None, **server: Any
+) -> Document:
     """A Gateway with one plaintext HTTP server; more keys go into the server."""
     return gateway_of(name, [http_server(hosts, port, **server)], namespace=namespace)
 
@@ -19,12 +21,20 @@ def http_server(hosts: list[str] | None = None, port: int = 80, **server: Any) -
     return {"port": {"number": port, "name": f"http-{port}", "protocol": "HTTP"}, "hosts": hosts or ["*"], **server}
 
 
-def gateway_of(name: str, servers: list[Document], *, namespace: str | None = None, selector: dict[str, str] | None = None) -> Document:
+def gateway_of(
+    name: str, servers: list[Document], *, namespace: str | None = None, selector: dict[str, str] | None = None
+) -> Document:
     return _object("Gateway", name, namespace, {"selector": selector or {"istio": "ingressgateway"}, "servers": servers})
 
 
 def virtual_service(
-    name: str, hosts: list[str], http: list[Document], *, gateways: list[str] | None = None, namespace: str | None = None, created: str | None = None
+    name: str,
+    hosts: list[str],
+    http: list[Document],
+    *,
+    gateways: list[str] | None = None,
+    namespace: str | None = None,
+    created: str | None = None,
 ) -> Document:
     document = _object("VirtualService", name, namespace, {"hosts": hosts, "gateways": gateways or ["gw"], "http": http})
     if created:
@@ -46,7 +56,9 @@ def destination(host: str, port: int | None = None, *, weight: int | None = None
     return {"destination": target} if weight is None else {"destination": target, "weight": weight}
 
 
-def service_entry(host: str, endpoints: list[tuple[str, int]], *, port: int = 8080, name: str | None = None, namespace: str | None = None) -> Document:
+def service_entry(
+    host: str, endpoints: list[tuple[str, int]], *, port: int = 8080, name: str | None = None, namespace: str | None = None
+) -> Document:
     """A STATIC ServiceEntry: ``host``:``port`` served by address:port pairs. No endpoints: a known service without any."""
     return _object(
         "ServiceEntry",

@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+import fastgw
+
 from .client import Client, Disconnected, fetch
 from .config import Document, text_of
 from .http1 import Response
@@ -33,15 +35,23 @@ def command() -> list[str]:
     return [str(script)] if script.exists() else [sys.executable, "-m", "fastgw.cli.main"]
 
 
+def environment() -> dict[str, str]:
+    """The tests' own environment; without a console script, the package is found where the tests found it."""
+    root = Path(fastgw.__file__).resolve().parents[1]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])}
+
+
 def run_cli(*arguments: str, timeout_s: float = 60, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """One run of a short command."""
-    return subprocess.run([*command(), *arguments], capture_output=True, text=True, timeout=timeout_s, cwd=cwd, check=False)
+    return subprocess.run(
+        [*command(), *arguments], capture_output=True, text=True, timeout=timeout_s, cwd=cwd, env=environment(), check=False
+    )
 
 
 class Gateway:
     """A running gateway. ``directory`` holds its files: ``config/`` is what it serves, ``stderr`` what it said.
 
-    ``settings`` are the names of a ``--config`` file; ``options`` are command-line words. Ports named in ``ports`` are mapped to free ones.
+    ``settings`` are the names of a ``--config`` file; ``options`` are command-line words. ``ports`` are mapped to free ones.
     """
 
     def __init__(
@@ -103,7 +113,9 @@ class Gateway:
             words += ["--bind", self.bind]
         words += self.options
         with self.stdout.open("ab") as out, self.stderr.open("ab") as err:
-            self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True)
+            self.process = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment(), start_new_session=True
+            )
         if wait:
             try:
                 self.wait_ready()
@@ -149,6 +161,8 @@ class Gateway:
         """SIGTERM, exit 0, no process and no listening port left, no bug reported. Anything else is a failure of the test."""
         assert self.process is not None
         if self.process.poll() is None:
+            if self.ready():
+                self.assert_no_bugs()
             self.signal(signal.SIGTERM)
         try:
             code = self.wait_exit(30)
@@ -214,13 +228,17 @@ class Gateway:
         """Children that hold a listening socket of that port."""
         return [pid for pid in holders(self.port(wanted), self.pid) if pid != self.pid]
 
-    def leaks(self) -> dict[str, int]:
-        """Living objects over all workers that should be gone when no client is connected; empty when there are none."""
+    def living(self) -> dict[str, int]:
+        """Living objects by kind, over all workers."""
         counts: dict[str, int] = {}
         for worker in self.admin("/leaks", "POST").values():
             for name, count in worker.items():
                 counts[name] = counts.get(name, 0) + count
-        return {name: count for name, count in counts.items() if count and name not in MAY_LIVE}
+        return counts
+
+    def leaks(self) -> dict[str, int]:
+        """Living objects that should be gone when no client is connected; empty when there are none."""
+        return {name: count for name, count in self.living().items() if count and name not in MAY_LIVE}
 
     def assert_no_leaks(self) -> None:
         """Polls: connections that a test has just closed take a turn of the worker's loop to go."""
@@ -231,4 +249,7 @@ class Gateway:
             return True
 
         eventually(none, "no living objects in the workers", 10)
+
+    def assert_no_bugs(self) -> None:
+        """No exception was caught in a worker's loop."""
         assert self.metrics().total("fastgw_bugs_total") == 0, self.said()

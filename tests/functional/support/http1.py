@@ -130,7 +130,9 @@ def request_framing(message: Message) -> tuple[str, int]:
 class Reader:
     """Feed it bytes; finished messages are handed to ``on_message``, the one under way is ``current``."""
 
-    def __init__(self, make: Callable[[bytes], Message], framing: Callable[[Message], tuple[str, int]], on_message: Callable[[Message], None]):
+    def __init__(
+        self, make: Callable[[bytes], Message], framing: Callable[[Message], tuple[str, int]], on_message: Callable[[Message], None]
+    ):
         self.make = make
         self.framing = framing
         self.on_message = on_message
@@ -155,7 +157,9 @@ class Reader:
         return self.current is None and not self.buffer
 
     def _step(self) -> bool:
-        return {"head": self._head, "body": self._body, "size": self._size, "data-end": self._data_end, "trailers": self._trailers}[self.state]()
+        return {"head": self._head, "body": self._body, "size": self._size, "data-end": self._data_end, "trailers": self._trailers}[
+            self.state
+        ]()
 
     def _take(self, n: int) -> bytes:
         piece = bytes(self.buffer[:n])

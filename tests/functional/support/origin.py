@@ -1,7 +1,7 @@
 """Upstreams for the tests.
 
-RecordingOrigin reads strictly what the gateway sends, in one thread with one selector, and remembers every byte by connection and by
-request. Because one thread handles all connections in order of arrival, ``settle()`` is a barrier: what the gateway had sent before
+RecordingOrigin reads strictly what the gateway sends, in one thread with one selector, and remembers every byte by connection
+and by request. Because one thread handles all connections in order of arrival, ``settle()`` is a barrier: what the gateway had sent before
 is recorded when it returns.
 """
 
@@ -23,7 +23,7 @@ from .http1 import Malformed, Message, Request, request_reader
 
 @dataclass
 class Reply:
-    """What to answer. ``segments``: pieces with the pause in seconds before the next one. ``close``: end the connection after it."""
+    """What to answer. ``segments``: pieces, each with the pause in seconds after it. ``close``: end the connection then."""
 
     data: bytes = b""
     close: bool = False

@@ -1,9 +1,9 @@
 """The cases in which the upstream misbehaves (group ``resp``): the same data file, other fields.
 
-``upstream_b64`` or ``upstream_segments`` is what the upstream answers, ``upstream_close`` ends its connection afterwards. ``has`` and
-``hasnot`` are regexes over what the client received. ``expect``: bad-gateway (502, nothing of the upstream's bytes), relay (the answer
-arrives whole), truncate (the client can tell that the answer is cut, or gets 502), either. ``burn``: the upstream connection is never
-used again. ``special``: ``unsolicited`` sends bytes on the idle kept-alive connection; ``early`` answers before the body is there.
+``upstream_b64`` or ``upstream_segments`` is what the upstream answers, ``upstream_close`` ends its connection afterwards. ``has``
+and ``hasnot`` are regexes over what the client received. ``expect``: bad-gateway (502, nothing of the upstream's bytes), relay (the
+answer arrives whole), truncate (the client can tell that the answer is cut, or gets 502), either. ``burn``: the upstream connection
+is never used again. ``special``: ``unsolicited`` sends bytes on the idle kept-alive connection; ``early`` answers before the body.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ POISON = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\npoison!"
 
 @dataclass
 class Outcome:
-    """``connection`` is the upstream connection on which the case's request came, ``after`` a number before everything that came later."""
+    """``connection`` is the upstream connection of the case's request; what was recorded later is numbered above ``after``."""
 
     received: str
     response: Response | None
@@ -62,7 +62,10 @@ def observe_response(case: Case, bench: Bench) -> Outcome:
 
 def _reply_of(case: Case) -> Reply:
     if "upstream_segments" in case.data:
-        return Reply(segments=[(base64.b64decode(piece), pause) for piece, pause in case.data["upstream_segments"]], close=case.flag("upstream_close"))
+        return Reply(
+            segments=[(base64.b64decode(piece), pause) for piece, pause in case.data["upstream_segments"]],
+            close=case.flag("upstream_close"),
+        )
     data = base64.b64decode(case.data["upstream_b64"]) if case.data.get("upstream_b64") else ok(b"hello")
     return Reply(data, close=case.flag("upstream_close"))
 

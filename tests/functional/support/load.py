@@ -1,0 +1,83 @@
+"""Steady load from several keep-alive clients in threads: every answer is checked, every failure remembered."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+
+from .client import Client, Disconnected, request_bytes
+from .http1 import Malformed
+
+
+class Load:
+    """A context manager. ``failures`` holds what went wrong, ``reconnects`` how often a connection had to be made anew.
+
+    ``cut_is_failure`` False: a connection that ends before or in the middle of an answer is counted in ``cuts`` and made anew.
+    """
+
+    def __init__(self, port: int, host: str, *, clients: int = 4, cut_is_failure: bool = True):
+        self.port, self.host, self.cut_is_failure = port, host, cut_is_failure
+        self.failures: list[str] = []
+        self.reconnects = 0
+        self.cuts = 0
+        self.origins: Counter[str | None] = Counter()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._work, args=(n,)) for n in range(clients)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        self.more(20)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(60)
+        assert not [t for t in self._threads if t.is_alive()], "a client of the load hangs"
+
+    @property
+    def answers(self) -> int:
+        return self.origins.total()
+
+    def more(self, count: int, seconds: float = 60) -> None:
+        """Wait until that many further answers have come."""
+        wanted, deadline = self.answers + count, time.monotonic() + seconds
+        while self.answers < wanted:
+            assert time.monotonic() < deadline, f"the load stands still; {self.failures[:3]}"
+            time.sleep(0.01)
+
+    def _work(self, number: int) -> None:
+        turn = 0
+        while not self._stop.is_set():
+            try:
+                with Client(self.port) as client:
+                    while not self._stop.is_set():
+                        turn += 1
+                        self._one(client, f"/load-{number}-{turn}")
+            except (Disconnected, ConnectionError) as error:
+                self._cut(f"{type(error).__name__}: {error}")
+            except (Malformed, TimeoutError, AssertionError) as error:
+                self._fail(f"{type(error).__name__}: {error}")
+
+    def _one(self, client: Client, target: str) -> None:
+        answer = client.request(request_bytes("GET", target, self.host, [f"X-Load: {target}"]))
+        assert answer.status == 200, f"{answer.status} {answer.text[:100]}"
+        assert f'"{target}"' in answer.text, f"the answer to another request: {answer.text[:200]}"
+        with self._lock:
+            self.origins[answer.value("x-origin")] += 1
+        if (answer.value("connection") or "").lower() == "close":
+            raise ConnectionError("the gateway said close")
+
+    def _cut(self, text: str) -> None:
+        with self._lock:
+            self.reconnects += 1
+            self.cuts += 1
+        if self.cut_is_failure:
+            self._fail(text)
+
+    def _fail(self, text: str) -> None:
+        with self._lock:
+            self.failures.append(text)

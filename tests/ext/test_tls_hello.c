@@ -89,6 +89,12 @@ static long peek_extensions(size_t record_size) {
     return peek(&records);
 }
 
+/* The hello ends where its records end. */
+static int peeks_all(size_t record_size) {
+    long used = peek_extensions(record_size);
+    return used == (long)records.n;
+}
+
 static void start(void) { extensions.n = 0; }
 
 static void test_plain(void) {
@@ -97,7 +103,7 @@ static void test_plain(void) {
     add_extension(&extensions, 16, "\0\014\2h2\010http/1.1", 14);
     add_extension(&extensions, 43, "\6\x9a\x9a\3\4\3\3", 7);
     add_extension(&extensions, 0x2a2a, "", 0);
-    CHECK_EQ(peek_extensions(16384), records.n);
+    CHECK(peeks_all(16384));
     CHECK(hello.has_sni && hello.sni_len == 6 && memcmp(hello.sni, "a.test", 7) == 0);
     CHECK(hello.has_alpn && hello.alpn_len == 12 && memcmp(hello.alpn, "\2h2\010http/1.1", 12) == 0);
     CHECK(hello.max_version == 0x0304 && hello.legacy_version == 0x0303 && hello.record_version == 0x0301);
@@ -105,7 +111,7 @@ static void test_plain(void) {
     CHECK_EQ(peek(&records), records.n - 6);
     static const size_t sizes[] = {1, 2, 3, 4, 5, 10, 60, 75};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        CHECK_EQ(peek_extensions(sizes[i]), records.n);
+        CHECK(peeks_all(sizes[i]));
         CHECK(hello.has_sni && memcmp(hello.sni, "a.test", 7) == 0 && hello.alpn_len == 12);
     }
 }

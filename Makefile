@@ -3,7 +3,7 @@ PY := .venv/bin/python
 PORTABLE_C := $(wildcard ext/src/*.c)
 BENCH_JSON ?= benchmarks/results/macro.json
 
-.PHONY: build setup run test lint format fuzz bench bench-micro bench-peers clean
+.PHONY: build setup run test lint format fuzz bench bench-micro bench-peers docs clean
 
 build:
 	flock .venv $(PY) setup.py -q build_clib build_ext --inplace -j $$(nproc)
@@ -24,6 +24,19 @@ format:
 	.venv/bin/ruff format .
 	if command -v clang-format >/dev/null; then clang-format -i $$(find ext benchmarks tests -name '*.[ch]' -o -name '*.cc'); fi
 
+# The fuzz targets, SECONDS each, with the corpora kept in build/corpus
+SECONDS ?= 300
+fuzz:
+	cmake -S . -B build/fuzz -G Ninja -DFGW_FUZZERS=ON -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ >/dev/null
+	cmake --build build/fuzz
+	for target in build/fuzz/fuzz_*; do \
+	  mkdir -p build/corpus/$${target##*/} && $$target -max_total_time=$(SECONDS) -timeout=10 build/corpus/$${target##*/} || exit 1; done
+
+bench-micro:
+	cmake -S . -B build/micro -G Ninja >/dev/null
+	cmake --build build/micro --target bench_http1
+	build/micro/bench_http1
+
 bench-peers:
 	if [ "$$(id -u)" = 0 ]; then SUDO=; else SUDO=sudo; fi; $$SUDO apt-get update -qq; \
 	  $$SUDO env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx haproxy wrk nghttp2-client
@@ -31,6 +44,10 @@ bench-peers:
 
 bench:
 	$(PY) benchmarks/macro/run.py --json $(BENCH_JSON)
+
+# The generated tables of the README
+docs:
+	$(PY) tools/readme_blocks.py
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks cmake-build*

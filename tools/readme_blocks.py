@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks/macro")]
 FIGURES = ROOT / "benchmarks/results/reference.json"
 
 
@@ -36,7 +37,6 @@ def fields() -> str:
 
 def bench() -> str:
     """The recorded benchmark run with its machine."""
-    sys.path.insert(0, str(ROOT / "benchmarks/macro"))
     import report
 
     figures = json.loads(FIGURES.read_text())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from typing import Any
 
@@ -88,15 +87,10 @@ class AdminServer(Server):
         return answer([*found, *failed])
 
     async def _clusters(self, request: web.Request) -> web.Response:
-        current = self._supervisor.generations.current
-        if current is None:
-            return nothing_yet()
-        # a descriptor of its own: the generation may be replaced meanwhile
-        image_fd = os.dup(current.image_fd)
-        try:
+        with self._supervisor.generations.borrow_image() as image_fd:
+            if image_fd < 0:
+                return nothing_yet()
             return answer(await asyncio.to_thread(view_clusters, image_fd, self._supervisor.state))
-        finally:
-            os.close(image_fd)
 
     async def _dns(self, request: web.Request) -> web.Response:
         return answer(self._supervisor.resolver.statuses())
@@ -122,7 +116,10 @@ class AdminServer(Server):
     async def _leaks(self, request: web.Request) -> web.Response:
         """Living objects by worker, for tests: all zero when nothing is connected."""
         slots = [slot for slot in self._supervisor.fleet.slots if slot.running]
-        counts = await asyncio.gather(*(slot.leaks() for slot in slots))
+        try:
+            counts = await asyncio.gather(*(slot.leaks() for slot in slots))
+        except ConnectionError as error:
+            return answer({"error": str(error)}, status=503)
         return answer({str(slot.slot): count for slot, count in zip(slots, counts, strict=True)})
 
     def _generation_view(self) -> dict[str, Any]:

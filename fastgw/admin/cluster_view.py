@@ -82,3 +82,11 @@ def _endpoint(address: str, port: int, ready: bool, cell_index: int, state: Stat
         "requests": cell.requests,
         "failures": cell.failures,
     }
+
+
+def endpoint_text(endpoint: dict[str, Any]) -> str:
+    """ "10.0.0.1:80", "[::1]:80", "unix:/path"."""
+    address = str(endpoint["address"])
+    if address.startswith("unix:"):
+        return address
+    return f"[{address}]:{endpoint['port']}" if ":" in address else f"{address}:{endpoint['port']}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections.abc import Iterator
+from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -15,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 import fastgw
+from fastgw.admin.cluster_view import endpoint_text, view_clusters
 from fastgw.admin.request_metrics import request_metrics_text
 from fastgw.native._native import ffi, lib
 from fastgw.supervisor.metric_series import collect
@@ -65,12 +67,15 @@ GAUGES = {
 
 async def exposition(supervisor: Supervisor, zipped: bool) -> bytes:
     """Made in a thread: thousands of series must not hold up health checks and signals."""
-    return await asyncio.to_thread(lambda: gzip.compress(render(supervisor), 1) if zipped else render(supervisor))
+    with supervisor.generations.borrow_image() as image_fd:
+        text = await asyncio.to_thread(render, supervisor, image_fd)
+    return await asyncio.to_thread(gzip.compress, text, 1) if zipped else text
 
 
-def render(supervisor: Supervisor) -> bytes:
+def render(supervisor: Supervisor, image_fd: int = -1) -> bytes:
+    """``image_fd``: the image whose endpoints are shown, -1 for none. Runs beside the event loop, so it iterates copies only."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(GatewayCollector(supervisor))
+    registry.register(GatewayCollector(supervisor, image_fd))
     series = collect(supervisor.state, supervisor.generations.metric_labels)
     return request_metrics_text(series).encode() + generate_latest(registry)
 
@@ -78,8 +83,9 @@ def render(supervisor: Supervisor) -> bytes:
 class GatewayCollector(Collector):
     """The gateway's own families."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, supervisor: Supervisor, image_fd: int) -> None:
         self._supervisor = supervisor
+        self._image_fd = image_fd
 
     def collect(self) -> Iterator[Metric]:
         state = self._supervisor.state
@@ -91,6 +97,7 @@ class GatewayCollector(Collector):
         yield from self._process_metrics()
         yield from self._config_metrics()
         yield self._dns_metric()
+        yield from self._endpoint_metrics()
 
     def _process_metrics(self) -> Iterator[Metric]:
         fleet = self._supervisor.fleet
@@ -120,6 +127,27 @@ class GatewayCollector(Collector):
             yield _gauge(f"config_{name}", f"Of the generation that is served: {name.replace('_', ' ')}", number)
         yield _gauge("listeners_open", "Listeners that are open", len(self._supervisor.listeners.open))
         yield _gauge("listeners_failed", "Listeners that could not be opened", len(self._supervisor.listeners.failures))
+
+    def _endpoint_metrics(self) -> Iterator[Metric]:
+        """Of endpoints that were used: there may be very many that never are."""
+        labels = ["cluster", "endpoint"]
+        active = GaugeMetricFamily("fastgw_endpoint_requests_active", "Requests in flight to an endpoint", labels=labels)
+        requests = CounterMetricFamily("fastgw_endpoint_requests", "Requests sent to an endpoint", labels=labels)
+        failures = CounterMetricFamily("fastgw_endpoint_failures", "Failed connects and resets of an endpoint", labels=labels)
+        healthy = GaugeMetricFamily("fastgw_endpoint_healthy", "1 when requests may be sent to it", labels=labels)
+        for cluster, endpoint in self._used_endpoints():
+            values = [cluster, endpoint_text(endpoint)]
+            active.add_metric(values, endpoint["active"])
+            requests.add_metric(values, endpoint["requests"])
+            failures.add_metric(values, endpoint["failures"])
+            healthy.add_metric(values, int(endpoint["healthy"]))
+        yield from (active, requests, failures, healthy)
+
+    def _used_endpoints(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        for cluster in view_clusters(self._image_fd, self._supervisor.state) if self._image_fd >= 0 else ():
+            for endpoint in cluster["endpoints"]:
+                if endpoint["requests"] or endpoint["failures"]:
+                    yield cluster["name"], endpoint
 
     def _dns_metric(self) -> Metric:
         family = GaugeMetricFamily("fastgw_dns_names", "Upstream names by the state of their resolution", labels=["status"])

@@ -62,6 +62,12 @@ class Fleet:
         """Every slot that is not backing off accepts on exactly these listeners."""
         return await self._wait(lambda: all(set(slot.listening) == names for slot in self.slots if not slot.backing_off), seconds)
 
+    def replace_laggards(self, generation: int, waited_s: float) -> None:
+        """End workers that do not take the image over: better a few requests lost than an old configuration served for ever."""
+        for slot in self.slots:
+            if slot.running and slot.generation < generation:
+                slot.abort(f"has not taken over generation {generation} within {waited_s:g} s")
+
     async def drain(self, seconds: float) -> None:
         """Returns when no worker is left: by itself, or killed a second after the time."""
         for slot in self.slots:

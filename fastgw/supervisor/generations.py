@@ -6,9 +6,12 @@ Whatever fails on the way, the generation before keeps serving. Changes that com
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import sys
 import time
+from collections.abc import Iterator
 
 import msgspec
 
@@ -70,6 +73,16 @@ class Generations:
     @property
     def metric_labels(self) -> dict[int, MetricLabels]:
         return self.current.report.metric_labels if self.current else {}
+
+    @contextlib.contextmanager
+    def borrow_image(self) -> Iterator[int]:
+        """A descriptor of the image in use that stays good when the generation is replaced meanwhile; -1 without one."""
+        fd = os.dup(self.current.image_fd) if self.current else -1
+        try:
+            yield fd
+        finally:
+            if fd >= 0:
+                os.close(fd)
 
     def image_message(self) -> tuple[Image, list[int]] | None:
         """What a worker is told about the image in use."""
@@ -171,7 +184,7 @@ class Generations:
         self.fleet.tell_image()
         try:
             if not await self.fleet.wait_image(result.generation, ACK_S):
-                log.warning("generation %d: a worker has not taken the image over within %g s", result.generation, ACK_S)
+                self.fleet.replace_laggards(result.generation, ACK_S)
         except ImageNacked:
             self.current, self._image_bytes = before, before_bytes
             self.fleet.tell_image()
@@ -205,7 +218,8 @@ class Generations:
 
     def _listener_diagnostics(self) -> list[Diagnostic]:
         return [
-            Diagnostic(ERROR, "FGW0201", reason, "Listener", "", name) for name, (_, reason) in self._listeners.failures.items()
+            Diagnostic(ERROR, "FGW0201", reason, "Listener", "", name)
+            for name, (_, reason) in list(self._listeners.failures.items())
         ]
 
     def _print_new(self, diagnostics: list[Diagnostic]) -> None:

@@ -66,7 +66,7 @@ class Resolver:
         self._gate = asyncio.Semaphore(PARALLEL)
 
     def statuses(self) -> list[NameStatus]:
-        return [name.status for name in self._names.values()]
+        return [name.status for name in list(self._names.values())]
 
     def follow(self, targets: Iterable[DnsTarget]) -> None:
         """Start resolving what is new; a slot of a name already known gets its answer at once."""

@@ -17,6 +17,7 @@ from fastgw.supervisor.child import Child, exit_text, module_command
 from fastgw.supervisor.control import Channel, make_pair
 
 log = logging.getLogger("fastgw.worker")
+ANSWER_S = 5.0
 ABORT_GRACE_S = 1.0
 """After SIGABRT, for a core dump to begin; a stopped process gets SIGKILL then."""
 
@@ -134,13 +135,16 @@ class WorkerSlot:
         asyncio.get_running_loop().call_later(ABORT_GRACE_S, child.kill)
 
     async def leaks(self) -> dict[str, int]:
-        """Counts of living objects in the worker. Raises ConnectionError when it is gone."""
+        """Counts of living objects in the worker. Raises ConnectionError when it is gone or does not answer."""
         if self._channel is None:
             raise ConnectionError(f"worker {self.slot} is not running")
         future: asyncio.Future[dict[str, int]] = asyncio.get_running_loop().create_future()
         self._waiting_for_leaks.append(future)
         self._send(protocol.Leaks(), [])
-        return await future
+        try:
+            return await asyncio.wait_for(future, ANSWER_S)
+        except TimeoutError:
+            raise ConnectionError(f"worker {self.slot} does not answer") from None
 
     def _send(self, message: protocol.ToWorker, fds: Sequence[int]) -> None:
         if self._channel:
@@ -163,7 +167,9 @@ class WorkerSlot:
         elif isinstance(message, protocol.Bug):
             log.error("worker %d: an internal error closed a connection\n%s", self.slot, message.traceback.rstrip())
         elif isinstance(message, protocol.LeakCounts) and self._waiting_for_leaks:
-            self._waiting_for_leaks.pop(0).set_result(message.counts)
+            waiting = self._waiting_for_leaks.pop(0)
+            if not waiting.done():
+                waiting.set_result(message.counts)
 
     def _on_exit(self, code: int) -> None:
         pid = self.pid
@@ -172,7 +178,8 @@ class WorkerSlot:
             self._channel.close()
             self._channel = None
         for future in self._waiting_for_leaks:
-            future.set_exception(ConnectionError(f"worker {self.slot} ended"))
+            if not future.done():
+                future.set_exception(ConnectionError(f"worker {self.slot} ended"))
         self._waiting_for_leaks.clear()
         self.generation = 0
         self.listening = []

@@ -1,6 +1,7 @@
 """A stand-in for a worker: speaks the protocol as told by its first argument. Not a test.
 
-good: answers everything; crash: ends with status 3 at once; nack: refuses every image but the first; mute: says nothing, ever.
+good: answers everything; deaf: answers nothing after its first image;
+crash: ends with status 3 at once; nack: refuses every image but the first; mute: says nothing, ever.
 Every message it gets is appended, as its type and some facts, to the file named by the second argument.
 """
 
@@ -48,7 +49,7 @@ def main() -> None:
         message = protocol.decode_to_worker(data)
         images += isinstance(message, protocol.Image)
         note(journal, f"{type(message).__name__} {len(fds)}")
-        if mode != "mute":
+        if mode != "mute" and not (mode == "deaf" and images > 1):
             answer(sock, mode, message, images)
         for received in fds:
             os.close(received)

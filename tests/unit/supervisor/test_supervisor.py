@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from supervisor_tools import PATIENCE_S, fake_worker, lines_of, until
 
+from fastgw.supervisor import generations
 from fastgw.supervisor.dns_lookup import Answer, NameNotFound
 from fastgw.supervisor.log_format import FormatError
 from fastgw.supervisor.settings import Settings, SettingsError
@@ -215,6 +216,22 @@ def test_an_image_that_a_worker_refuses_is_taken_back(tmp_path: Path) -> None:
 
     scene = Scene(tmp_path, "nack")
     scene.write("gateway.yaml", GATEWAY.format(port=80))
+    play(scene, act)
+
+
+def test_a_worker_that_does_not_take_an_image_over_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generations, "ACK_S", 0.3)
+
+    async def act(scene: Scene) -> None:
+        await scene.ready()
+        pids = {slot.pid for slot in scene.supervisor.fleet.slots}
+        assert (await scene.supervisor.generations.reload()).serving == 2
+        await until(lambda: [slot.generation for slot in scene.supervisor.fleet.slots] == [2, 2], "the successors serve it")
+        assert pids.isdisjoint(slot.pid for slot in scene.supervisor.fleet.slots)
+
+    scene = Scene(tmp_path, "deaf")
+    scene.write("gateway.yaml", GATEWAY.format(port=80))
+    scene.settings.drain_time = 0.1
     play(scene, act)
 
 

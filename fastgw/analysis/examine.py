@@ -9,7 +9,7 @@ from fastgw.compiler.compile import CompileCache, CompileOptions, compile_plan
 from fastgw.model.diagnostic import Diagnostic
 from fastgw.model.plan import Plan
 from fastgw.model.resource import Resource
-from fastgw.sources.files import FileCache, load_paths
+from fastgw.sources.files import FileCache, load_paths, without_collector
 
 
 class ExamineOptions(msgspec.Struct):
@@ -37,7 +37,11 @@ def examine_paths(
     compiled: CompileCache | None = None,
 ) -> Examined:
     """Never raises for what is in the files."""
-    options = options or ExamineOptions()
+    with without_collector():
+        return _examine(paths, options or ExamineOptions(), files, compiled)
+
+
+def _examine(paths: list[str], options: ExamineOptions, files: FileCache | None, compiled: CompileCache | None) -> Examined:
     loaded = load_paths(paths, options.namespace, files)
     picture = check_picture(loaded.resources, PictureOptions(options.labels, options.namespace, options.secret_directories))
     answers = {host: (address, port or None) for host, (address, port) in options.resolve.items()}

@@ -12,6 +12,7 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import PurePath
 
 import msgspec
@@ -89,7 +90,7 @@ def load_paths(paths: list[str], gateway_namespace: str, cache: FileCache | None
     cache = cache if cache is not None else FileCache()
     files, diagnostics = list_files(paths)
     resources: list[Resource] = []
-    with _without_collector():
+    with without_collector():
         for file in files:
             try:
                 content = cache.content(file, gateway_namespace)
@@ -98,8 +99,8 @@ def load_paths(paths: list[str], gateway_namespace: str, cache: FileCache | None
                 continue
             resources += content.resources
             diagnostics += content.diagnostics
+        resources, twice = _first_of_each(resources)
     cache.keep_only(files)
-    resources, twice = _first_of_each(resources)
     diagnostics = _sum_up([*diagnostics, *twice])
     if not resources and not any(found.severity == "error" for found in diagnostics):
         diagnostics.append(_finding("FGW0004", f"no resource was found in {', '.join(paths) or 'nothing'}", ""))
@@ -265,13 +266,13 @@ def _finding(code: str, message: str, path: str) -> Diagnostic:
     return Diagnostic(severity_of(code), code, message, origin=Origin(path))
 
 
-class _without_collector:
-    """The cyclic garbage collector is off meanwhile: millions of new dicts without cycles would make it run for seconds."""
-
-    def __enter__(self) -> None:
-        self._was_on = gc.isenabled()
-        gc.disable()
-
-    def __exit__(self, *_: object) -> None:
-        if self._was_on:
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """The cyclic garbage collector is off meanwhile: millions of new objects without cycles would make it run for seconds."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
             gc.enable()

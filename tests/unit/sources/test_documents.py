@@ -5,8 +5,17 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from fastgw.model.paths import join_index, join_key
 from fastgw.sources.documents import FileText, read_text
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**15), 10**15) | st.text("aü\u2028 \\\"'", max_size=6),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abcxyz.-/", min_size=1, max_size=5), inner, max_size=4),
+    max_leaves=20,
+)
 
 
 def texts(found: FileText) -> list[str]:
@@ -132,3 +141,33 @@ def test_empty_documents_are_nothing() -> None:
 def test_many_bad_documents_are_read_in_linear_time() -> None:
     found = read_text("x.yaml", b"a: b: c\n---\n" * 20_000, json=False)
     assert len(found.diagnostics) == 20_000
+
+
+@given(st.binary(max_size=200) | st.text('{}[]",:\\ \n-0a\u00fc', max_size=80).map(str.encode))
+@settings(max_examples=400, deadline=None)
+def test_any_bytes_as_json_end(data: bytes) -> None:
+    found = read_text("x.json", data, json=True)
+    assert found.documents or found.diagnostics or not data.strip(b" \t\r\n-\xef\xbb\xbf")
+
+
+@given(json_values)
+@settings(max_examples=200, deadline=None)
+def test_places_of_json_follow_the_values(value: object) -> None:
+    """Every path of a value is found in its places, and nothing is found where there is no value."""
+    text = json.dumps(value, indent=1)
+    (document,) = read_text("x.json", text.encode(), json=True).documents
+    lines = text.split("\n")
+
+    def visit(part: object, path: str) -> None:
+        assert document.places.has(path)
+        place = document.places.find(path)
+        shown = json.dumps(part)
+        begin = "{" if isinstance(part, dict) else "[" if isinstance(part, list) else shown
+        assert lines[place.line - 1][place.column - 1 :].startswith(begin)
+        for key, item in part.items() if isinstance(part, dict) else ():
+            visit(item, join_key(path, key))
+        for index, item in enumerate(part) if isinstance(part, list) else ():
+            visit(item, join_index(path, index))
+
+    visit(value, "")
+    assert not document.places.has('["no such key"]')

@@ -1,4 +1,4 @@
-"""IST0145 and IST0162: Gateways that get in each other's way, and ports that the Service in front does not publish."""
+"""IST0138, IST0145, IST0162: Gateways that get in each other's way, and ports that the Service in front does not publish."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from fastgw.model.diagnostic import Diagnostic
 from fastgw.model.kinds.gateway import Server
 from fastgw.model.resource import Resource
 
-CONFLICT, NOT_PUBLISHED = "IST0145", "IST0162"
+CONFLICT, NOT_PUBLISHED, SAME_CERTIFICATE = "IST0145", "IST0162", "IST0138"
 
 
 def check_gateways(picture: Picture) -> list[Diagnostic]:
     diagnostics: list[Diagnostic] = []
     taken: dict[tuple[str, int, str], tuple[Resource, int]] = {}
+    credentials: dict[str, Resource] = {}
     published = _published_ports(picture)
     ordered = sorted(picture.gateways, key=lambda gateway: (gateway.creation_timestamp, gateway.name, gateway.namespace))
     for gateway in ordered:
         findings = Findings(gateway)
         for index, server in enumerate(gateway.spec.servers):
+            _check_certificate(findings, index, server, credentials)
             _check_hosts(findings, index, server, taken)
             _check_published(findings, index, server, published)
         diagnostics += findings.diagnostics
@@ -42,6 +44,17 @@ def _check_hosts(findings: Findings, index: int, server: Server, taken: dict[tup
             findings.error(path, f'"{host}" on port {server.port.number} is taken by {where}: this server is left out', CONFLICT)
         else:
             findings.note(path, f'"{host}" on port {server.port.number} is also in {where}: their routes are joined', CONFLICT)
+
+
+def _check_certificate(findings: Findings, index: int, server: Server, credentials: dict[str, Resource]) -> None:
+    """Browsers use one HTTP/2 connection for all hosts of a certificate, and each server knows its own hosts only (C9)."""
+    name = server.tls.credential_name if server.tls is not None and server.tls.mode == "SIMPLE" else ""
+    if not name:
+        return
+    first = credentials.setdefault(name, findings.resource)
+    if first is not findings.resource:
+        message = f'Gateway {first.key} uses "{name}" too: HTTP/2 connections shared by their hosts may end in a 404'
+        findings.warn(f"spec.servers[{index}].tls.credentialName", message, SAME_CERTIFICATE)
 
 
 def _published_ports(picture: Picture) -> dict[int, str] | None:

@@ -42,9 +42,10 @@ def check_picture(resources: Sequence[Resource], options: PictureOptions) -> lis
     from fastgw.analysis.gateways import check_gateways
     from fastgw.analysis.services import check_services
     from fastgw.analysis.unreachable import check_unreachable
+    from fastgw.analysis.upstream_tls import check_upstream_tls
 
     picture = Picture(resources, options)
     diagnostics: list[Diagnostic] = []
-    for check in (check_gateways, check_credentials, check_services, check_unreachable):
+    for check in (check_gateways, check_credentials, check_services, check_unreachable, check_upstream_tls):
         diagnostics += check(picture)
     return diagnostics

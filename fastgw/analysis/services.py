@@ -1,4 +1,4 @@
-"""IST0112, IST0149, IST0173, IST0174: destinations, subsets and rules measured against the services that are known."""
+"""IST0112, IST0149, IST0173, IST0174, IST0177: destinations, subsets and rules measured against the services that are known."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastgw.model.kinds.http_route import Destination, HttpRoute, HttpRouteDesti
 from fastgw.model.kinds.virtual_service import L4RouteDestination, TcpRoute, TlsRoute, VirtualService
 from fastgw.model.resource import Resource
 
-PORT_NEEDED, NO_TOKEN, EMPTY_SUBSET, UNKNOWN_HOST = "IST0112", "IST0149", "IST0173", "IST0174"
+PORT_NEEDED, NO_TOKEN, EMPTY_SUBSET, UNKNOWN_HOST, TWO_PROTOCOLS = "IST0112", "IST0149", "IST0173", "IST0174", "IST0177"
 
 
 def check_services(picture: Picture) -> list[Diagnostic]:
@@ -24,6 +24,7 @@ def check_services(picture: Picture) -> list[Diagnostic]:
         _check_ports(findings, service.spec, services)
         _check_claims(findings, service.spec, picture)
         diagnostics += findings.diagnostics
+    diagnostics += _conflicting_protocols(picture)
     for rule in picture.of("DestinationRule"):
         findings = Findings(rule)
         _check_rule(findings, services)
@@ -80,6 +81,25 @@ class _Services:
     def _workloads(self, namespace: str) -> Iterator[Resource]:
         for kind in ("Pod", "WorkloadEntry"):
             yield from (one for one in self._picture.of(kind) if one.namespace == namespace)
+
+
+def _conflicting_protocols(picture: Picture) -> list[Diagnostic]:
+    """One host and port can speak one protocol only."""
+    first: dict[tuple[str, int], tuple[str, Resource]] = {}
+    diagnostics: list[Diagnostic] = []
+    for entry in picture.of("ServiceEntry"):
+        findings = Findings(entry)
+        for index, port in enumerate(entry.spec.ports):
+            protocol = port.protocol.upper()
+            for host in entry.spec.hosts:
+                known, other = first.setdefault((host.lower(), port.number), (protocol, entry))
+                if known != protocol:
+                    message = (
+                        f"port {port.number} of {host} is {protocol or 'unnamed'} here and {known or 'unnamed'} in {other.key}"
+                    )
+                    findings.warn(f"spec.ports[{index}].protocol", message, TWO_PROTOCOLS)
+        diagnostics += findings.diagnostics
+    return diagnostics
 
 
 def _workload_labels(workload: Resource) -> dict[str, str]:

@@ -33,8 +33,6 @@ _ISTIO = (
         "VirtualServiceDestinationPortSelectorRequired",
         "the service has several ports and the destination names none",
     ),
-    ("IST0118", INFO, "PortNameIsNotUnderNamingConvention", "the name of the port does not tell its protocol"),
-    ("IST0127", WARNING, "NoMatchingWorkloadsFound", "the selector selects nothing"),
     (
         "IST0128",
         WARNING,
@@ -67,8 +65,6 @@ _ISTIO = (
     ),
     ("IST0161", ERROR, "InvalidGatewayCredential", "the Secret does not hold a usable certificate and key"),
     ("IST0162", WARNING, "GatewayPortNotDefinedOnService", "the Service in front of the gateway does not publish the port"),
-    ("IST0166", WARNING, "IneffectiveSelector", "the selector cannot select this gateway"),
-    ("IST0167", WARNING, "IneffectivePolicy", "the policy cannot take effect as it is written"),
     ("IST0173", ERROR, "DestinationRuleSubsetNotSelectPods", "no endpoint carries the labels of the subset"),
     ("IST0174", WARNING, "UnknownDestinationRuleHost", "no service has the host of the DestinationRule"),
     ("IST0177", WARNING, "ConflictingServiceEntryProtocol", "ServiceEntries give one host and port different protocols"),

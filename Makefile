@@ -1,7 +1,8 @@
 # Shortcuts for developers; ./bootstrap.sh does the work of set-up and needs no make.
 PY := .venv/bin/python
 PORTABLE_C := $(wildcard ext/src/*.c)
-BENCH_JSON ?= benchmarks/results/macro.json
+# make bench BENCH_JSON=benchmarks/results/reference.json docs   records the table of the README
+BENCH_JSON ?= build/bench.json
 
 .PHONY: build setup run test lint format fuzz bench bench-micro bench-peers docs clean
 

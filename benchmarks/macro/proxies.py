@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -145,7 +146,7 @@ class Bench:
         self.servers.append(server)
         await_answer(server)
         if version:
-            server.version = first_line(version)
+            server.version = version_of(version)
         return server
 
     def stop(self) -> None:
@@ -153,10 +154,11 @@ class Bench:
             server.stop()
 
 
-def first_line(command: list[str]) -> str:
+def version_of(command: list[str]) -> str:
+    """The first version number that the program prints."""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-    return lines[0] if lines else ""
+    found = re.search(r"\d+\.\d+\.\d+[^\s/]*", done.stdout)
+    return found.group() if found else ""
 
 
 def start_origin(bench: Bench) -> Server:

@@ -73,7 +73,7 @@ def machine_description() -> dict[str, str]:
         "cpu": model,
         "cores": str(len(os.sched_getaffinity(0))),
         "virtual": "yes" if "hypervisor" in cpuinfo else "no",
-        "kernel": platform.release(),
+        "kernel": platform.release().partition("-")[0],
         "system": release.get("PRETTY_NAME", "").strip('"'),
         "python": platform.python_version(),
     }

@@ -10,6 +10,7 @@ import re
 
 LABEL_BYTES = 63
 NAME_BYTES = 255
+OBJECT_NAME_BYTES = 253
 
 _LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?")
 _WILDCARD_LABEL = re.compile(r"\*|(\*-?)?[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?")
@@ -22,6 +23,11 @@ _MESH_SNI = re.compile(r"outbound_\.\d+_\.[^.]*_\.(.+)")
 def is_dns_label(text: str) -> bool:
     """A label of a domain name: letters, digits and inner hyphens, at most 63."""
     return len(text) <= LABEL_BYTES and _LABEL.fullmatch(text) is not None
+
+
+def is_object_name(text: str) -> bool:
+    """A name or namespace of an object: what Kubernetes allows, upper case and underscores besides; never a slash or a blank."""
+    return len(text) <= OBJECT_NAME_BYTES and _QUALIFIED.fullmatch(text) is not None
 
 
 def is_ip(text: str) -> bool:

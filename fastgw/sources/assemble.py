@@ -13,6 +13,7 @@ from fastgw.model.diagnostic import ERROR, WARNING, Diagnostic
 from fastgw.model.kind_notes import judge_kind, judge_version, note_on
 from fastgw.model.kinds import KINDS, KindInfo
 from fastgw.model.metadata import Metadata
+from fastgw.model.names import is_object_name
 from fastgw.model.nearest import did_you_mean
 from fastgw.model.origin import Origin
 from fastgw.model.resource import Resource
@@ -139,6 +140,10 @@ def _read_metadata(subject: _Object, info: KindInfo, gateway_namespace: str) -> 
         return None, diagnostics
     if not metadata.name:
         return None, [*diagnostics, subject.finding(INCOMPLETE, "the document has no metadata.name", "metadata")]
+    for field, text in (("name", subject.name), ("namespace", subject.namespace)):
+        if text and not is_object_name(text):
+            diagnostics.append(subject.finding(SCHEMA, f"{describe(text)} is no name of an object", f"metadata.{field}"))
+            metadata = None
     return metadata, diagnostics
 
 

@@ -253,3 +253,16 @@ def test_every_name_for_certificates(tmp_path: Path) -> None:
     (tmp_path / "tls.crt").write_text("x")
     assert list_files([str(tmp_path)], every_name=True)[0] == [str(tmp_path / "tls.crt")]
     assert list_files([str(tmp_path)])[0] == []
+
+
+@pytest.mark.parametrize("name", ["a/b", "a b", '"a\\nb"', "-a", "x" * 254, '"../a"'])
+def test_names_that_are_none(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.yaml").write_text(service(name))
+    result = load(tmp_path)
+    assert [(found.code, found.path) for found in result.diagnostics] == [("IST0106", "metadata.name")]
+    assert names(result) == []
+
+
+def test_namespace_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(service("a, namespace: b/c"))
+    assert [found.path for found in load(tmp_path).diagnostics] == ["metadata.namespace"]

@@ -1,0 +1,113 @@
+"""Seeds of the fuzz targets, made of the wire cases, of hellos that OpenSSL writes, and of a compiled route image.
+
+Run as a script: ``python tests/fuzz/corpus.py DIRECTORY`` writes ``DIRECTORY/<target>/<seed>``.
+"""
+
+from __future__ import annotations
+
+import ssl
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS.parent)]
+
+from wire import load  # noqa: E402
+
+SEED_MAX = 4096
+"""Longer cases test limits, not syntax; as seeds they only slow the fuzzer down."""
+
+
+def heads(name: str) -> Iterator[tuple[str, bytes]]:
+    """The messages of a wire file."""
+    for case in load(name):
+        if len(case.data) <= SEED_MAX:
+            yield case.id, case.data
+
+
+def chunked() -> Iterator[tuple[str, bytes]]:
+    """The bodies of the wire requests that have one."""
+    for case in load("requests"):
+        body = case.data.partition(b"\r\n\r\n")[2]
+        if body and len(body) <= SEED_MAX:
+            yield case.id, body
+
+
+def targets() -> Iterator[tuple[str, bytes]]:
+    """The second word of every request line, and the value of every Host."""
+    for case in load("requests"):
+        lines = case.data.split(b"\r\n")
+        words = lines[0].split(b" ")
+        if len(words) > 1 and len(words[1]) <= SEED_MAX:
+            yield case.id, words[1]
+        for line in lines[1:]:
+            if line.lower().startswith(b"host:"):
+                yield f"{case.id}-host", line[5:].strip()
+
+
+def hello(server_name: str | None, alpn: list[str]) -> bytes:
+    """The ClientHello that OpenSSL sends."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if alpn:
+        context.set_alpn_protocols(alpn)
+    sent = ssl.MemoryBIO()
+    tls = context.wrap_bio(ssl.MemoryBIO(), sent, server_hostname=server_name)
+    try:
+        tls.do_handshake()
+    except ssl.SSLWantReadError:
+        return sent.read()
+    raise AssertionError("a handshake without a peer cannot end")
+
+
+def hellos() -> Iterator[tuple[str, bytes]]:
+    """Whole hellos, and the same in small records."""
+    for name in (None, "webapp.test"):
+        for alpn in ([], ["h2", "http/1.1"]):
+            data = hello(name, alpn)
+            yield f"{name}-{len(alpn)}", data
+            body = data[5:]
+            yield f"{name}-{len(alpn)}-split", b"".join(
+                b"\x16\x03\x01" + len(part).to_bytes(2, "big") + part for part in (body[i : i + 90] for i in range(0, len(body), 90))
+            )
+
+
+def images() -> Iterator[tuple[str, bytes]]:
+    """Route images written from small plans."""
+    sys.path.insert(0, str(TESTS / "unit" / "image"))
+    from random import Random
+
+    from image_plans import some_plan
+
+    from fastgw.image.numbers import StateNumbers
+    from fastgw.image.writer import write_image
+
+    for seed in range(8):
+        yield f"plan-{seed}", write_image(some_plan(Random(seed)), StateNumbers(), 1)
+
+
+CORPORA = {
+    "fuzz_http1_request": lambda: heads("requests"),
+    "fuzz_http1_response": lambda: heads("responses"),
+    "fuzz_chunked": chunked,
+    "fuzz_uri": targets,
+    "fuzz_tls_hello": hellos,
+    "fuzz_image": images,
+}
+
+
+def write(target: str, directory: Path) -> int:
+    """Write the seeds of one target; returns their number."""
+    directory.mkdir(parents=True, exist_ok=True)
+    count = 0
+    for name, data in CORPORA[target]():
+        (directory / f"seed-{name}").write_bytes(data)
+        count += 1
+    return count
+
+
+if __name__ == "__main__":
+    for each in CORPORA:
+        print(each, write(each, Path(sys.argv[1]) / each), "seeds")

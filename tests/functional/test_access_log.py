@@ -114,8 +114,9 @@ def test_json_lines(start_gateway: StartGateway, origin: RecordingOrigin, log: P
     first, second = sorted((json.loads(line) for line in lines(log, 2)), key=lambda entry: entry["response_code"])
     keys = (
         "start_time route_name method path protocol response_code response_flags response_code_details "
-        "connection_termination_details bytes_received bytes_sent duration upstream_service_time x_forwarded_for user_agent request_id authority upstream_host "
-        "upstream_cluster upstream_local_address downstream_local_address downstream_remote_address requested_server_name "
+        "connection_termination_details bytes_received bytes_sent duration upstream_service_time x_forwarded_for user_agent "
+        "request_id authority upstream_host upstream_cluster upstream_local_address downstream_local_address "
+        "downstream_remote_address requested_server_name "
         "upstream_transport_failure_reason"
     )
     assert set(first) == set(second) == set(keys.split())

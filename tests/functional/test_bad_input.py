@@ -38,7 +38,10 @@ def fifo(path: Path) -> None:
 
 
 def writes(text: str | bytes) -> Callable[[Path], None]:
-    return lambda path: path.write_bytes(text if isinstance(text, bytes) else text.encode()) and None
+    def write(path: Path) -> None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+
+    return write
 
 
 BAD: dict[str, Callable[[Path], None]] = {

@@ -175,7 +175,7 @@ def test_a_proxy_that_copies_bytes_fails(case: str) -> None:
         proxy = NaiveProxy(webapp.port)
         try:
             found: Case = CASES[case]
-            assert judge(found, observe(found, Bench(proxy.port, webapp, admin)))
+            assert judge(found, observe(found, Bench(proxy.port, webapp, admin, close_wait_s=0.5)))
         finally:
             proxy.listener.close()
 

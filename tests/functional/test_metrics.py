@@ -43,7 +43,6 @@ ISTIO_LABELS = {
     "response_flags",
     "connection_security_policy",
 }
-)
 BOUNDS = [0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 300000, 600000, 1800000, 3600000]
 
 

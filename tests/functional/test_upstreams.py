@@ -97,7 +97,10 @@ def test_an_idle_connection_that_the_upstream_closed_is_not_used(start_gateway: 
 
 
 def test_a_fresh_connection_that_closes_is_503(start_gateway: StartGateway) -> None:
-    with ThreadedOrigin(lambda sock: read_head(sock) and None) as upstream:
+    def hang_up(sock: socket.socket) -> None:
+        read_head(sock)
+
+    with ThreadedOrigin(hang_up) as upstream:
         gateway = start_gateway(simple(HOST, upstream.port), workers=1)
         answer = gateway.get("/", HOST)
         assert (answer.status, answer.text) == (503, f"{CONNECT_ERROR} reset reason: connection termination")

@@ -1,7 +1,7 @@
 """The reliability cases: what they are, how one is put to a gateway, and what counts as right.
 
-A case is a line of JSON. ``raw_b64``, ``raw`` (latin-1, with ``fill``) or ``raw_segments`` ([base64, pause]) is what the client sends;
-``expect`` is the verdict wanted:
+A case is a line of JSON. ``raw_b64``, ``raw`` (latin-1, with ``fill``) or ``raw_segments`` ([base64, pause]) is what the client
+sends; ``expect`` is the verdict wanted:
 
 reject          nothing reaches the upstream, one answer whose status is in ``status`` (0: closed without one), the connection
                 closes. Where 200 is in ``status`` a clean forward without ``hasnot`` and with ``body_b64`` is accepted instead.
@@ -84,6 +84,7 @@ class Bench:
     port: int
     webapp: RecordingOrigin
     admin: RecordingOrigin
+    close_wait_s: float = CLOSE_WAIT_S
 
     def prepare(self) -> None:
         for origin in (self.webapp, self.admin):
@@ -159,7 +160,7 @@ def observe(case: Case, bench: Bench) -> Observation:
     bench.prepare()
     marks = bench.webapp.mark(), bench.admin.mark()
     seen = Observation()
-    with Client(bench.port, timeout_s=CLOSE_WAIT_S) as client:
+    with Client(bench.port, timeout_s=bench.close_wait_s) as client:
         client.send_segments(case.segments)
         if case.flag("half"):
             client.half_close()
@@ -180,7 +181,7 @@ def _gather(case: Case, client: Client, seen: Observation) -> None:
         for _ in range(case.data.get("n", 1) if case.expect == "forward-n" else 1):
             _read_one(client, methods, seen)
         if case.flag("close"):
-            client.wait_closed(CLOSE_WAIT_S)
+            client.wait_closed()
         else:
             _follow_up(client, methods, seen)
     except Disconnected as error:
@@ -237,7 +238,7 @@ def _collect_upstream(bench: Bench, marks: tuple[int, int], seen: Observation) -
     own = (FOLLOW, SENTINEL)
     seen.upstream = [s for s in bench.webapp.since(marks[0]) if not s.message.target.startswith(own)]
     seen.admin = len(bench.admin.since(marks[1])) + len(bench.admin.partials())
-    deadline = time.monotonic() + CLOSE_WAIT_S
+    deadline = time.monotonic() + bench.close_wait_s
     while any(not c.ended for c, _ in bench.webapp.partials()) and time.monotonic() < deadline:
         time.sleep(0.01)
         bench.webapp.settle()

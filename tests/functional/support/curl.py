@@ -25,5 +25,6 @@ def curl(*words: str) -> Answer:
         if not head.split(b" ")[1].startswith(b"1"):
             break
     lines = head.decode("latin-1").split("\r\n")
-    fields = dict(line.lower().split(": ", 1) if ": " in line else (line.lower().rstrip(":"), "") for line in lines[1:])
+    pairs = (line.partition(":") for line in lines[1:])
+    fields = {name.lower(): value.strip() for name, _, value in pairs}
     return Answer(int(lines[0].split(" ")[1]), fields, rest.decode("latin-1"))

@@ -52,6 +52,7 @@ class Gateway:
     """A running gateway. ``directory`` holds its files: ``config/`` is what it serves, ``stderr`` what it said.
 
     ``settings`` are the names of a ``--config`` file; ``options`` are command-line words. ``ports`` are mapped to free ones.
+    ``prefix`` is a command that runs the gateway by exec, such as prlimit.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Gateway:
         settings: dict[str, Any] | None = None,
         options: Sequence[str] = (),
         bind: str | None = "127.0.0.1",
+        prefix: Sequence[str] = (),
     ):
         self.directory = directory
         self.config = directory / "config"
@@ -73,6 +75,7 @@ class Gateway:
         self.settings = {"workers": workers, **(settings or {})}
         self.options = list(options)
         self.bind = bind
+        self.prefix = list(prefix)
         self.admin_port = free_port()
         self.status_port = free_port()
         self.stderr = directory / "stderr"
@@ -105,7 +108,7 @@ class Gateway:
     def start(self, *, wait: bool = True) -> Gateway:
         settings = self.directory / "settings.yaml"
         settings.write_text(yaml.safe_dump(self.settings))
-        words = [*command(), "run", str(self.config), "--config", str(settings)]
+        words = [*self.prefix, *command(), "run", str(self.config), "--config", str(settings)]
         words += ["--admin", f"127.0.0.1:{self.admin_port}", "--status", f"127.0.0.1:{self.status_port}"]
         for wanted, opened in self.ports.items():
             words += ["--listen-map", f"{wanted}={opened}"]

@@ -1,8 +1,8 @@
 """Upstreams for the tests.
 
 RecordingOrigin reads strictly what the gateway sends, in one thread with one selector, and remembers every byte by connection
-and by request. Because one thread handles all connections in order of arrival, ``settle()`` is a barrier: what the gateway had sent before
-is recorded when it returns.
+and by request. Because one thread handles all connections in order of arrival, ``settle()`` is a barrier: what the gateway had
+sent before is recorded when it returns.
 """
 
 from __future__ import annotations

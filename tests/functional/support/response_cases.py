@@ -45,6 +45,7 @@ def observe_response(case: Case, bench: Bench) -> Outcome:
     with Client(bench.port) as client:
         client.send_segments(case.segments)
         method = case.raw.split(b" ")[0].decode()
+        response: Response | None
         try:
             response, cut = client.response(method), ""
         except Disconnected as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -54,22 +55,37 @@ def _finding(code: str, message: str, file: str, line: int, column: int) -> Diag
 
 def _not_text(file: str, data: bytes) -> Diagnostic | None:
     at = data.find(b"\0")
+    message = "not text: it holds a zero byte"
     if at < 0:
-        try:
-            data.decode("utf-8")
+        at = _not_utf8_at(data)
+        if at < 0:
             return None
-        except UnicodeDecodeError as error:
-            at = error.start
-            message = f"not UTF-8 text: byte 0x{data[at]:02x}"
-    else:
-        message = "not text: it holds a zero byte"
+        message = f"not UTF-8 text: byte 0x{data[at]:02x}"
     line = data.count(b"\n", 0, at) + 1
     return _finding("FGW0005", message, file, line, at - (data.rfind(b"\n", 0, at) + 1) + 1)
 
 
+def _not_utf8_at(data: bytes) -> int:
+    """Where the bytes stop being UTF-8, -1 when they are. In pieces: a whole copy as text could take four times the memory."""
+    if data.isascii():
+        return -1
+    view = memoryview(data)
+    at = 0
+    while at < len(data):
+        piece = view[at : at + _PIECE_BYTES]
+        try:
+            at += codecs.utf_8_decode(piece, "strict", at + len(piece) == len(data))[1]
+        except UnicodeDecodeError as error:
+            return at + error.start
+    return -1
+
+
+_PIECE_BYTES = 1 << 20
+
+
 def _problem(file: str, error: Exception) -> Diagnostic:
     message, line, column = error.args
-    code = LIMIT if message.startswith(("nested", "the document", "aliases")) else SYNTAX
+    code = LIMIT if message.startswith(("nested", "the document", "aliases", "holds more")) else SYNTAX
     return _finding(code, message, file, line, column)
 
 

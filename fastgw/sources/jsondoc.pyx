@@ -8,7 +8,7 @@ from libc.stdint cimport uint32_t
 
 from fastgw.sources.places cimport Node, TableBuilder, hash_key
 
-from fastgw.sources.limits import DEPTH
+from fastgw.sources.limits import DEPTH, VALUES
 from fastgw.sources.places import DocumentPlaces
 
 
@@ -27,6 +27,7 @@ cdef class JsonScanner:
     cdef readonly uint32_t line
     cdef size_t line_start     # offset of the first byte of the line, less what continuation bytes take from the column
     cdef uint32_t max_depth
+    cdef uint32_t max_values
     cdef TableBuilder table
 
     def __cinit__(self, str file, bytes text):
@@ -36,6 +37,7 @@ cdef class JsonScanner:
         self.end = len(text)
         self.line = 1
         self.max_depth = DEPTH
+        self.max_values = VALUES
         self.table = TableBuilder()
         if text.startswith(b"\xef\xbb\xbf"):
             self.offset = self.line_start = 3
@@ -82,6 +84,8 @@ cdef class JsonScanner:
         cdef long index
         if depth > self.max_depth:
             raise self.problem(f"nested more than {self.max_depth} levels deep")
+        if self.table.used >= self.max_values:
+            raise self.problem(f"holds more than {self.max_values} values")
         if self.offset >= self.end:
             raise self.problem("not valid JSON: the text ends early")
         index = self.table.open(key_hash, key_line, key_column, self.line, self.column())

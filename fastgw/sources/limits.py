@@ -6,5 +6,7 @@ FILE_BYTES = 256 << 20
 DOCUMENT_BYTES = 4 << 20
 DEPTH = 100
 """Levels of nesting in one document."""
+VALUES = 16_000_000
+"""Values in one document or List, aliases not expanded: 100,000 VirtualServices have about 5 millions."""
 ALIAS_NODES = 100_000
 """Values that the aliases of one YAML document may stand for, together."""

@@ -15,7 +15,7 @@ from libc.string cimport strchr
 from fastgw.sources.libyaml cimport *
 from fastgw.sources.places cimport TableBuilder, hash_key
 
-from fastgw.sources.limits import ALIAS_NODES, DEPTH, DOCUMENT_BYTES
+from fastgw.sources.limits import ALIAS_NODES, DEPTH, DOCUMENT_BYTES, VALUES
 from fastgw.sources.places import DocumentPlaces
 
 
@@ -96,6 +96,7 @@ cdef class YamlReader:
     cdef size_t expanded           # values that the aliases of this document stand for
     cdef bint in_items             # inside ``items`` of the document: each of them is a document of its own
     cdef uint32_t max_depth
+    cdef uint32_t max_values
     cdef size_t max_bytes
     cdef dict anchors
     cdef TableBuilder table
@@ -108,6 +109,7 @@ cdef class YamlReader:
         self.start = start
         self.first_line = self.document_line = first_line
         self.max_depth = DEPTH
+        self.max_values = VALUES
         self.max_bytes = DOCUMENT_BYTES
         self.table = TableBuilder()
         if not yaml_parser_initialize(&self.parser):
@@ -201,6 +203,8 @@ cdef class YamlReader:
         """The value that begins with the current event; its last event is the current one afterwards."""
         if depth > self.max_depth:
             raise self.problem(f"nested more than {self.max_depth} levels deep")
+        if self.table.used >= self.max_values:
+            raise self.problem(f"holds more than {self.max_values} values")
         if depth == 2 and self.in_items:
             self.document_index = self.event.start_mark.index
         if self.event.end_mark.index - self.document_index > self.max_bytes:

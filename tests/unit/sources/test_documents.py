@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastgw.model.paths import join_index, join_key
+from fastgw.sources import documents, jsondoc, yamldoc
 from fastgw.sources.documents import FileText, read_text
 
 json_values = st.recursive(
@@ -171,3 +172,23 @@ def test_places_of_json_follow_the_values(value: object) -> None:
 
     visit(value, "")
     assert not document.places.has('["no such key"]')
+
+
+def test_utf8_is_checked_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "_PIECE_BYTES", 5)
+    assert read_text("x.yaml", "a: \u20ac\U0001f600\u00fc\u20ac\u20ac".encode(), json=False).diagnostics == []
+    for text in (b"a: \xe2\x82\xac \xe2\x82\xac \xff", b"a: \xe2\x82\xac\xe2\x82"):
+        (found,) = read_text("x.yaml", text, json=False).diagnostics
+        assert found.code == "FGW0005"
+        assert found.origin.column == (12 if text.endswith(b"\xff") else 7)
+
+
+@pytest.mark.parametrize("json_form", [True, False])
+def test_too_many_values(json_form: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = jsondoc if json_form else yamldoc
+    monkeypatch.setattr(module, "VALUES", 50)
+    few, many = b"[" + b"1," * 40 + b"1]", b'{"items": [' + b"1," * 60 + b"1]}"
+    assert read_text("x", few, json=json_form).diagnostics == []
+    found = read_text("x", many, json=json_form)
+    assert found.diagnostics[0].text().endswith("holds more than 50 values")
+    assert found.diagnostics[0].code == "FGW0007"

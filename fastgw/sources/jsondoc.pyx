@@ -6,7 +6,7 @@ depth and keys that appear twice.
 
 from libc.stdint cimport uint32_t
 
-from fastgw.sources.places cimport Node, TableBuilder, hash_key
+from fastgw.sources.places cimport TableBuilder, hash_key
 
 from fastgw.sources.limits import DEPTH, VALUES
 from fastgw.sources.places import DocumentPlaces
@@ -125,7 +125,8 @@ cdef class JsonScanner:
         cdef unsigned char c
         while self.offset < self.end:
             c = self.bytes_[self.offset]
-            if not (b"a"[0] <= c <= b"z"[0] or b"0"[0] <= c <= b"9"[0] or c == b"+"[0] or c == b"-"[0] or c == b"."[0] or c == b"E"[0]):
+            if not (b"a"[0] <= c <= b"z"[0] or b"0"[0] <= c <= b"9"[0]
+                    or c == b"+"[0] or c == b"-"[0] or c == b"."[0] or c == b"E"[0]):
                 break
             self.offset += 1
         if self.offset == before:

@@ -808,7 +808,7 @@ cdef class Exchange(Timer):
 
     cdef int record(self) except -1:
         cdef uint32_t metric = 0
-        cdef int64_t now = clock_ns(CLOCK_MONOTONIC)
+        cdef int64_t now = clock_ns(CLOCK_MONOTONIC) + self.ctx.loop.skipped_ns
         cdef uint64_t received = self.bytes_received + (self.req.head_len if self.has_head else 0)
         if self.cluster != FGW_NONE:
             metric = self.image.clusters[self.cluster].metric_id

@@ -124,7 +124,7 @@ cdef class Server(ConnectionOwner):
             listener.locate()
             index[listener.name_bytes] = listener.index
         for client in self.clients:
-            client.listener = index.get(client.listener_name, FGW_NONE)
+            client.listener = index.get(client.listener_name, <uint32_t>FGW_NONE)
 
     def drain(self):
         for client in list(self.clients):

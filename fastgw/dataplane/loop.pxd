@@ -42,6 +42,7 @@ cdef class Loop:
     cdef list doomed           # kept alive until the end of the turn
     cdef int64_t now_ms        # monotonic, of this turn
     cdef int64_t now_ns
+    cdef int64_t skipped_ns    # added to the clock by tests
     cdef int64_t wheel_ms      # the wheel has been looked at up to here
     cdef long timers_linked
     cdef bint stopping

@@ -217,7 +217,7 @@ cdef class Loop:
     cdef int update_clock(self) noexcept:
         cdef timespec ts
         clock_gettime(CLOCK_MONOTONIC, &ts)
-        self.now_ns = <int64_t>ts.tv_sec * 1000000000 + ts.tv_nsec
+        self.now_ns = <int64_t>ts.tv_sec * 1000000000 + ts.tv_nsec + self.skipped_ns
         self.now_ms = self.now_ns // 1000000
         return 0
 
@@ -335,19 +335,29 @@ cdef class Loop:
     def stop(self):
         self.stopping = True
 
+    def skip_ms(self, int64_t ms):
+        """Let the loop's clock jump ahead: tests of deadlines do not wait."""
+        self.skipped_ns += ms * 1000000
+
     @property
     def timers(self):
         return self.timers_linked
 
 
 cdef class CallbackWatcher(Watcher):
-    """A descriptor handled by Python code: the control socket. Not for traffic."""
+    """A descriptor handled by Python code: the control socket. Not for traffic. `on_failure` is called when the callback raised."""
     cdef object callback
+    cdef object on_failure
 
-    def __init__(self, Loop loop, int fd, uint32_t events, callback):
+    def __init__(self, Loop loop, int fd, uint32_t events, callback, on_failure):
         self.fd = fd
         self.callback = callback
+        self.on_failure = on_failure
         loop.add(self, events)
+
+    cdef int on_bug(self) except -1:
+        self.on_failure()
+        return 0
 
     cdef int on_events(self, uint32_t events) except -1:
         self.callback(events)

@@ -32,7 +32,7 @@ class Worker:
     def __init__(self, control: socket.socket) -> None:
         self.control = control
         self.loop = loop.Loop(self.on_bug)
-        self.watcher = loop.CallbackWatcher(self.loop, control.fileno(), EPOLLIN, self.on_control)
+        self.watcher = loop.CallbackWatcher(self.loop, control.fileno(), EPOLLIN, self.on_control, self.on_control_failure)
         self.drain_timer = loop.CallbackTimer(self.loop, self.on_drain_tick)
         self.context: context.Context | None = None
         self.server: listener.Server | None = None
@@ -42,6 +42,7 @@ class Worker:
         self.drain_left_ms = 0
         self.quiet_ms = 0
         self.orphan = False
+        self.exit_code = 0
         self.handlers: dict[type, Callable[..., None]] = {
             protocol.Start: self.on_start,
             protocol.Listen: self.on_listen,
@@ -88,6 +89,11 @@ class Worker:
             self.loop.stop()
         else:
             self.start_drain(ORPHAN_DRAIN_S)
+
+    def on_control_failure(self) -> None:
+        """A worker that cannot follow the supervisor any more is better replaced than deaf."""
+        self.exit_code = 70
+        self.loop.stop()
 
     def on_bug(self, text: str) -> None:
         self.say(protocol.Bug(text[-8000:]))
@@ -209,8 +215,9 @@ def main() -> int:
     prepare_process()
     control = socket.socket(fileno=arguments.control)
     control.setblocking(False)
-    Worker(control).run()
-    return 0
+    worker = Worker(control)
+    worker.run()
+    return worker.exit_code
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ cdef class Listener(Watcher):
         cdef int one = 1
         self.server = server
         self.fd = fd
+        self.shared = True
         self.name = name
         self.name_bytes = name.encode()
         self.index = FGW_NONE

@@ -14,6 +14,7 @@ cdef class Watcher:
     """Owns a descriptor that the loop polls."""
     cdef int fd                # -1 once closed
     cdef uint32_t generation   # of the fd table's entry; a stale event carries another one
+    cdef bint shared           # another process holds the same open socket
     cdef int on_events(self, uint32_t events) except -1
     cdef int on_bug(self) except -1
 

@@ -110,13 +110,16 @@ cdef class Loop:
     cdef int remove(self, Watcher w) except -1:
         """Close w.fd. The object lives until the end of the turn, since a caller up the stack may still use it."""
         cdef int fd = w.fd
+        cdef epoll_event ev
         if fd < 0:
             return 0
+        if w.shared:
+            epoll_ctl(self.epfd, EPOLL_CTL_DEL, fd, &ev)
         if fd < len(self.watchers) and self.watchers[fd] is w:
             self.doomed.append(w)
             self.watchers[fd] = None
         w.fd = -1
-        close(fd)  # the kernel drops it from the epoll set: nobody else holds the description
+        close(fd)  # the kernel drops it from the epoll set, unless another process holds the socket too (shared)
         return 0
 
     def forget(self, Watcher w):

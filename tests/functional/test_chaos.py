@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import struct
 from collections.abc import Callable
 from functools import partial
 
@@ -68,8 +70,10 @@ def test_short_connections_of_every_kind(start_gateway: StartGateway, origin: Re
         for cut in range(len(request) + 1):
             with Client(running.port()) as client:
                 client.send(request[:cut])
-                if cut % 2:
+                if cut % 3 == 1:
                     client.half_close()
+                if cut % 3 == 2:
+                    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     leave_at_every_byte()
     running.assert_no_leaks()

@@ -184,7 +184,10 @@ def test_http10_is_served_when_switched_on(start_gateway: StartGateway, origin: 
         assert client.wait_closed()
     answer_curl = curl("--http1.0", "-H", f"Host: {HOST}", f"http://127.0.0.1:{gateway.port()}/")
     assert answer_curl.body == "hello old world"
-    origin.answer = lambda seen: ok(b"body")
+    origin.answer = lambda seen: b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + ok(b"body")
+    with gateway.client() as client:
+        answer = client.request(f"POST / HTTP/1.0\r\nHost: {HOST}\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\nhi")
+        assert (answer.text, answer.interim) == ("body", []), "HTTP/1.0 knows no interim answers"
     with gateway.client() as client:
         for _ in range(2):
             answer = client.request(f"GET / HTTP/1.0\r\nHost: {HOST}\r\nConnection: keep-alive\r\n\r\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -94,7 +95,10 @@ def test_the_same_port_on_two_addresses(start_gateway: StartGateway, services: l
 def test_the_default_is_every_address_of_both_families(start_gateway: StartGateway, services: list[Document]) -> None:
     running = start_gateway([gateway(hosts=["*"]), virtual_service("v", ["*"], [route("alpha")]), *services], bind=None)
     for address in ("127.0.0.1", "127.0.0.9", "::1"):
-        assert fetch(running.port(), "/", "x.test", address=address).value("x-origin") == "alpha"
+        answer = fetch(running.port(), "/", "x.test", address=address)
+        assert answer.value("x-origin") == "alpha"
+        headers = dict(json.loads(answer.body)["headers"])
+        assert headers["x-forwarded-for"] == headers["x-envoy-external-address"] == {"::1": "::1"}.get(address, "127.0.0.1")
 
 
 def test_gateways_for_others_are_left_alone(start_gateway: StartGateway, services: list[Document]) -> None:

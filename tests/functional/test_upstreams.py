@@ -6,14 +6,15 @@ import json
 import socket
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from .conftest import StartGateway
-from .support.client import request_bytes
+from .support.client import Disconnected, request_bytes
 from .support.config import Document, dns_entry, gateway, route, service_entry, simple, virtual_service
 from .support.gateway import Gateway
-from .support.origin import RecordingOrigin, Reply, ThreadedOrigin, ok, read_head
+from .support.origin import RecordingOrigin, Reply, Seen, ThreadedOrigin, ok, read_head
 from .support.poll import eventually
 from .support.ports import free_port
 
@@ -113,6 +114,29 @@ def test_an_upstream_that_closes_inside_the_head_is_503(start_gateway: StartGate
     answer = gateway.get("/", HOST)
     assert answer.status in (502, 503)
     assert "Content-" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "raw", [ok(b"hello", "X-A: b"), b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"]
+)
+def test_an_answer_cut_at_any_byte_is_never_taken_for_whole(
+    start_gateway: StartGateway, origin: RecordingOrigin, raw: bytes
+) -> None:
+    gateway = start_gateway(simple(HOST, origin.port), workers=1)
+    for cut in range(len(raw)):
+        origin.answer = partial(cut_reply, raw[:cut])
+        with gateway.client() as client:
+            try:
+                answer = client.get("/", HOST)
+            except Disconnected:
+                continue
+            assert answer.status in (502, 503), f"cut after {raw[:cut]!r}"
+    origin.answer = partial(cut_reply, raw)
+    assert gateway.get("/", HOST).text == "hello"
+
+
+def cut_reply(data: bytes, seen: Seen) -> Reply:
+    return Reply(data, close=True)
 
 
 def test_connection_refused_is_503_with_envoys_words(start_gateway: StartGateway) -> None:

@@ -131,8 +131,8 @@ class Gateway:
         deadline = time.monotonic() + START_S
         while not self.ready():
             assert self.process is not None
-            assert self.process.poll() is None, f"exited {self.process.returncode} at start:\n{self.said()}"
-            assert time.monotonic() < deadline, f"not ready after {START_S} s:\n{self.said()}"
+            assert self.process.poll() is None, f"exited {self.process.returncode} at start:\n{self.tail()}"
+            assert time.monotonic() < deadline, f"not ready after {START_S} s:\n{self.tail()}"
             time.sleep(0.02)
 
     def ready(self) -> bool:
@@ -147,6 +147,10 @@ class Gateway:
 
     def said(self) -> str:
         return self.stderr.read_text(errors="replace")
+
+    def tail(self) -> str:
+        """The end of what it said, for messages."""
+        return self.said()[-3000:]
 
     @property
     def pid(self) -> int:
@@ -171,13 +175,13 @@ class Gateway:
             code = self.wait_exit(30)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError(f"did not exit after SIGTERM:\n{self.said()}") from None
+            raise AssertionError(f"did not exit after SIGTERM:\n{self.tail()}") from None
         try:
             self.assert_nothing_left()
         finally:
             self.kill()
-        assert code == 0, f"exit code {code}:\n{self.said()}"
-        assert "Traceback" not in self.said(), self.said()
+        assert code == 0, f"exit code {code}:\n{self.tail()}"
+        assert "Traceback" not in self.said(), self.tail()
 
     def assert_nothing_left(self) -> None:
         def gone() -> bool:
@@ -255,4 +259,4 @@ class Gateway:
 
     def assert_no_bugs(self) -> None:
         """No exception was caught in a worker's loop."""
-        assert self.metrics().total("fastgw_bugs_total") == 0, self.said()
+        assert self.metrics().total("fastgw_bugs_total") == 0, self.tail()

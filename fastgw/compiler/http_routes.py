@@ -19,7 +19,7 @@ from fastgw.compiler.inventory import is_subset
 from fastgw.compiler.options import CompileOptions
 from fastgw.compiler.report import Report
 from fastgw.model.kinds.http_route import HttpMatch, HttpRoute
-from fastgw.model.plan import ObjectRef, Rule
+from fastgw.model.plan import Action, ObjectRef, Rule
 from fastgw.model.resource import Resource
 
 
@@ -156,7 +156,7 @@ class _RouteStep:
     def run(self, rules: list[Rule], uses: list[Use]) -> bool:
         """Append the rules of this route; True when the last one catches all (E2)."""
         for index, match in self._expanded.matches:
-            if match is not None and not self._concerns(match):
+            if match is not None and (self._is_broken(f".match[{index}]") or not self._concerns(match)):
                 continue
             rule, catches_all = self._rule(index, match, uses)
             if rule is not None:
@@ -165,6 +165,11 @@ class _RouteStep:
                 self.always_ends = match is None or not (match.port or match.gateways)
                 return True
         return False
+
+    def _is_broken(self, part: str = "") -> bool:
+        """Reported when it was loaded, see Resource.broken."""
+        owner = self._expanded.owner
+        return bool(owner.broken) and f"spec.http[{self._expanded.index}]{part}" in owner.broken
 
     def _concerns(self, match: HttpMatch) -> bool:
         """B13-B15: conditions on the gateway itself, known before any request."""
@@ -206,6 +211,9 @@ class _RouteStep:
         built = self._built
         if built is None:
             owner = self._expanded.owner
+            if self._is_broken():
+                self._built = Built(Action("unsupported", (), "invalid"))
+                return self._built
             built = self._built = build_action(self._expanded.route, owner.namespace, self._port, self._finder)
             uses += [Use(key, owner, path + field) for key, field in built.clusters]
             report = self._service.report

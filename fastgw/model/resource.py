@@ -21,6 +21,8 @@ class Resource(msgspec.Struct, kw_only=True):
     """One object of a source. ``spec`` is the msgspec Struct of its kind (``fastgw.model.kinds``).
 
     ``namespace`` is filled in ("default" where the document names none; Secrets: the gateway's namespace).
+    ``broken`` names the parts of a VirtualService that are wrong while the rest is used: "spec.http[1].match[0]" (never
+    matches) and "spec.http[1]" (answered 503).
     ``order`` is the position among all documents (file order), the last tie-break after creationTimestamp, name, namespace.
     """
 
@@ -32,6 +34,7 @@ class Resource(msgspec.Struct, kw_only=True):
     annotations: dict[str, str] = {}
     creation_timestamp: str = ""
     order: int = 0
+    broken: frozenset[str] = frozenset()
     spec: Any = None
     origin: Origin
     places: Any = None

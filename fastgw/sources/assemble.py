@@ -6,10 +6,11 @@ from typing import Any
 
 import msgspec
 
+from fastgw.analysis.containment import broken_parts
 from fastgw.analysis.validate import validate
 from fastgw.model.codes import severity_of
 from fastgw.model.decode import Problem, decode, describe
-from fastgw.model.diagnostic import ERROR, WARNING, Diagnostic
+from fastgw.model.diagnostic import WARNING, Diagnostic
 from fastgw.model.kind_notes import judge_kind, judge_version, note_on
 from fastgw.model.kinds import KINDS, KindInfo
 from fastgw.model.metadata import Metadata
@@ -77,9 +78,11 @@ def assemble(document: Document, gateway_namespace: str) -> Assembled:
     if metadata is None or (info.spec is not None and spec is None):
         return Assembled(None, diagnostics)
     resource = _resource(subject, api_version, metadata, spec)
-    broken = validate(resource)
-    usable = not any(found.severity == ERROR for found in broken)
-    return Assembled(resource if usable else None, [*diagnostics, *broken])
+    wrong = validate(resource)
+    broken = broken_parts(resource.kind, wrong, len(getattr(spec, "http", ())))
+    if broken:
+        resource.broken = broken
+    return Assembled(None if broken is None else resource, [*diagnostics, *wrong])
 
 
 def _resource(subject: _Object, api_version: str, metadata: Metadata, spec: Any) -> Resource:

@@ -1,0 +1,65 @@
+"""One mistake costs the rule it is in, no more; what it costs is never a wider door."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastgw.compiler.compile import compile_plan
+from fastgw.compiler.options import CompileOptions
+from fastgw.model.plan import Rule
+from fastgw.sources.files import load_paths
+
+GATEWAY = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: gw}
+spec:
+  selector: {istio: ingressgateway}
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]
+---
+"""
+GOOD = "{route: [{destination: {host: b, port: {number: 80}}}]}"
+
+
+def rules_of(tmp_path: Path, routes: str, hosts: str = '["a.test"]') -> tuple[list[Rule], list[str]]:
+    service = (
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\n"
+        f"spec:\n  hosts: {hosts}\n  gateways: [gw]\n  http:\n{routes}"
+    )
+    (tmp_path / "c.yaml").write_text(GATEWAY + service)
+    loaded = load_paths([str(tmp_path)], "istio-system")
+    result = compile_plan(loaded.resources, CompileOptions(labels={"istio": "ingressgateway"}, namespace="istio-system"))
+    hosts_served = [host for table in result.plan.route_tables.values() for host in table.virtual_hosts]
+    errors = [d.path for d in loaded.diagnostics if d.severity == "error"]
+    return [rule for host in hosts_served for rule in host.rules], errors
+
+
+def test_a_wrong_match_never_matches_and_the_rest_serves(tmp_path: Path) -> None:
+    rules, errors = rules_of(
+        tmp_path,
+        f'  - {{match: [{{uri: {{regex: "("}}}}, {{uri: {{exact: /x}}}}], {GOOD[1:]}\n  - {GOOD}\n',
+    )
+    assert errors == ["spec.http[0].match[0].uri.regex"]
+    assert [(r.route_index, r.match_index) for r in rules] == [(0, 1), (1, 0)]
+
+
+def test_a_route_with_only_wrong_matches_does_not_become_a_catch_all(tmp_path: Path) -> None:
+    rules, _ = rules_of(tmp_path, f'  - {{match: [{{uri: {{regex: "("}}}}], {GOOD[1:]}\n  - {{name: last, {GOOD[1:]}\n')
+    assert [r.name for r in rules] == ["last"]
+
+
+def test_a_wrong_route_keeps_its_requests_from_the_next_rule(tmp_path: Path) -> None:
+    wrong = "{match: [{uri: {prefix: /admin}}], route: [{destination: {host: b}, weight: -1}, {destination: {host: c}}]}"
+    rules, errors = rules_of(tmp_path, f"  - {wrong}\n  - {GOOD}\n")
+    assert errors and all(path.startswith("spec.http[0]") for path in errors)
+    assert [(r.path.value if r.path else "", r.action.kind) for r in rules] == [("/admin", "unsupported"), ("", "route")]
+
+
+def test_a_wrong_host_costs_the_object(tmp_path: Path) -> None:
+    rules, errors = rules_of(tmp_path, f"  - {GOOD}\n", hosts='["a.*.test"]')
+    assert errors and rules == []
+
+
+def test_nothing_right_costs_the_object(tmp_path: Path) -> None:
+    rules, _ = rules_of(tmp_path, "  - {route: [{destination: {host: b}, weight: -1}, {destination: {host: c}}]}\n")
+    assert rules == []

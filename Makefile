@@ -25,16 +25,13 @@ format:
 	.venv/bin/ruff format .
 	if command -v clang-format >/dev/null; then clang-format -i $$(find ext benchmarks tests -name '*.[ch]' -o -name '*.cc'); fi
 
-# The fuzz targets, SECONDS each, with the corpora kept in build/corpus
+# The fuzz targets, SECONDS each, with corpora and findings kept in build/fuzz
 SECONDS ?= 300
 fuzz:
-	cmake -S . -B build/fuzz -G Ninja -DFGW_FUZZERS=ON -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ >/dev/null
-	cmake --build build/fuzz
-	for target in build/fuzz/fuzz_*; do \
-	  mkdir -p build/corpus/$${target##*/} && $$target -max_total_time=$(SECONDS) -timeout=10 build/corpus/$${target##*/} || exit 1; done
+	sh tests/fuzz/run.sh $(SECONDS)
 
 bench-micro:
-	cmake -S . -B build/micro -G Ninja >/dev/null
+	cmake -S . -B build/micro >/dev/null
 	cmake --build build/micro --target bench_http1
 	build/micro/bench_http1
 

@@ -83,7 +83,6 @@ install_system_packages() {
     need build-essential sh -c 'command -v cc && command -v c++ && command -v make'
     need pkg-config command -v pkg-config
     need cmake command -v cmake
-    need ninja-build command -v ninja
     need clang command -v clang
     need curl command -v curl
     need openssl command -v openssl

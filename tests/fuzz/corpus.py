@@ -68,10 +68,8 @@ def hellos() -> Iterator[tuple[str, bytes]]:
         for alpn in ([], ["h2", "http/1.1"]):
             data = hello(name, alpn)
             yield f"{name}-{len(alpn)}", data
-            body = data[5:]
-            yield f"{name}-{len(alpn)}-split", b"".join(
-                b"\x16\x03\x01" + len(part).to_bytes(2, "big") + part for part in (body[i : i + 90] for i in range(0, len(body), 90))
-            )
+            parts = [data[i : i + 90] for i in range(5, len(data), 90)]
+            yield f"{name}-{len(alpn)}-split", b"".join(b"\x16\x03\x01" + len(p).to_bytes(2, "big") + p for p in parts)
 
 
 def images() -> Iterator[tuple[str, bytes]]:

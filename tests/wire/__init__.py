@@ -3,16 +3,17 @@
 ``*.tsv`` hold one case a line, tab-separated; ``#`` starts a comment line. Columns:
 
 requests, responses: id, what the gateway owes (``accept``, ``reject``, ``reject-body``, ``either``), the parser's verdict, bytes.
-paths: id, mode, normalised path or the reason, path.
 
-A verdict is ``more`` (the head is not whole), a reason (``bad_host``), or ``ok``, followed for a message with a body by ``/`` and
-``ok``, ``more`` or the reason of the body. Bytes are ASCII with the escapes ``\\r \\n \\t \\\\ \\xHH`` and ``\\{70000*a}`` for 70000 times ``a``.
+A verdict is ``more`` (the head is not whole), a reason (``bad_host``), or ``ok``, followed for a message with a body by ``/``
+and ``ok``, ``more`` or the reason of the body. Bytes are ASCII with the escapes ``\\r \\n \\t \\\\ \\xHH``, and
+``\\{70000*a}`` for 70000 times ``a``.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -39,6 +40,7 @@ def decode(text: str) -> bytes:
     return ESCAPE.sub(one, text.encode("ascii"))
 
 
+@cache
 def load(name: str) -> list[Case]:
     """The cases of one file, in order."""
     rows = [line.split("\t") for line in (HERE / f"{name}.tsv").read_text().splitlines() if line and not line.startswith("#")]

@@ -27,11 +27,12 @@ apt_updated=0
 apt_update_once() {
     [ "$apt_updated" = 0 ] || return 0
     apt_updated=1
+    command -v apt-get >/dev/null || fail "something is missing and there is no apt-get to install it with; the README lists the packages"
     as_root apt-get update -qq
 }
 
 apt_install() {
-    command -v apt-get >/dev/null || fail "these are missing and there is no apt-get to install them with: $*"
+    command -v apt-get >/dev/null || fail "there is no apt-get to install these with: $*"
     say "installing: $*"
     local package
     for package in "$@"; do
@@ -176,8 +177,7 @@ setup() {
 # --- run and test ---
 
 await_ready() {
-    local i
-    for i in $(seq 300); do
+    for _ in $(seq 300); do
         kill -0 "$1" 2>/dev/null && kill -0 "$2" 2>/dev/null || return 1
         curl -sf -o /dev/null http://127.0.0.1:15021/healthz/ready && return
         sleep 0.1

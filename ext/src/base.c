@@ -83,7 +83,7 @@ const char *fgw_reason_name(int reason) { return find_reason(reason)->name; }
 int fgw_reason_status(int reason) { return find_reason(reason)->status; }
 
 /* The letters are repeated because C has no constant string indexing; a unit test looks every name up. */
-#define KNOWN(first, last_but_one, last, name, id)                                                                      \
+#define KNOWN(first, last_but_one, last, name, id)                                                                                 \
     [FGW_NAME_HASH(sizeof(name) - 1, first, last_but_one, last)] = {name, sizeof(name) - 1, id}
 
 const fgw_known_name fgw_known_names[FGW_NAME_SLOTS] = {

@@ -6,10 +6,10 @@
 #include "chars.h"
 
 enum {
-    SIZE_CHARS_MAX = 32,      /* leading zeros included */
-    SIZE_DIGITS_MAX = 16,     /* after leading zeros */
-    CHUNK_EXT_MAX = 4096,     /* extension bytes of one chunk */
-    MESSAGE_EXT_MAX = 16384,  /* and of one message */
+    SIZE_CHARS_MAX = 32,     /* leading zeros included */
+    SIZE_DIGITS_MAX = 16,    /* after leading zeros */
+    CHUNK_EXT_MAX = 4096,    /* extension bytes of one chunk */
+    MESSAGE_EXT_MAX = 16384, /* and of one message */
     TRAILER_BYTES_MAX = 61440,
     TRAILER_FIELDS_MAX = 100,
 };
@@ -17,9 +17,9 @@ enum {
 #define CHUNK_SIZE_MAX (UINT64_C(1) << 62)
 
 enum state {
-    SIZE = 0,      /* hexadecimal digits */
-    AFTER_SIZE,    /* BWS before ';' or CRLF */
-    EXT_NAME_GAP,  /* BWS before an extension name */
+    SIZE = 0,     /* hexadecimal digits */
+    AFTER_SIZE,   /* BWS before ';' or CRLF */
+    EXT_NAME_GAP, /* BWS before an extension name */
     EXT_NAME,
     AFTER_NAME,    /* BWS before '=', ';' or CRLF */
     EXT_VALUE_GAP, /* BWS before an extension value */
@@ -39,9 +39,7 @@ enum state {
     DONE,
 };
 
-static int line_fault(char c, int reason) {
-    return c == '\n' ? -FGW_R_BARE_LF : -reason;
-}
+static int line_fault(char c, int reason) { return c == '\n' ? -FGW_R_BARE_LF : -reason; }
 
 static int go(fgw_chunked *st, enum state next) {
     st->state = (uint8_t)next;
@@ -88,29 +86,23 @@ static int on_extension(fgw_chunked *st, char c) {
         if (fgw_is(c, FGW_C_TOKEN))
             return 0;
         return c == '=' ? go(st, EXT_VALUE_GAP) : after_part(st, c, AFTER_NAME, bad);
-    case AFTER_NAME:
-        return c == '=' ? go(st, EXT_VALUE_GAP) : after_part(st, c, AFTER_NAME, bad);
+    case AFTER_NAME: return c == '=' ? go(st, EXT_VALUE_GAP) : after_part(st, c, AFTER_NAME, bad);
     case EXT_VALUE_GAP:
         if (fgw_is_ows(c))
             return 0;
         if (c == '"')
             return go(st, EXT_QUOTED);
         return fgw_is(c, FGW_C_TOKEN) ? go(st, EXT_TOKEN) : line_fault(c, bad);
-    case EXT_TOKEN:
-        return fgw_is(c, FGW_C_TOKEN) ? 0 : after_part(st, c, AFTER_VALUE, bad);
-    case EXT_QUOTED:
-        return on_quoted(st, c);
-    case EXT_ESCAPED:
-        return fgw_is(c, FGW_C_VALUE) ? go(st, EXT_QUOTED) : line_fault(c, bad);
-    default:
-        return after_part(st, c, AFTER_VALUE, bad);
+    case EXT_TOKEN: return fgw_is(c, FGW_C_TOKEN) ? 0 : after_part(st, c, AFTER_VALUE, bad);
+    case EXT_QUOTED: return on_quoted(st, c);
+    case EXT_ESCAPED: return fgw_is(c, FGW_C_VALUE) ? go(st, EXT_QUOTED) : line_fault(c, bad);
+    default: return after_part(st, c, AFTER_VALUE, bad);
     }
 }
 
 static int count_extension(fgw_chunked *st) {
     st->ext_bytes++;
-    return st->line_bytes > CHUNK_EXT_MAX + SIZE_CHARS_MAX || st->ext_bytes > MESSAGE_EXT_MAX ? -FGW_R_CHUNK_EXTENSION_TOO_LONG
-                                                                                             : 0;
+    return st->line_bytes > CHUNK_EXT_MAX + SIZE_CHARS_MAX || st->ext_bytes > MESSAGE_EXT_MAX ? -FGW_R_CHUNK_EXTENSION_TOO_LONG : 0;
 }
 
 static int on_size_lf(fgw_chunked *st, char c) {
@@ -137,10 +129,8 @@ static int on_trailer(fgw_chunked *st, char c) {
         if (c == '\r')
             return go(st, TRAILER_LF);
         return fgw_is(c, FGW_C_VALUE) ? 0 : line_fault(c, FGW_R_BAD_TRAILER);
-    case TRAILER_LF:
-        return c == '\n' ? go(st, TRAILER_START) : -FGW_R_BARE_CR;
-    default: /* END_LF */
-        return c == '\n' ? go(st, DONE) : -FGW_R_BARE_CR;
+    case TRAILER_LF: return c == '\n' ? go(st, TRAILER_START) : -FGW_R_BARE_CR;
+    default: /* END_LF */ return c == '\n' ? go(st, DONE) : -FGW_R_BARE_CR;
     }
 }
 

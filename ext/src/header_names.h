@@ -18,8 +18,8 @@ typedef struct fgw_known_name {
 extern const fgw_known_name fgw_known_names[FGW_NAME_SLOTS];
 
 /* Case is folded with | 0x20; that also folds bytes that are no letters, but the full comparison decides. */
-#define FGW_NAME_HASH(n, first, last_but_one, last)                                                                     \
-    (((n) * 2u + ((unsigned)(first) | 0x20u) * 17u + ((unsigned)(last_but_one) | 0x20u) * 17u + ((unsigned)(last) | 0x20u)) & \
+#define FGW_NAME_HASH(n, first, last_but_one, last)                                                                                \
+    (((n)*2u + ((unsigned)(first) | 0x20u) * 17u + ((unsigned)(last_but_one) | 0x20u) * 17u + ((unsigned)(last) | 0x20u)) &        \
      (FGW_NAME_SLOTS - 1))
 
 static inline int fgw_has_x_envoy_prefix(const char *name, size_t n) {

@@ -103,12 +103,12 @@ long fgw_parse_response(const char *p, size_t n, size_t seen, const fgw_limits *
     return parse_response(chosen, p, n, seen, limits, out, fields, cap);
 }
 
-long fgw_parse_request_scalar(const char *p, size_t n, size_t seen, const fgw_limits *limits, fgw_request *out,
-                              fgw_field *fields, size_t cap) {
+long fgw_parse_request_scalar(const char *p, size_t n, size_t seen, const fgw_limits *limits, fgw_request *out, fgw_field *fields,
+                              size_t cap) {
     return parse_request(&fgw_scanner_scalar, p, n, seen, limits, out, fields, cap);
 }
 
-long fgw_parse_response_scalar(const char *p, size_t n, size_t seen, const fgw_limits *limits, fgw_response *out,
-                               fgw_field *fields, size_t cap) {
+long fgw_parse_response_scalar(const char *p, size_t n, size_t seen, const fgw_limits *limits, fgw_response *out, fgw_field *fields,
+                               size_t cap) {
     return parse_response(&fgw_scanner_scalar, p, n, seen, limits, out, fields, cap);
 }

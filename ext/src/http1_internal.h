@@ -18,14 +18,14 @@ typedef struct fgw_scan {
     fgw_field *fields;
     uint32_t cap; /* at most this many fields, limits->fields or the room there is */
     uint32_t count;
-    uint64_t ids;         /* bit i: some field has the enum fgw_header_id i */
-    uint64_t twice;       /* of FGW_COUNTED_IDS; bit i: more than one field has it */
-    uint32_t leniencies;  /* made use of */
-    uint32_t path_len;    /* target bytes before the first '?' */
+    uint64_t ids;        /* bit i: some field has the enum fgw_header_id i */
+    uint64_t twice;      /* of FGW_COUNTED_IDS; bit i: more than one field has it */
+    uint32_t leniencies; /* made use of */
+    uint32_t path_len;   /* target bytes before the first '?' */
     int has_query;
-    int path_special;     /* '%', '\\' or "/." before the first '?' */
-    int has_fragment;     /* '#' somewhere */
-    uint32_t last[64];    /* index of the last field with this id, where ids has the bit */
+    int path_special;  /* '%', '\\' or "/." before the first '?' */
+    int has_fragment;  /* '#' somewhere */
+    uint32_t last[64]; /* index of the last field with this id, where ids has the bit */
 } fgw_scan;
 
 #define FGW_BIT(id) (UINT64_C(1) << (id))

@@ -11,9 +11,9 @@
 #include <stdint.h>
 
 /* tchar: rows 2..7 of ASCII, by low nibble */
-#define FGW_TOKEN_ROWS(t)                                                                                               \
-    (t)0xe8, (t)0xfc, (t)0xf8, (t)0xfc, (t)0xfc, (t)0xfc, (t)0xfc, (t)0xfc,     \
-        (t)0xf8, (t)0xf8, (t)0xf4, (t)0x54, (t)0xd0, (t)0x54, (t)0xf4, (t)0x70
+#define FGW_TOKEN_ROWS(t)                                                                                                          \
+    (t)0xe8, (t)0xfc, (t)0xf8, (t)0xfc, (t)0xfc, (t)0xfc, (t)0xfc, (t)0xfc, (t)0xf8, (t)0xf8, (t)0xf4, (t)0x54, (t)0xd0, (t)0x54,  \
+        (t)0xf4, (t)0x70
 #define FGW_ROW_BITS(t) (t)1, (t)2, (t)4, (t)8, (t)16, (t)32, (t)64, (t)128, 0, 0, 0, 0, 0, 0, 0, 0
 
 #if defined(FGW_ISA_AVX2)

@@ -3,9 +3,9 @@
 #include "http1_internal.h"
 
 /* Fields whose values decide something about a request; Host and Connection are looked at apart, all others are carried. */
-#define DECIDING_IDS                                                                                                    \
-    (FGW_BIT(FGW_HDR_CONTENT_LENGTH) | FGW_BIT(FGW_HDR_TRANSFER_ENCODING) | FGW_BIT(FGW_HDR_EXPECT) |                   \
-     FGW_BIT(FGW_HDR_UPGRADE) | FGW_BIT(FGW_HDR_TE))
+#define DECIDING_IDS                                                                                                               \
+    (FGW_BIT(FGW_HDR_CONTENT_LENGTH) | FGW_BIT(FGW_HDR_TRANSFER_ENCODING) | FGW_BIT(FGW_HDR_EXPECT) | FGW_BIT(FGW_HDR_UPGRADE) |   \
+     FGW_BIT(FGW_HDR_TE))
 
 typedef struct request_facts {
     fgw_framing_facts framing;
@@ -15,13 +15,10 @@ typedef struct request_facts {
 
 static int check_method(const fgw_request *r) {
     switch (r->method_id) {
-    case FGW_METHOD_CONNECT:
-        return FGW_R_CONNECT_NOT_ALLOWED;
+    case FGW_METHOD_CONNECT: return FGW_R_CONNECT_NOT_ALLOWED;
     case FGW_METHOD_TRACE:
-    case FGW_METHOD_TRACK:
-        return FGW_R_METHOD_NOT_ALLOWED;
-    default:
-        return FGW_OK;
+    case FGW_METHOD_TRACK: return FGW_R_METHOD_NOT_ALLOWED;
+    default: return FGW_OK;
     }
 }
 
@@ -138,16 +135,10 @@ static int note_field(const char *p, const fgw_scan *scan, const fgw_field *f, r
         return fgw_note_content_length(&facts->framing, value, f->value_len, scan->limits->leniency, &r->leniencies);
     case FGW_HDR_TRANSFER_ENCODING:
         return facts->framing.codings++ != 0 ? FGW_R_BAD_TRANSFER_ENCODING : fgw_check_transfer_encoding(value, f->value_len);
-    case FGW_HDR_EXPECT:
-        return facts->expects++ == 0 && FGW_IS(value, f->value_len, "100-continue") ? FGW_OK : FGW_R_BAD_EXPECT;
-    case FGW_HDR_UPGRADE:
-        facts->upgrades |= fgw_upgrade_names_other_than_h2c(value, f->value_len);
-        return FGW_OK;
-    case FGW_HDR_TE:
-        r->flags |= fgw_te_names_trailers(value, f->value_len) ? FGW_MSG_TE_TRAILERS : 0u;
-        return FGW_OK;
-    default:
-        return FGW_OK;
+    case FGW_HDR_EXPECT: return facts->expects++ == 0 && FGW_IS(value, f->value_len, "100-continue") ? FGW_OK : FGW_R_BAD_EXPECT;
+    case FGW_HDR_UPGRADE: facts->upgrades |= fgw_upgrade_names_other_than_h2c(value, f->value_len); return FGW_OK;
+    case FGW_HDR_TE: r->flags |= fgw_te_names_trailers(value, f->value_len) ? FGW_MSG_TE_TRAILERS : 0u; return FGW_OK;
+    default: return FGW_OK;
     }
 }
 

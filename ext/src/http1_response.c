@@ -6,8 +6,7 @@ static int note_field(const char *p, const fgw_scan *scan, const fgw_field *f, f
     if (f->id == FGW_HDR_CONTENT_LENGTH)
         return fgw_note_content_length(facts, p + f->value_off, f->value_len, scan->limits->leniency, &used);
     if (f->id == FGW_HDR_TRANSFER_ENCODING)
-        return facts->codings++ != 0 ? FGW_R_BAD_TRANSFER_ENCODING
-                                     : fgw_check_transfer_encoding(p + f->value_off, f->value_len);
+        return facts->codings++ != 0 ? FGW_R_BAD_TRANSFER_ENCODING : fgw_check_transfer_encoding(p + f->value_off, f->value_len);
     return FGW_OK;
 }
 

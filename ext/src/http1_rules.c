@@ -73,16 +73,15 @@ int fgw_check_transfer_encoding(const char *value, size_t n) {
 
 /* Requirement C1: names that say who the client is, frame the message or authenticate it stay, whoever lists them in
  * Connection (the attack: "Connection: X-Forwarded-For" makes the next hop forget the address). */
-#define PROTECTED_IDS                                                                                                   \
-    (FGW_BIT(FGW_HDR_HOST) | FGW_BIT(FGW_HDR_CONTENT_LENGTH) | FGW_BIT(FGW_HDR_TRANSFER_ENCODING) |                     \
-     FGW_BIT(FGW_HDR_X_FORWARDED_FOR) | FGW_BIT(FGW_HDR_X_FORWARDED_PROTO) | FGW_BIT(FGW_HDR_X_FORWARDED_HOST) |        \
-     FGW_BIT(FGW_HDR_X_FORWARDED_PORT) | FGW_BIT(FGW_HDR_X_FORWARDED_CLIENT_CERT) | FGW_BIT(FGW_HDR_FORWARDED) |        \
-     FGW_BIT(FGW_HDR_X_REAL_IP) | FGW_BIT(FGW_HDR_X_REQUEST_ID) | FGW_BIT(FGW_HDR_X_ENVOY) |                            \
-     FGW_BIT(FGW_HDR_X_ENVOY_UPSTREAM_SERVICE_TIME) | FGW_BIT(FGW_HDR_X_ENVOY_OVERLOADED) |                             \
-     FGW_BIT(FGW_HDR_X_ENVOY_ATTEMPT_COUNT) | FGW_BIT(FGW_HDR_X_ENVOY_EXTERNAL_ADDRESS) |                               \
-     FGW_BIT(FGW_HDR_X_ENVOY_PEER_METADATA) | FGW_BIT(FGW_HDR_COOKIE) | FGW_BIT(FGW_HDR_SET_COOKIE) |                   \
-     FGW_BIT(FGW_HDR_AUTHORIZATION) | FGW_BIT(FGW_HDR_SERVER) | FGW_BIT(FGW_HDR_DATE) | FGW_BIT(FGW_HDR_LOCATION) |     \
-     FGW_BIT(FGW_HDR_CONTENT_TYPE) | FGW_BIT(FGW_HDR_VIA))
+#define PROTECTED_IDS                                                                                                              \
+    (FGW_BIT(FGW_HDR_HOST) | FGW_BIT(FGW_HDR_CONTENT_LENGTH) | FGW_BIT(FGW_HDR_TRANSFER_ENCODING) |                                \
+     FGW_BIT(FGW_HDR_X_FORWARDED_FOR) | FGW_BIT(FGW_HDR_X_FORWARDED_PROTO) | FGW_BIT(FGW_HDR_X_FORWARDED_HOST) |                   \
+     FGW_BIT(FGW_HDR_X_FORWARDED_PORT) | FGW_BIT(FGW_HDR_X_FORWARDED_CLIENT_CERT) | FGW_BIT(FGW_HDR_FORWARDED) |                   \
+     FGW_BIT(FGW_HDR_X_REAL_IP) | FGW_BIT(FGW_HDR_X_REQUEST_ID) | FGW_BIT(FGW_HDR_X_ENVOY) |                                       \
+     FGW_BIT(FGW_HDR_X_ENVOY_UPSTREAM_SERVICE_TIME) | FGW_BIT(FGW_HDR_X_ENVOY_OVERLOADED) |                                        \
+     FGW_BIT(FGW_HDR_X_ENVOY_ATTEMPT_COUNT) | FGW_BIT(FGW_HDR_X_ENVOY_EXTERNAL_ADDRESS) | FGW_BIT(FGW_HDR_X_ENVOY_PEER_METADATA) | \
+     FGW_BIT(FGW_HDR_COOKIE) | FGW_BIT(FGW_HDR_SET_COOKIE) | FGW_BIT(FGW_HDR_AUTHORIZATION) | FGW_BIT(FGW_HDR_SERVER) |            \
+     FGW_BIT(FGW_HDR_DATE) | FGW_BIT(FGW_HDR_LOCATION) | FGW_BIT(FGW_HDR_CONTENT_TYPE) | FGW_BIT(FGW_HDR_VIA))
 
 /* x-forwarded-* has members without an id of their own (x-forwarded-prefix, ...). */
 static int is_protected(const char *name, size_t n, int id) {

@@ -94,20 +94,15 @@ static long target_fault(const char *start, const char *at, const char *end) {
 /* Methods are case-sensitive (RFC 9110 section 9.1). */
 static int method_id(const char *p, size_t n) {
     switch (n) {
-    case 3:
-        return *p == 'G' ? IS_METHOD(p, "GET", FGW_METHOD_GET) : IS_METHOD(p, "PUT", FGW_METHOD_PUT);
-    case 4:
-        return *p == 'P' ? IS_METHOD(p, "POST", FGW_METHOD_POST) : IS_METHOD(p, "HEAD", FGW_METHOD_HEAD);
+    case 3: return *p == 'G' ? IS_METHOD(p, "GET", FGW_METHOD_GET) : IS_METHOD(p, "PUT", FGW_METHOD_PUT);
+    case 4: return *p == 'P' ? IS_METHOD(p, "POST", FGW_METHOD_POST) : IS_METHOD(p, "HEAD", FGW_METHOD_HEAD);
     case 5:
         if (*p == 'P')
             return IS_METHOD(p, "PATCH", FGW_METHOD_PATCH);
         return p[4] == 'E' ? IS_METHOD(p, "TRACE", FGW_METHOD_TRACE) : IS_METHOD(p, "TRACK", FGW_METHOD_TRACK);
-    case 6:
-        return IS_METHOD(p, "DELETE", FGW_METHOD_DELETE);
-    case 7:
-        return *p == 'O' ? IS_METHOD(p, "OPTIONS", FGW_METHOD_OPTIONS) : IS_METHOD(p, "CONNECT", FGW_METHOD_CONNECT);
-    default:
-        return FGW_METHOD_OTHER;
+    case 6: return IS_METHOD(p, "DELETE", FGW_METHOD_DELETE);
+    case 7: return *p == 'O' ? IS_METHOD(p, "OPTIONS", FGW_METHOD_OPTIONS) : IS_METHOD(p, "CONNECT", FGW_METHOD_CONNECT);
+    default: return FGW_METHOD_OTHER;
     }
 }
 

@@ -100,8 +100,7 @@ __attribute__((noinline)) static line_sums take_last_line(const char *base, cons
     return sums;
 }
 
-static inline int take_any_line(const char *base, const char *p, const char *cr, const char *end, fgw_scan *scan,
-                                line_sums *sums) {
+static inline int take_any_line(const char *base, const char *p, const char *cr, const char *end, fgw_scan *scan, line_sums *sums) {
     uint32_t count = sums->count;
     if (count == scan->cap)
         return 0;

@@ -180,14 +180,10 @@ static int read_versions(reader ext, fgw_hello *out) {
 
 static int read_extension(unsigned type, reader body, fgw_hello *out) {
     switch (type) {
-    case EXT_SERVER_NAME:
-        return read_server_name(body, out);
-    case EXT_ALPN:
-        return read_alpn(body, out);
-    case EXT_SUPPORTED_VERSIONS:
-        return read_versions(body, out);
-    default:
-        return 0;
+    case EXT_SERVER_NAME: return read_server_name(body, out);
+    case EXT_ALPN: return read_alpn(body, out);
+    case EXT_SUPPORTED_VERSIONS: return read_versions(body, out);
+    default: return 0;
     }
 }
 

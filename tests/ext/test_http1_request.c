@@ -44,8 +44,15 @@ static void test_path_special(void) {
         const char *target;
         int special;
     } cases[] = {
-        {"/", 0},          {"/a/b.c?/../%41", 0}, {"/a/.b", 1},    {"/..", 1},        {"/a%20b", 1}, {"/a\\b", 1},
-        {"/a.b/c..d", 0},  {"/0123456789012345678901234567890/.", 1}, {"/012345678901234567890123456789/.a", 1},
+        {"/", 0},
+        {"/a/b.c?/../%41", 0},
+        {"/a/.b", 1},
+        {"/..", 1},
+        {"/a%20b", 1},
+        {"/a\\b", 1},
+        {"/a.b/c..d", 0},
+        {"/0123456789012345678901234567890/.", 1},
+        {"/012345678901234567890123456789/.a", 1},
         {"/01234567890123456789012345678901234567890123456789012345678901234567890123456789%41", 1},
         {"/0123456789012345678901234567890123456789012345678901234567890123456789?%41/..\\", 0},
     };
@@ -68,7 +75,8 @@ static void test_connection(void) {
     CHECK(parse("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n") > 0 && got.head.flags == FGW_MSG_KEEP_ALIVE);
     CHECK(parse("GET / HTTP/1.0\r\n\r\n") > 0 && got.head.flags == FGW_MSG_CLOSE && got.head.host.len == 0);
     CHECK_EQ(parse("GET / HTTP/1.1\r\nHost: a\r\nConnection: a b\r\n\r\n"), -FGW_R_BAD_CONNECTION);
-    CHECK(parse("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nConnection: x\r\nUpgrade: h2c, websocket\r\nX: 1\r\n\r\n") > 0);
+    CHECK(parse("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nConnection: x\r\nUpgrade: h2c, websocket\r\nX: 1\r\n\r\n") >
+          0);
     CHECK_EQ(got.head.flags, FGW_MSG_UPGRADE | FGW_MSG_LISTED_FIELDS);
     CHECK(got.fields[4].flags == FGW_FIELD_LISTED);
 }
@@ -138,8 +146,12 @@ static void test_lengths(void) {
         const char *value;
         long answer;
     } cases[] = {
-        {"9223372036854775807", 1}, {"9223372036854775808", -FGW_R_BAD_CONTENT_LENGTH}, {"00000000000000000000000007", 1},
-        {"18446744073709551621", -FGW_R_BAD_CONTENT_LENGTH}, {"0", 1}, {"", -FGW_R_BAD_CONTENT_LENGTH},
+        {"9223372036854775807", 1},
+        {"9223372036854775808", -FGW_R_BAD_CONTENT_LENGTH},
+        {"00000000000000000000000007", 1},
+        {"18446744073709551621", -FGW_R_BAD_CONTENT_LENGTH},
+        {"0", 1},
+        {"", -FGW_R_BAD_CONTENT_LENGTH},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         snprintf(text, sizeof text, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %s\r\n\r\n", cases[i].value);

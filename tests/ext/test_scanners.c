@@ -20,9 +20,9 @@ static void fresh(scanned *s) {
 }
 
 static int same_fields(const scanned *a, const scanned *b) {
-    return a->used == b->used && (a->used <= 0 || (a->scan.ids == b->scan.ids && a->scan.twice == b->scan.twice &&
-                                                   a->scan.count == b->scan.count &&
-                                                   memcmp(a->fields, b->fields, sizeof a->fields) == 0));
+    return a->used == b->used &&
+           (a->used <= 0 || (a->scan.ids == b->scan.ids && a->scan.twice == b->scan.twice && a->scan.count == b->scan.count &&
+                             memcmp(a->fields, b->fields, sizeof a->fields) == 0));
 }
 
 static int same_target(const scanned *a, const scanned *b) {
@@ -53,11 +53,18 @@ static void compare_target(const fgw_scanner *scanner, const char *text, size_t 
 
 /* Lines made of pieces that end in the middle of blocks: long and short names, odd bytes, known names, odd line ends. */
 static size_t random_lines(char *out, size_t room, uint64_t *random) {
-    static const char *const names[] = {"Host", "x-envoy-upstream-service-time", "X_a", "Accept", "x",
-                                        "a-name-of-more-than-thirty-two-bytes-in-a-row", "X-Forwarded-For", "TE", "Via"};
+    static const char *const names[] = {"Host",
+                                        "x-envoy-upstream-service-time",
+                                        "X_a",
+                                        "Accept",
+                                        "x",
+                                        "a-name-of-more-than-thirty-two-bytes-in-a-row",
+                                        "X-Forwarded-For",
+                                        "TE",
+                                        "Via"};
     static const char *const gaps[] = {": ", ":", ":  \t", ": ", ": ", ": ", ": ", " : ", ": "};
-    static const char *const ends[] = {"\r\n", "\r\n", "\r\n", "\r\n", " \r\n", "\t\r\n", "\r\n", "\r\n", "\n",
-                                       "\r\r\n", "\r\n", "\r\n", "\r\n", "\r\n", "\r\n\r\n", "\x7f\r\n", "\r\n "};
+    static const char *const ends[] = {"\r\n",   "\r\n", "\r\n", "\r\n", " \r\n", "\t\r\n",   "\r\n",     "\r\n", "\n",
+                                       "\r\r\n", "\r\n", "\r\n", "\r\n", "\r\n",  "\r\n\r\n", "\x7f\r\n", "\r\n "};
     size_t n = 0;
     for (uint64_t lines = next_random(random) % 12; lines > 0 && n + 300 < room; lines--) {
         n += (size_t)sprintf(out + n, "%s%s", names[next_random(random) % 9], gaps[next_random(random) % 9]);
@@ -65,7 +72,8 @@ static size_t random_lines(char *out, size_t room, uint64_t *random) {
             out[n++] = (char)(next_random(random) % 400 == 0 ? next_random(random) : 0x20 + next_random(random) % 95);
         n += (size_t)sprintf(out + n, "%s", ends[next_random(random) % 17]);
     }
-    n += (size_t)sprintf(out + n, "\r\n%s", next_random(random) % 2 ? "" : "body \x01 bytes\n after the head, as long as a block of them");
+    n += (size_t)sprintf(out + n, "\r\n%s",
+                         next_random(random) % 2 ? "" : "body \x01 bytes\n after the head, as long as a block of them");
     return n;
 }
 

@@ -43,9 +43,9 @@ static void make_message(bytes *b, const bytes *extensions) {
     add_number(b, 0x0303, 2);
     for (int i = 0; i < 32; i++)
         add_number(b, (unsigned)i, 1);
-    add_number(b, 0, 1);                /* session id */
-    add(b, "\0\4\x13\1\xfa\xfa", 6);    /* cipher suites, one GREASE */
-    add(b, "\1\0", 2);                  /* compression */
+    add_number(b, 0, 1);             /* session id */
+    add(b, "\0\4\x13\1\xfa\xfa", 6); /* cipher suites, one GREASE */
+    add(b, "\1\0", 2);               /* compression */
     if (extensions != NULL) {
         add_number(b, (unsigned)extensions->n, 2);
         add(b, extensions->p, extensions->n);
@@ -76,7 +76,7 @@ static long peek(const bytes *b) {
     long whole = fgw_tls_hello_peek(guard_after(b->p, b->n), b->n, &hello);
     fgw_hello part;
     size_t end = whole > 0 ? (size_t)whole : b->n;
-    for (size_t at = 0; at < end; at += end > 3000 ? 101 : 1) {
+    for (size_t at = 0; at<end; at += end> 3000 ? 101 : 1) {
         long answer = fgw_tls_hello_peek(guard_after(b->p, at), at, &part);
         CHECK(answer == 0 || (answer == whole && whole < 0));
     }

@@ -8,10 +8,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
-#define PROMISE(condition)                                                                                              \
-    do {                                                                                                                \
-        if (!(condition))                                                                                               \
-            abort();                                                                                                    \
+#define PROMISE(condition)                                                                                                         \
+    do {                                                                                                                           \
+        if (!(condition))                                                                                                          \
+            abort();                                                                                                               \
     } while (0)
 
 /* A heap copy of exactly n bytes, so that the sanitizer sees every read outside. */

@@ -12,7 +12,8 @@ enum fgw_path_mode {
 };
 
 /* Normalise path[0..n) (no query) into out (cap >= n + 1). Returns the new length, >= 1, or minus FGW_R_BAD_ESCAPE
- * (incomplete or invalid %XX, or %00) or FGW_R_PATH_ABOVE_ROOT. An empty path becomes "/". %2F and %5C stay encoded but in
+ * (incomplete or invalid %XX, or %00, in every mode) or FGW_R_PATH_ABOVE_ROOT; or, by mistakes of the caller, FGW_R_BAD_TARGET
+ * (no '/' in front) or FGW_R_TARGET_TOO_LONG (no room). An empty path becomes "/". %2F and %5C stay encoded but in
  * DECODE_AND_MERGE; nothing is ever decoded twice. Hex digits of kept escapes keep their case. */
 long fgw_path_normalize(const char *path, size_t n, int mode, char *out, size_t cap);
 /* True when normalising in BASE mode would change nothing (fast scan, no writes). */

@@ -151,6 +151,14 @@ def test_hosts_with_a_namespace_admit_only_its_virtual_services(start_gateway: S
     assert served(running, "own.example") == "beta"
 
 
+def test_a_broken_server_leaves_the_other_servers(start_gateway: StartGateway, services: list[Document]) -> None:
+    servers = [http_server(["short"], 8081), http_server(["a.test"], 80)]
+    running = start_gateway([gateway_of("gw", servers), virtual_service("v", ["a.test"], [route("alpha")]), *services])
+    assert served(running, "a.test") == "alpha"
+    (found,) = [d for d in running.admin("/config/diagnostics") if d["severity"] == "error"]
+    assert found["path"].startswith("spec.servers[0]")
+
+
 def test_a_virtual_service_for_the_mesh_only_is_not_served(start_gateway: StartGateway, services: list[Document]) -> None:
     mesh = virtual_service("mesh", ["a.test"], [route("alpha")])
     del mesh["spec"]["gateways"]

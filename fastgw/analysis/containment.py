@@ -1,7 +1,7 @@
 """How far one mistake reaches: a wrong match or http route of a VirtualService costs that rule, anything else the object.
 
-A wrong match never matches; a wrong http route keeps its matches and is answered 503, since the next rule may be one that its author
-wanted to keep such requests away from.
+A wrong match never matches; a wrong http route keeps its matches and is answered 503, since the next rule may be one that its
+author wanted to keep such requests away from.
 """
 
 from __future__ import annotations

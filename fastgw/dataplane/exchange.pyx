@@ -22,12 +22,12 @@ from fastgw.native.base cimport (
 from fastgw.native.http1 cimport (
     FGW_FRAMING_LENGTH, FGW_FRAMING_NONE, FGW_LENIENT_ABSOLUTE_HOST, FGW_LENIENT_EQUAL_LENGTHS, FGW_LENIENT_FRAGMENT,
     FGW_LENIENT_LF_IN_HEAD, FGW_METHOD_DELETE, FGW_METHOD_GET, FGW_METHOD_HEAD, FGW_METHOD_OPTIONS, FGW_METHOD_PUT,
-    FGW_METHOD_TRACE, FGW_MSG_ASTERISK_FORM, FGW_MSG_EXPECT_CONTINUE, FGW_MSG_UPGRADE, fgw_path_is_normal, fgw_path_normalize,
+    FGW_METHOD_TRACE, FGW_MSG_ASTERISK_FORM, FGW_MSG_EXPECT_CONTINUE, FGW_MSG_PATH_SPECIAL, FGW_MSG_UPGRADE, fgw_path_is_normal, fgw_path_normalize,
     fgw_request,
 )
 from fastgw.native.route cimport (
     FGW_ACTION_ROUTE, FGW_NONE, FGW_ROUTE_MATCH, FGW_ROUTE_REQUIRE_TLS, fgw_img_action, fgw_img_destination,
-    fgw_img_rule, fgw_regexes_match, fgw_route_match, fgw_route_request,
+    fgw_img_rule, fgw_regexes_calls, fgw_route_match, fgw_route_request,
 )
 from fastgw.native.state cimport (
     FGW_C_CLIENT_REQUESTS, FGW_C_LENIENT_ABSOLUTE_HOST, FGW_C_LENIENT_EQUAL_LENGTHS, FGW_C_LENIENT_FRAGMENT,
@@ -300,7 +300,7 @@ cdef class Exchange(Timer):
         cdef char *to
         cdef long length
         if self.req.flags & FGW_MSG_ASTERISK_FORM or (n and (self.ctx.path_mode == 0 or (
-                self.ctx.path_mode == 1 and fgw_path_is_normal(path, n)))):
+                self.ctx.path_mode == 1 and (not self.req.flags & FGW_MSG_PATH_SPECIAL or fgw_path_is_normal(path, n))))):
             self.path = path
             self.path_len = <uint32_t>n
             self.raw_path_len = <uint32_t>(n + 1 + self.req.query.len) if self.req.has_query else <uint32_t>n
@@ -342,7 +342,7 @@ cdef class Exchange(Timer):
         q.method_len = self.req.method.len
         q.scheme = b"https"
         q.scheme_len = 5 if self.secure else 4
-        fgw_route_match(self.image.base, self.client.listener, &q, self.secure, self.image.regexes, fgw_regexes_match, &self.route)
+        fgw_route_match(self.image.base, self.client.listener, &q, self.secure, self.image.regexes, fgw_regexes_calls(), &self.route)
         if self.route.verdict == FGW_ROUTE_REQUIRE_TLS:
             return self.redirect_to_https()
         if self.route.verdict != FGW_ROUTE_MATCH:

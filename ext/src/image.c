@@ -28,7 +28,8 @@ static int tables_ok(const fgw_image_header *h, uint64_t n) {
            table_ok(h->endpoints, sizeof(fgw_img_endpoint), n) && table_ok(h->regexes, sizeof(fgw_img_regex), n) &&
            table_ok(h->origins, sizeof(fgw_img_origin), n) && table_ok(h->slots, sizeof(fgw_img_slot), n) &&
            table_ok(h->nodes, sizeof(fgw_img_node), n) && table_ok(h->lists, sizeof(fgw_img_list), n) &&
-           table_ok(h->groups, sizeof(fgw_img_group), n) && table_ok(h->candidates, sizeof(uint32_t), n) &&
+           table_ok(h->groups, sizeof(fgw_img_group), n) &&
+           table_ok(h->regex_sets, sizeof(fgw_img_regex_set), n) && table_ok(h->candidates, sizeof(uint32_t), n) &&
            table_ok(h->strings, 1, n) && h->rules.count < FGW_SINGLE && h->lists.count < FGW_SINGLE;
 }
 
@@ -94,11 +95,16 @@ static int destination_ok(const checker *c, const fgw_img_destination *d) {
     return index_or_none(d->cluster, c->h->clusters) && span_ok(c, d->cluster_name);
 }
 
+static int sticky_ok(const checker *c, const fgw_img_action *a) {
+    return a->sticky <= FGW_STICKY_SOURCE_IP && a->sticky_header_id < FGW_HDR_COUNT && span_ok(c, a->sticky_name) &&
+           a->sticky_name.len <= FGW_STICKY_NAME_MAX;
+}
+
 /* The weights of a route must add up: the data plane draws below total_weight and looks for the first cumulative above it. */
 static int action_ok(const checker *c, const fgw_img_action *a) {
     if (a->kind != FGW_ACTION_ROUTE)
         return a->kind == FGW_ACTION_UNSUPPORTED && range_ok(a->destinations, c->h->destinations);
-    if (!range_ok(a->destinations, c->h->destinations) || a->destinations.count == 0)
+    if (!range_ok(a->destinations, c->h->destinations) || a->destinations.count == 0 || !sticky_ok(c, a))
         return 0;
     const fgw_img_destination *d = FGW_TABLE(c->image, destinations, fgw_img_destination) + a->destinations.off;
     uint64_t sum = 0;
@@ -160,9 +166,32 @@ static int plain_list(const checker *c, uint32_t ref) {
     return list->group == FGW_NONE && list->next == FGW_NONE;
 }
 
+/* A list and its regex set have the same members. */
+static int list_set_ok(const checker *c, const fgw_img_list *list) {
+    if (list->regex_set == FGW_NONE)
+        return 1;
+    if (!index_ok(list->regex_set, c->h->regex_sets))
+        return 0;
+    const fgw_img_regex_set *set = FGW_TABLE(c->image, regex_sets, fgw_img_regex_set) + list->regex_set;
+    return set->members.off == list->first && set->members.count == list->count;
+}
+
 static int list_ok(const checker *c, const fgw_img_list *list, uint32_t index) {
     const fgw_table candidates = {list->first, list->count};
-    return range_ok(candidates, c->h->candidates) && index_or_none(list->group, c->h->groups) && list_ref_ok(c, list->next, index);
+    return range_ok(candidates, c->h->candidates) && index_or_none(list->group, c->h->groups) &&
+           list_set_ok(c, list) && list_ref_ok(c, list->next, index);
+}
+
+/* Run after rules and candidates were checked. */
+static int regex_set_ok(const checker *c, const fgw_img_regex_set *set) {
+    if (!range_ok(set->members, c->h->candidates))
+        return 0;
+    const uint32_t *members = FGW_TABLE(c->image, candidates, uint32_t) + set->members.off;
+    const fgw_img_rule *rules = FGW_TABLE(c->image, rules, fgw_img_rule);
+    for (uint32_t i = 0; i < set->members.count; i++)
+        if (rules[members[i]].path_kind != FGW_PATH_REGEX || (i > 0 && members[i] <= members[i - 1]))
+            return 0;
+    return 1;
 }
 
 /* A group's values lead to plain lists only, so evaluation does not nest. Run after the lists were checked. */
@@ -213,6 +242,7 @@ static long check_records(const void *image) {
     CHECK_ALL(regexes, fgw_img_regex, regex_ok);
     CHECK_ALL(origins, fgw_img_origin, origin_ok);
     CHECK_ALL(candidates, uint32_t, candidate_ok);
+    CHECK_ALL(regex_sets, fgw_img_regex_set, regex_set_ok);
     CHECK_ALL_INDEXED(lists, fgw_img_list, list_ok);
     CHECK_ALL(groups, fgw_img_group, group_ok);
     CHECK_ALL_INDEXED(nodes, fgw_img_node, node_ok);

@@ -2,6 +2,7 @@
 #include "fgw/regex.h"
 
 #include <re2/re2.h>
+#include <re2/set.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -16,6 +17,7 @@
 namespace {
 
 constexpr int64_t kMaxMemBytes = 4 << 20;  // of one pattern; a program of kMaxProgramSize fits
+constexpr int64_t kMaxSetMemBytes = 32 << 20;  // of one set
 constexpr int kMaxProgramSize = 32768;     // Istio's re2.max_program_size.error_level
 constexpr int kMaxPrefixBytes = 128;
 
@@ -56,13 +58,44 @@ std::string literal_prefix(const RE2 &re) {
     return min.substr(0, same);
 }
 
+// A regex set, and what its last match found.
+struct Set {
+    std::unique_ptr<RE2::Set> compiled;  // none: too large for its memory
+    std::vector<int> found;
+    std::vector<uint32_t> hits;
+};
+
 bool usable(const RE2 &re) { return re.ok() && re.ProgramSize() <= kMaxProgramSize; }
+
+re2::StringPiece pattern_of(const void *image, const fgw_img_regex &r) {
+    return re2::StringPiece(fgw_strings_of(image) + r.pattern.off, r.pattern.len);
+}
+
+// One automaton for all members. The writer of the image puts only regexes that compile into a set.
+std::unique_ptr<Set> compile_set(const void *image, const fgw_img_regex_set &members) {
+    auto set = std::make_unique<Set>();
+    RE2::Options options = options_for(false);
+    options.set_max_mem(kMaxSetMemBytes);
+    auto compiled = std::make_unique<RE2::Set>(options, RE2::ANCHOR_BOTH);
+    const uint32_t *rules = FGW_TABLE(image, candidates, uint32_t) + members.members.off;
+    for (uint32_t i = 0; i < members.members.count; i++) {
+        const fgw_img_rule &rule = FGW_TABLE(image, rules, fgw_img_rule)[rules[i]];
+        const fgw_img_regex &r = FGW_TABLE(image, regexes, fgw_img_regex)[rule.regex];
+        const std::string pattern = (r.flags & 1 ? "(?i)" : "") + pattern_of(image, r).as_string();
+        if (compiled->Add(pattern, nullptr) != static_cast<int>(i))
+            return set;
+    }
+    if (compiled->Compile())
+        set->compiled = std::move(compiled);
+    return set;
+}
 
 }  // namespace
 
 struct fgw_regexes {
     const void *image;
     std::vector<std::unique_ptr<RE2>> compiled;
+    std::vector<std::unique_ptr<Set>> sets;
 };
 
 extern "C" {
@@ -72,6 +105,7 @@ fgw_regexes *fgw_regexes_open(const void *image) {
         auto set = std::make_unique<fgw_regexes>();
         set->image = image;
         set->compiled.resize(fgw_header_of(image)->regexes.count);
+        set->sets.resize(fgw_header_of(image)->regex_sets.count);
         return set.release();
     } catch (const std::bad_alloc &) {
         return nullptr;
@@ -87,13 +121,38 @@ int fgw_regexes_match(fgw_regexes *set, uint32_t index, const char *text, size_t
         std::unique_ptr<RE2> &slot = set->compiled[index];
         if (slot == nullptr) {
             const fgw_img_regex &r = FGW_TABLE(set->image, regexes, fgw_img_regex)[index];
-            slot = std::make_unique<RE2>(re2::StringPiece(fgw_strings_of(set->image) + r.pattern.off, r.pattern.len),
-                                         options_for(r.flags & 1));
+            slot = std::make_unique<RE2>(pattern_of(set->image, r), options_for(r.flags & 1));
         }
         return usable(*slot) && RE2::FullMatch(re2::StringPiece(text, n), *slot) ? 1 : 0;
     } catch (const std::bad_alloc &) {
         return 0;
     }
+}
+
+long fgw_regexes_match_set(fgw_regexes *regexes, uint32_t set, const char *text, size_t n, const uint32_t **hits) {
+    if (regexes == nullptr || set >= regexes->sets.size())
+        return -1;
+    try {
+        std::unique_ptr<Set> &slot = regexes->sets[set];
+        if (slot == nullptr)
+            slot = compile_set(regexes->image, FGW_TABLE(regexes->image, regex_sets, fgw_img_regex_set)[set]);
+        if (slot->compiled == nullptr)
+            return -1;
+        RE2::Set::ErrorInfo error;
+        if (!slot->compiled->Match(re2::StringPiece(text, n), &slot->found, &error) && error.kind != RE2::Set::kNoError)
+            return -1;
+        slot->hits.assign(slot->found.begin(), slot->found.end());
+        std::sort(slot->hits.begin(), slot->hits.end());
+        *hits = slot->hits.data();
+        return static_cast<long>(slot->hits.size());
+    } catch (const std::bad_alloc &) {
+        return -1;
+    }
+}
+
+const fgw_regex_calls *fgw_regexes_calls(void) {
+    static const fgw_regex_calls calls = {fgw_regexes_match, fgw_regexes_match_set};
+    return &calls;
 }
 
 int fgw_regex_check(const char *pattern, size_t n, int ignore_case, char *message, size_t cap, char *prefix, size_t prefix_cap,

@@ -17,7 +17,7 @@ typedef struct context {
     const void *image;
     const fgw_route_request *req;
     fgw_regexes *regexes;
-    fgw_regex_match_fn match;
+    const fgw_regex_calls *calls;
 } context;
 
 /* --- hosts --- */
@@ -182,7 +182,7 @@ static int op_holds(const context *c, const fgw_img_predicate *p, const char *te
     switch (p->op) {
     case FGW_OP_EXACT: return n == p->value.len && memcmp(text, want, n) == 0;
     case FGW_OP_PREFIX: return n >= p->value.len && memcmp(text, want, p->value.len) == 0;
-    case FGW_OP_REGEX: return c->match(c->regexes, p->regex, text, n);
+    case FGW_OP_REGEX: return c->calls->one(c->regexes, p->regex, text, n);
     default: return 1;
     }
 }
@@ -221,16 +221,35 @@ static int candidate_holds(const context *c, uint32_t index) {
     const fgw_img_rule *rule = FGW_TABLE(c->image, rules, fgw_img_rule) + index;
     if (rule->predicate_count > 0 && failing_predicate(c, rule) != 0)
         return 0;
-    return rule->path_kind != FGW_PATH_REGEX || c->match(c->regexes, rule->regex, c->req->path, c->req->path_len);
+    return rule->path_kind != FGW_PATH_REGEX || c->calls->one(c->regexes, rule->regex, c->req->path, c->req->path_len);
 }
 
-/* The smaller of `best` and the first rule of the list that matches. */
-static uint32_t scan(const context *c, const fgw_img_list *list, uint32_t best) {
+static uint32_t scan_one_by_one(const context *c, const fgw_img_list *list, uint32_t best) {
     const uint32_t *rules = FGW_TABLE(c->image, candidates, uint32_t) + list->first;
     for (uint32_t i = 0; i < list->count && rules[i] < best; i++)
         if (candidate_holds(c, rules[i]))
             return rules[i];
     return best;
+}
+
+/* The path conditions of the list are decided in one pass; what is left are the predicates of those that hold. */
+static uint32_t scan_set(const context *c, const fgw_img_list *list, uint32_t best) {
+    const uint32_t *rules = FGW_TABLE(c->image, candidates, uint32_t) + list->first, *hits;
+    if (list->count == 0 || rules[0] > best)
+        return best;
+    const long found = c->calls->many(c->regexes, list->regex_set, c->req->path, c->req->path_len, &hits);
+    if (found < 0)
+        return scan_one_by_one(c, list, best);
+    const fgw_img_rule *table = FGW_TABLE(c->image, rules, fgw_img_rule);
+    for (long i = 0; i < found && rules[hits[i]] < best; i++)
+        if (failing_predicate(c, table + rules[hits[i]]) == 0)
+            return rules[hits[i]];
+    return best;
+}
+
+/* The smaller of `best` and the first rule of the list that matches. */
+static uint32_t scan(const context *c, const fgw_img_list *list, uint32_t best) {
+    return list->regex_set == FGW_NONE ? scan_one_by_one(c, list, best) : scan_set(c, list, best);
 }
 
 static uint32_t scan_group(const context *c, const fgw_img_group *group, uint32_t best) {
@@ -311,8 +330,8 @@ static uint32_t find_rule(const context *c, uint32_t index, const fgw_img_vhost 
 }
 
 int fgw_route_match(const void *image, uint32_t listener, const fgw_route_request *req, int secure, fgw_regexes *regexes,
-                    fgw_regex_match_fn match, fgw_route_result *out) {
-    const context c = {image, req, regexes, match};
+                    const fgw_regex_calls *calls, fgw_route_result *out) {
+    const context c = {image, req, regexes, calls};
     *out = (fgw_route_result){FGW_ROUTE_NO_VHOST, FGW_NONE, FGW_NONE, FGW_NONE};
     if (listener >= fgw_header_of(image)->listeners.count)
         return FGW_ROUTE_NO_VHOST;
@@ -346,7 +365,7 @@ static int path_holds(const context *c, const fgw_img_rule *rule) {
     case FGW_PATH_ANY: return 1;
     case FGW_PATH_EXACT: return n == len && path_starts(path, n, want, len, rule->ignore_case);
     case FGW_PATH_PREFIX: return path_starts(path, n, want, len, rule->ignore_case);
-    case FGW_PATH_REGEX: return c->match(c->regexes, rule->regex, path, n);
+    case FGW_PATH_REGEX: return c->calls->one(c->regexes, rule->regex, path, n);
     default: break;
     }
     if (len > 0 && want[len - 1] == '/') /* segment prefix "/foo/" means "/foo" */
@@ -354,8 +373,9 @@ static int path_holds(const context *c, const fgw_img_rule *rule) {
     return path_starts(path, n, want, len, rule->ignore_case) && (n == len || path[len] == '/');
 }
 
-int fgw_rule_check(const void *image, uint32_t rule, const fgw_route_request *req, fgw_regexes *regexes, fgw_regex_match_fn match) {
-    const context c = {image, req, regexes, match};
+int fgw_rule_check(const void *image, uint32_t rule, const fgw_route_request *req, fgw_regexes *regexes,
+                   const fgw_regex_calls *calls) {
+    const context c = {image, req, regexes, calls};
     const fgw_img_rule *r = FGW_TABLE(image, rules, fgw_img_rule) + rule;
     if (!path_holds(&c, r))
         return 0;

@@ -84,7 +84,10 @@ TABLES = {
         " route_index match_index",
     ),
     "predicates": Record("fgw_img_predicate", "name.off name.len value.off value.len target op invert header_id regex"),
-    "actions": Record("fgw_img_action", "kind total_weight destinations.off destinations.count"),
+    "actions": Record(
+        "fgw_img_action",
+        "kind sticky sticky_header_id total_weight destinations.off destinations.count sticky_name.off sticky_name.len sticky_ttl_s",
+    ),
     "destinations": Record("fgw_img_destination", "cluster weight cumulative_weight cluster_name.off cluster_name.len"),
     "clusters": Record(
         "fgw_img_cluster",
@@ -100,8 +103,9 @@ TABLES = {
         "fgw_img_node",
         "children[0] children[1] children[2] children[3] label label_len label_off rank first_child below at_end",
     ),
-    "lists": Record("fgw_img_list", "first count group next"),
+    "lists": Record("fgw_img_list", "first count group regex_set next"),
     "groups": Record("fgw_img_group", "target header_id name.off name.len slots.off slots.count"),
+    "regex_sets": Record("fgw_img_regex_set", "members.off members.count"),
 }
 HEADER = Record(
     "fgw_image_header",
@@ -125,6 +129,7 @@ TARGETS = {
     "never": lib.FGW_ON_NEVER,
 }
 OPS = {"exact": lib.FGW_OP_EXACT, "prefix": lib.FGW_OP_PREFIX, "regex": lib.FGW_OP_REGEX, "present": lib.FGW_OP_PRESENT}
+STICKY = {"cookie": lib.FGW_STICKY_COOKIE, "header": lib.FGW_STICKY_HEADER, "source_ip": lib.FGW_STICKY_SOURCE_IP}
 ACTIONS = {"route": lib.FGW_ACTION_ROUTE, "unsupported": lib.FGW_ACTION_UNSUPPORTED}
 LISTENER_PROTOCOLS = {"HTTP": lib.FGW_LISTENER_HTTP, "TCP": lib.FGW_LISTENER_TCP, "TLS": lib.FGW_LISTENER_TLS}
 UPSTREAM_PROTOCOLS = {"http1": lib.FGW_UPSTREAM_HTTP1, "http2": lib.FGW_UPSTREAM_HTTP2, "tcp": lib.FGW_UPSTREAM_TCP}

@@ -56,7 +56,7 @@ class Matcher:
         if answer != 1:
             raise ImageError(f"not a usable image: {ffi.string(lib.fgw_reason_name(-answer)).decode()}")
         self._regexes = ffi.gc(lib.fgw_regexes_open(self._bytes), lib.fgw_regexes_close)
-        self._match_fn = ffi.addressof(lib, "fgw_regexes_match")
+        self._calls = lib.fgw_regexes_calls()
         self._result = ffi.new("fgw_route_result *")
 
     def listener(self, name: str) -> int | None:
@@ -67,14 +67,14 @@ class Matcher:
     def match(self, listener: int, request: RouteRequest) -> Match:
         """The rule that a request on the listener takes."""
         c_request, _alive = c_request_of(request)
-        verdict = lib.fgw_route_match(self._bytes, listener, c_request, request.secure, self._regexes, self._match_fn, self._result)
+        verdict = lib.fgw_route_match(self._bytes, listener, c_request, request.secure, self._regexes, self._calls, self._result)
         result = self._result
         return Match(VERDICTS[verdict], _index(result.vhost), _index(result.rule), _index(result.action))
 
     def failing(self, rule: int, request: RouteRequest) -> int | None:
         """First condition of the rule that fails: None when it matches, 0 for the path, k for predicate k - 1."""
         c_request, _alive = c_request_of(request)
-        answer = lib.fgw_rule_check(self._bytes, rule, c_request, self._regexes, self._match_fn)
+        answer = lib.fgw_rule_check(self._bytes, rule, c_request, self._regexes, self._calls)
         return None if answer < 0 else int(answer)
 
 

@@ -19,6 +19,8 @@ MERGE_LIMIT = 16
 GROUP_MIN = 8
 """Fewest distinct values of one header or query parameter for which a hash pays."""
 GROUPS_MAX = 8
+SET_MIN = MERGE_LIMIT + 1
+"""Fewest regexes of a list that are tried together; above MERGE_LIMIT, so that a list is not repeated in many sets."""
 _LABEL_INLINE: int = lib.FGW_LABEL_INLINE
 
 
@@ -31,11 +33,13 @@ class GroupKey(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A rule as the trie sees it. ``rank``: its index in the image. ``exact``: values it requires, by group key."""
+    """A rule as the trie sees it. ``rank``: its index in the image. ``exact``: values it requires, by group key. ``regex``: its path
+    condition is a regex that compiles."""
 
     rank: int
     conditional: bool
     exact: dict[GroupKey, bytes]
+    regex: bool = False
 
 
 class Spot:
@@ -97,15 +101,27 @@ class Lists:
         ranks = tuple(c.rank for c in candidates)
         ref = self._written.get((ranks, following))
         if ref is None:
-            key = self._group_key(candidates) if groups_left and len(candidates) >= GROUP_MIN else None
-            ref = self._add(ranks, NONE, following) if key is None else self._add_grouped(candidates, key, following, groups_left)
-            self._written[ranks, following] = ref
+            ref = self._written[ranks, following] = self._write(candidates, following, groups_left)
         return ref
 
-    def _add(self, ranks: tuple[int, ...], group: int, following: int) -> int:
+    def _write(self, candidates: tuple[Candidate, ...], following: int, groups_left: int) -> int:
+        key = self._group_key(candidates) if groups_left and len(candidates) >= GROUP_MIN else None
+        if key is not None:
+            return self._add_grouped(candidates, key, following, groups_left)
+        regexes = [c.rank for c in candidates if c.regex] if len(candidates) >= SET_MIN else []
+        if len(regexes) == len(candidates) or (groups_left and len(regexes) >= SET_MIN):
+            rest = [c.rank for c in candidates if not c.regex]
+            return self._add_regexes(regexes, self._add(rest, NONE, following) if rest else following)
+        return self._add([c.rank for c in candidates], NONE, following)
+
+    def _add(self, ranks: Sequence[int], group: int, following: int, regex_set: int = NONE) -> int:
         first = len(self._tables.candidates)
         self._tables.candidates += ranks
-        return self._tables["lists"].add(first, len(ranks), group, following)
+        return self._tables["lists"].add(first, len(ranks), group, regex_set, following)
+
+    def _add_regexes(self, ranks: list[int], following: int) -> int:
+        regex_set = self._tables["regex_sets"].add(len(self._tables.candidates), len(ranks))
+        return self._add(ranks, NONE, following, regex_set)
 
     @staticmethod
     def _group_key(candidates: tuple[Candidate, ...]) -> GroupKey | None:

@@ -12,7 +12,7 @@ from fastgw.image.numbers import StateNumbers
 from fastgw.image.tables import Tables, to_bytes
 from fastgw.image.tries import Candidate, GroupKey, Spot, TrieWriter
 from fastgw.model.origin import Origin
-from fastgw.model.plan import Action, Cluster, Endpoint, Listener, Plan, Predicate, RouteTable, Rule, VirtualHost
+from fastgw.model.plan import Action, Cluster, Endpoint, Listener, Plan, Predicate, RouteTable, Rule, Sticky, VirtualHost
 
 _U16_MAX = 0xFFFF
 _GROUPABLE = {"header", "query"}
@@ -30,6 +30,7 @@ class _Regexes:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
         self._known: dict[bytes, tuple[int, bytes]] = {}
+        self._broken: set[bytes] = set()
         self._message = ffi.new("char[]", 256)
         self._prefix = ffi.new("char[]", 128)
         self._prefix_len = ffi.new("size_t *")
@@ -45,8 +46,13 @@ class _Regexes:
             known = self._known[raw] = (index, prefix)
         return known
 
+    def usable(self, pattern: str) -> bool:
+        """Does a pattern that was added compile?"""
+        return to_bytes(pattern) not in self._broken
+
     def _literal_prefix(self, raw: bytes) -> bytes:
-        lib.fgw_regex_check(raw, len(raw), 0, self._message, 256, self._prefix, 128, self._prefix_len)
+        if lib.fgw_regex_check(raw, len(raw), 0, self._message, 256, self._prefix, 128, self._prefix_len) != 0:
+            self._broken.add(raw)
         return bytes(ffi.buffer(self._prefix, self._prefix_len[0]))
 
 
@@ -128,7 +134,18 @@ class _Writer:
             weight = d.weight if len(weighted) > 1 else 1
             total += weight
             table.add(self._clusters.get(d.cluster, NONE), weight, total, *self.span(d.cluster))
-        return self.tables["actions"].add(layout.ACTIONS[kind], total, first, len(weighted))
+        return self.tables["actions"].add(*self._action_values(layout.ACTIONS[kind], action.sticky, total, first, len(weighted)))
+
+    def _action_values(self, kind: int, sticky: Sticky | None, total: int, first: int, count: int) -> tuple[int, ...]:
+        """The fields of an action."""
+        if sticky is None:
+            return (kind, lib.FGW_STICKY_NONE, 0, total, first, count, 0, 0, NONE)
+        name = to_bytes(sticky.name)
+        if len(name) > lib.FGW_STICKY_NAME_MAX:
+            raise ImageError(f"the name {sticky.name[:60]}... has {len(name)} bytes, more than {lib.FGW_STICKY_NAME_MAX}")
+        header_id = lib.fgw_header_id_of(name, len(name)) if sticky.kind == "header" else 0
+        ttl_s = NONE if sticky.ttl_s is None else sticky.ttl_s
+        return (kind, layout.STICKY[sticky.kind], header_id, total, first, count, *self.span(name), ttl_s)
 
     # --- rules ---
 
@@ -139,7 +156,9 @@ class _Writer:
         candidates: list[Candidate] = []
         for i, (values, conditional, exact) in enumerate(made):
             self.tables["rules"].add(*values)
-            candidates.append(Candidate(first + i, conditional, exact))
+            path = rules[i].path
+            regex = path is not None and path.kind == "regex" and self.regexes.usable(path.value)
+            candidates.append(Candidate(first + i, conditional, exact, regex))
         return first, candidates
 
     def _rule_values(self, rule: Rule) -> tuple[tuple[int, ...], bool, dict[GroupKey, bytes]]:

@@ -50,12 +50,24 @@ class WeightedDestination(msgspec.Struct, frozen=True):
     port: int = 0
 
 
+class Sticky(msgspec.Struct, frozen=True):
+    """What a client keeps its destination by. kind: cookie, header, source_ip. ``name``: the cookie, or the header in lower case.
+
+    ``ttl_s``: lifetime of the cookie, None until the browser closes.
+    """
+
+    kind: str
+    name: str = ""
+    ttl_s: int | None = None
+
+
 class Action(msgspec.Struct, frozen=True):
     """kind: route, unsupported (valid in Istio, not performed by this version: answered with 503, never passed over)."""
 
     kind: str
     destinations: tuple[WeightedDestination, ...] = ()
     detail: str = ""
+    sticky: Sticky | None = None
 
 
 class Rule(msgspec.Struct, frozen=True):

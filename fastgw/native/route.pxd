@@ -10,6 +10,8 @@ cdef extern from "fgw/image.h" nogil:
         FGW_NONE
         FGW_ACTION_ROUTE
         FGW_ACTION_UNSUPPORTED
+        FGW_STICKY_NONE
+        FGW_STICKY_COOKIE
         FGW_DISCOVERY_STATIC
         FGW_DISCOVERY_DNS
         FGW_LB_LEAST_REQUEST
@@ -58,8 +60,11 @@ cdef extern from "fgw/image.h" nogil:
 
     ctypedef struct fgw_img_action:
         uint8_t kind
+        uint8_t sticky
         uint32_t total_weight
         fgw_table destinations
+        fgw_span sticky_name
+        uint32_t sticky_ttl_s
 
     ctypedef struct fgw_img_destination:
         uint32_t cluster
@@ -92,7 +97,8 @@ cdef extern from "fgw/image.h" nogil:
 cdef extern from "fgw/route.h" nogil:
     ctypedef struct fgw_regexes:
         pass
-    ctypedef int (*fgw_regex_match_fn)(fgw_regexes *set, uint32_t index, const char *text, size_t n)
+    ctypedef struct fgw_regex_calls:
+        pass
 
     ctypedef struct fgw_route_request:
         const char *base
@@ -126,11 +132,20 @@ cdef extern from "fgw/route.h" nogil:
         uint32_t action
 
     int fgw_route_match(const void *image, uint32_t listener, const fgw_route_request *req, int secure,
-                        fgw_regexes *regexes, fgw_regex_match_fn match, fgw_route_result *out)
+                        fgw_regexes *regexes, const fgw_regex_calls *calls, fgw_route_result *out)
     uint32_t fgw_listener_find(const void *image, const char *name, size_t n)
 
 
 cdef extern from "fgw/regex.h" nogil:
     fgw_regexes *fgw_regexes_open(const void *image)
     void fgw_regexes_close(fgw_regexes *set)
-    int fgw_regexes_match(fgw_regexes *set, uint32_t index, const char *text, size_t n)
+    const fgw_regex_calls *fgw_regexes_calls()
+
+
+cdef extern from "fgw/sticky.h" nogil:
+    enum:
+        FGW_STICKY_COOKIE_BYTES
+
+    int fgw_sticky_key(const void *image, uint32_t action, const fgw_route_request *req, const char *source_ip, size_t n, uint64_t *key)
+    uint64_t fgw_sticky_cookie(uint64_t draw, char *value)
+    uint32_t fgw_sticky_pick(const void *image, uint32_t action, uint64_t key)

@@ -8,7 +8,7 @@
 #include "base.h"
 
 /* cffi:begin */
-enum { FGW_IMAGE_VERSION = 1, FGW_NONE = 0xffffffff };
+enum { FGW_IMAGE_VERSION = 2, FGW_NONE = 0xffffffff };
 
 /* `count` records of the table's type, from `off`. */
 typedef struct fgw_table {
@@ -37,6 +37,7 @@ typedef struct fgw_image_header {
     fgw_table nodes;        /* fgw_img_node: all tries; node v is the root of virtual host v */
     fgw_table lists;        /* fgw_img_list */
     fgw_table groups;       /* fgw_img_group */
+    fgw_table regex_sets;   /* fgw_img_regex_set */
     fgw_table candidates;   /* uint32_t rule indexes: all candidate lists */
     fgw_table strings;      /* bytes */
 } fgw_image_header;
@@ -121,11 +122,19 @@ enum fgw_action_kind {
     FGW_ACTION_UNSUPPORTED = 2, /* a valid action that this version cannot perform: answered, never passed over */
 };
 
+/* What keeps a client at its destination; see sticky.h. */
+enum { FGW_STICKY_NAME_MAX = 128 };
+enum fgw_sticky { FGW_STICKY_NONE = 0, FGW_STICKY_COOKIE = 1, FGW_STICKY_HEADER = 2, FGW_STICKY_SOURCE_IP = 3 };
+
 typedef struct fgw_img_action {
     uint8_t kind;
-    uint8_t pad[3];
+    uint8_t sticky;           /* enum fgw_sticky */
+    uint8_t sticky_header_id; /* enum fgw_header_id of sticky_name under FGW_STICKY_HEADER */
+    uint8_t pad;
     uint32_t total_weight;
     fgw_table destinations; /* zero-weight ones are left out, unless there is only one */
+    fgw_span sticky_name;   /* cookie, or header in lower case */
+    uint32_t sticky_ttl_s;  /* Max-Age of the cookie, FGW_NONE: until the browser closes */
 } fgw_img_action;
 
 typedef struct fgw_img_destination {
@@ -219,9 +228,15 @@ typedef struct fgw_img_node {
 typedef struct fgw_img_list {
     uint32_t first; /* candidates */
     uint32_t count;
-    uint32_t group; /* FGW_NONE without one */
-    uint32_t next;  /* list reference */
+    uint32_t group;     /* FGW_NONE without one */
+    uint32_t regex_set; /* FGW_NONE, or the set whose members are the candidates of this list */
+    uint32_t next;      /* list reference */
 } fgw_img_list;
+
+/* Candidates whose path conditions are all regexes, tried together in one pass over the path. */
+typedef struct fgw_img_regex_set {
+    fgw_table members; /* candidates */
+} fgw_img_regex_set;
 
 /* Rules of a list that differ in the exact value of one header or query parameter: value -> plain list (no group, no next). */
 typedef struct fgw_img_group {

@@ -7,11 +7,15 @@
 extern "C" {
 #endif
 /* cffi:begin */
-/* A set for one image; patterns are compiled at first use. NULL when memory is short. The image must outlive the set. */
+/* The regexes of one image; compiled at first use. NULL when memory is short. The image must outlive them. */
 fgw_regexes *fgw_regexes_open(const void *image);
-void fgw_regexes_close(fgw_regexes *set);
+void fgw_regexes_close(fgw_regexes *regexes);
 /* Full match of regex `index`; a pattern that does not compile never matches. */
-int fgw_regexes_match(fgw_regexes *set, uint32_t index, const char *text, size_t n);
+int fgw_regexes_match(fgw_regexes *regexes, uint32_t index, const char *text, size_t n);
+/* Full match of all members of the image's regex set `set` in one pass over the text, see fgw_regex_calls.many. */
+long fgw_regexes_match_set(fgw_regexes *regexes, uint32_t set, const char *text, size_t n, const uint32_t **hits);
+/* The two of them, for the matcher. */
+const fgw_regex_calls *fgw_regexes_calls(void);
 /* Check a pattern at compile time: 0 is fine, 1 is not; then `message` (cap bytes) says why, NUL-terminated. Also gives the
  * literal prefix that every match begins with (prefix_cap bytes, *prefix_len written). */
 int fgw_regex_check(const char *pattern, size_t n, int ignore_case, char *message, size_t cap, char *prefix, size_t prefix_cap,

@@ -6,8 +6,13 @@
 /* cffi:begin */
 /* Compiled regexes of one image in one process (RE2, made at first use); see regex.h. */
 typedef struct fgw_regexes fgw_regexes;
-/* Does regex `index` of the set match the whole text? 1, 0. */
-typedef int (*fgw_regex_match_fn)(fgw_regexes *set, uint32_t index, const char *text, size_t n);
+/* How the matcher asks for regexes, so that it does not depend on their library. `one`: does regex `index` match the whole text? 1, 0.
+ * `many`: which members of a regex set do? Their number, and *hits are their positions in the set, ascending and valid until the next
+ * call; < 0 when that cannot be said in bounded memory: then they are asked one by one. */
+typedef struct fgw_regex_calls {
+    int (*one)(fgw_regexes *regexes, uint32_t index, const char *text, size_t n);
+    long (*many)(fgw_regexes *regexes, uint32_t set, const char *text, size_t n, const uint32_t **hits);
+} fgw_regex_calls;
 
 /* What the matcher looks at. The pointers may point anywhere but are never NULL; field offsets count from base. Fields marked
  * FGW_FIELD_HIDDEN or FGW_FIELD_LISTED are not seen: no rule may depend on what does not reach the upstream. */
@@ -48,13 +53,14 @@ typedef struct fgw_route_result {
 /* `secure`: the connection is TLS (or a trusted hop said so). Fills *out and returns its verdict. Never fails: a checked
  * image and any request have an answer. */
 int fgw_route_match(const void *image, uint32_t listener, const fgw_route_request *req, int secure, fgw_regexes *regexes,
-                    fgw_regex_match_fn match, fgw_route_result *out);
+                    const fgw_regex_calls *calls, fgw_route_result *out);
 /* Index of the listener with this name; FGW_NONE when the image has none. */
 uint32_t fgw_listener_find(const void *image, const char *name, size_t n);
 /* The virtual host alone (D2); FGW_NONE. */
 uint32_t fgw_vhost_find(const void *image, uint32_t route_table, const char *host, size_t n);
 /* For explain: which condition of `rule` fails first. -1: none (the rule matches), 0: the path, k >= 1: predicate k - 1. */
-int fgw_rule_check(const void *image, uint32_t rule, const fgw_route_request *req, fgw_regexes *regexes, fgw_regex_match_fn match);
+int fgw_rule_check(const void *image, uint32_t rule, const fgw_route_request *req, fgw_regexes *regexes,
+                   const fgw_regex_calls *calls);
 /* cffi:end */
 
 #endif

@@ -63,16 +63,16 @@ def use(pointer: object, random: Random, plan: Plan) -> None:
     """Match requests on a checked image, and ask for every rule."""
     regexes = lib.fgw_regexes_open(pointer)
     result = ffi.new("fgw_route_result *")
-    match = ffi.addressof(lib, "fgw_regexes_match")
+    calls = lib.fgw_regexes_calls()
     header = ffi.cast("fgw_image_header *", pointer)
     for _ in range(6):
         request, _alive = c_request_of(some_request(random, plan))
         for listener in (0, 1, lib.FGW_NONE):
-            verdict = lib.fgw_route_match(pointer, listener, request, 0, regexes, match, result)
+            verdict = lib.fgw_route_match(pointer, listener, request, 0, regexes, calls, result)
             assert verdict == result.verdict
             assert verdict != lib.FGW_ROUTE_MATCH or (result.rule < header.rules.count and result.action < header.actions.count)
         for rule_index in range(min(header.rules.count, 30)):
-            lib.fgw_rule_check(pointer, rule_index, request, regexes, match)
+            lib.fgw_rule_check(pointer, rule_index, request, regexes, calls)
     lib.fgw_listener_find(pointer, b"x", 1)
     lib.fgw_regexes_close(regexes)
 

@@ -1,0 +1,140 @@
+/* The choice of a sticky destination, and the key that a request brings for it. */
+#include "fgw/sticky.h"
+
+#include "image_read.h"
+
+enum { FRACTION_BITS = 40 };
+
+__extension__ typedef unsigned __int128 wide;
+
+/* -log2((h + 1) / 2^64) with FRACTION_BITS bits behind the point. In integers, since the last bits of libm's logarithm differ between
+ * machines: the exponent is a count of zeros, and each squaring of the mantissa shows one more bit of its logarithm. */
+static uint64_t minus_log2(uint64_t h) {
+    if (h == UINT64_MAX)
+        return 0;
+    h += 1;
+    const int zeros = __builtin_clzll(h);
+    uint64_t mantissa = h << zeros, fraction = 0; /* mantissa / 2^63 in [1, 2) */
+    for (int i = 0; i < FRACTION_BITS; i++) {
+        const wide square = (wide)mantissa * mantissa;
+        const int carry = (int)(square >> 127);
+        mantissa = (uint64_t)(square >> (carry ? 64 : 63));
+        fraction = fraction << 1 | (uint64_t)carry;
+    }
+    return ((uint64_t)(zeros + 1) << FRACTION_BITS) - fraction;
+}
+
+/* How many destinations before the i-th have its name: they must not draw alike. */
+static uint32_t twins_before(const fgw_img_destination *d, uint32_t i) {
+    uint32_t twins = 0;
+    for (uint32_t k = 0; k < i; k++)
+        twins += d[k].cluster_name.off == d[i].cluster_name.off && d[k].cluster_name.len == d[i].cluster_name.len;
+    return twins;
+}
+
+uint32_t fgw_sticky_pick(const void *image, uint32_t action, uint64_t key) {
+    const fgw_img_action *a = FGW_TABLE(image, actions, fgw_img_action) + action;
+    const fgw_img_destination *d = FGW_TABLE(image, destinations, fgw_img_destination) + a->destinations.off;
+    uint32_t best = 0;
+    uint64_t best_log = 0;
+    for (uint32_t i = 0; i < a->destinations.count; i++) {
+        const uint64_t name = fgw_hash64(fgw_strings_of(image) + d[i].cluster_name.off, d[i].cluster_name.len, twins_before(d, i));
+        const uint64_t log = minus_log2(fgw_hash64(&key, sizeof key, name));
+        /* log / weight < best_log / best's weight */
+        if (i == 0 || (wide)log * d[best].weight < (wide)best_log * d[i].weight) {
+            best = i;
+            best_log = log;
+        }
+    }
+    return best;
+}
+
+/* --- keys --- */
+
+static int hex_digit(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; }
+
+static int key_of_value(const char *value, size_t n, uint64_t *key) {
+    uint64_t found = 0;
+    if (n != FGW_STICKY_COOKIE_BYTES)
+        return 0;
+    for (size_t i = 0; i < n; i++) {
+        const int digit = hex_digit(value[i]);
+        if (digit < 0)
+            return 0;
+        found = found << 4 | (uint64_t)digit;
+    }
+    *key = found;
+    return 1;
+}
+
+uint64_t fgw_sticky_cookie(uint64_t draw, char value[16]) {
+    static const char digits[] = "0123456789abcdef";
+    for (int i = 0; i < FGW_STICKY_COOKIE_BYTES; i++)
+        value[i] = digits[draw >> (60 - 4 * i) & 15];
+    return draw;
+}
+
+/* The first usable cookie of this name in one field: name=value pairs between ";" (RFC 6265, section 4.2.1). */
+static int key_in_cookies(const char *p, size_t n, const char *name, size_t name_len, uint64_t *key) {
+    const char *end = p + n;
+    while (p < end) {
+        const char *semicolon = memchr(p, ';', (size_t)(end - p));
+        const char *stop = semicolon ? semicolon : end;
+        while (p < stop && (*p == ' ' || *p == '\t'))
+            p++;
+        const char *next = stop + 1;
+        while (stop > p && (stop[-1] == ' ' || stop[-1] == '\t'))
+            stop--;
+        const size_t length = (size_t)(stop - p);
+        if (length > name_len && p[name_len] == '=' && memcmp(p, name, name_len) == 0 &&
+            key_of_value(p + name_len + 1, length - name_len - 1, key))
+            return 1;
+        p = next;
+    }
+    return 0;
+}
+
+static int key_in_cookie_fields(const fgw_route_request *req, const char *name, size_t n, uint64_t *key) {
+    for (uint32_t i = 0; i < req->field_count; i++) {
+        const fgw_field *f = &req->fields[i];
+        if (f->id == FGW_HDR_COOKIE && !(f->flags & (FGW_FIELD_HIDDEN | FGW_FIELD_LISTED)) &&
+            key_in_cookies(req->base + f->value_off, f->value_len, name, n, key))
+            return 1;
+    }
+    return 0;
+}
+
+static int is_named(const fgw_route_request *req, const fgw_field *f, uint8_t id, const char *name, size_t n) {
+    if (f->id != id || f->name_len != n || (f->flags & (FGW_FIELD_HIDDEN | FGW_FIELD_LISTED)))
+        return 0;
+    for (size_t i = 0; i < n; i++)
+        if (fgw_lower((uint8_t)req->base[f->name_off + i]) != (uint8_t)name[i])
+            return 0;
+    return 1;
+}
+
+/* Every value of the header counts, in order, so that neither a repeated nor an empty one is mistaken for another. */
+static int key_in_headers(const fgw_route_request *req, uint8_t id, const char *name, size_t n, uint64_t *key) {
+    int found = 0;
+    uint64_t h = 0;
+    for (uint32_t i = 0; i < req->field_count; i++) {
+        const fgw_field *f = &req->fields[i];
+        if (!is_named(req, f, id, name, n))
+            continue;
+        h = fgw_hash64(req->base + f->value_off, f->value_len, h);
+        found = 1;
+    }
+    *key = h;
+    return found;
+}
+
+int fgw_sticky_key(const void *image, uint32_t action, const fgw_route_request *req, const char *source_ip, size_t n, uint64_t *key) {
+    const fgw_img_action *a = FGW_TABLE(image, actions, fgw_img_action) + action;
+    const char *name = fgw_strings_of(image) + a->sticky_name.off;
+    switch (a->sticky) {
+    case FGW_STICKY_COOKIE: return key_in_cookie_fields(req, name, a->sticky_name.len, key);
+    case FGW_STICKY_HEADER: return key_in_headers(req, a->sticky_header_id, name, a->sticky_name.len, key);
+    case FGW_STICKY_SOURCE_IP: *key = fgw_hash64(source_ip, n, 0); return n > 0;
+    default: return 0;
+    }
+}

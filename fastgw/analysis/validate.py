@@ -10,6 +10,7 @@ from fastgw.analysis.validate_destination_rule import validate_destination_rule
 from fastgw.analysis.validate_extensions import validate_proxy_config, validate_traffic_extension, validate_wasm_plugin
 from fastgw.analysis.validate_gateway import validate_gateway
 from fastgw.analysis.validate_request_authentication import validate_request_authentication
+from fastgw.analysis.validate_route_test import validate_route_test
 from fastgw.analysis.validate_service_entry import validate_service_entry
 from fastgw.analysis.validate_telemetry import validate_telemetry
 from fastgw.analysis.validate_virtual_service import validate_virtual_service
@@ -30,6 +31,7 @@ _RULES: dict[str, Callable[[Findings], None]] = {
     "WasmPlugin": validate_wasm_plugin,
     "TrafficExtension": validate_traffic_extension,
     "ProxyConfig": validate_proxy_config,
+    "RouteTest": validate_route_test,
 }
 
 

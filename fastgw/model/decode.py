@@ -116,7 +116,7 @@ class _Walk:
         out = []
         for index, item in enumerate(value):
             here = join_index(path, index)
-            if item is None and not isinstance(info.item_type, inspect.AnyType):
+            if item is None and not _takes_null(info.item_type):
                 self.add(here, "null is not allowed in this list")
             else:
                 out.append(self.check(item, info.item_type, here))
@@ -129,7 +129,7 @@ class _Walk:
         out = {}
         for key, item in value.items():
             here = join_key(path, key)
-            if item is None and not isinstance(info.value_type, inspect.AnyType):
+            if item is None and not _takes_null(info.value_type):
                 self.add(here, "null is not allowed here")
             else:
                 out[key] = self.check(item, info.value_type, here)
@@ -181,6 +181,8 @@ class _Walk:
         return self.check(value, info.type, path)
 
     def union(self, value: Any, info: inspect.UnionType, path: str) -> Any:
+        if value is None and _takes_null(info):
+            return None
         kinds = [kind for kind in info.types if not isinstance(kind, inspect.NoneType)]
         if len(kinds) == 1:
             return self.check(value, kinds[0], path)
@@ -208,6 +210,13 @@ _HANDLERS: dict[type[inspect.Type], Callable[[_Walk, Any, Any, str], Any]] = {
     inspect.UnionType: _Walk.union,
     inspect.Metadata: _Walk.annotated,
 }
+
+
+def _takes_null(info: inspect.Type) -> bool:
+    """Whether null is a value of its own here, and not a way to say "absent"."""
+    if isinstance(info, inspect.UnionType):
+        return any(isinstance(kind, inspect.NoneType) for kind in info.types)
+    return isinstance(info, inspect.AnyType)
 
 
 def describe(value: object) -> str:

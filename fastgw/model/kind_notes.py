@@ -85,7 +85,7 @@ def judge_kind(api_version: str, group: str, kind: str) -> tuple[str, str, str]:
     owner = _owner(group, kind)
     if owner is not None:
         return UNKNOWN, f'{kind} is no kind of "{api_version}", it belongs to "{served(owner)[0]}"', "apiVersion"
-    if group.endswith(".istio.io") or (not group and kind not in _CORE_KINDS):
+    if group.endswith((".istio.io", ".fastgw.io")) or (not group and kind not in _CORE_KINDS):
         of = f' of "{group}"' if group else ""
         return UNKNOWN, f'unknown kind "{kind}"{of}{did_you_mean(kind, _siblings(group))}', "kind"
     if not group or group in _KUBERNETES_GROUPS:

@@ -63,6 +63,7 @@ EFFECTS: dict[str, dict[str, str]] = {
     | {"endpoints[].deprecatedTopology": NONE, "endpoints[].zone": NOT_YET, "ports[].protocol": NONE, "ports[].appProtocol": NONE},
     "Endpoints": {"": YES, "subsets[].addresses[].hostname": NONE, "subsets[].addresses[].nodeName": NONE}
     | {"subsets[].ports[].protocol": NONE, "subsets[].ports[].appProtocol": NONE},
+    "RouteTest": {"": YES},
     "Secret": {"": NOT_YET, "type": NONE, "immutable": NONE},
 }
 

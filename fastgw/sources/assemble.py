@@ -47,7 +47,7 @@ class _Object(msgspec.Struct):
         return Diagnostic(severity or severity_of(code), code, message, self.kind, self.namespace, self.name, path, origin)
 
     def problem(self, found: Problem, info: KindInfo | None) -> Diagnostic:
-        """Istio's own kinds are strict; an unknown field of a Kubernetes object only costs that field."""
+        """Istio's kinds and ours are strict; an unknown field of a Kubernetes object only costs that field."""
         if found.unknown_field and _lenient(info):
             return self.finding(KUBERNETES_FIELD, f"{found.message} (ignored)", found.path, at_key=True)
         return self.finding(SCHEMA, found.message, found.path, at_key=found.at_key)
@@ -180,4 +180,4 @@ def _unknown_top(value: dict[str, Any]) -> list[Problem]:
 
 def _lenient(info: KindInfo | None) -> bool:
     """Kubernetes' own kinds get new fields with every release, which must not cost anybody the object."""
-    return info is not None and not info.group.endswith(".istio.io")
+    return info is not None and not info.group.endswith((".istio.io", ".fastgw.io"))

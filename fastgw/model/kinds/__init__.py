@@ -13,6 +13,7 @@ from fastgw.model.kinds.kubernetes import Endpoints, EndpointSlice, Secret, Serv
 from fastgw.model.kinds.peer_authentication import PeerAuthentication
 from fastgw.model.kinds.proxy_config import ProxyConfig
 from fastgw.model.kinds.request_authentication import RequestAuthentication
+from fastgw.model.kinds.route_test import RouteTest
 from fastgw.model.kinds.service_entry import ServiceEntry, WorkloadEntry, WorkloadGroup
 from fastgw.model.kinds.telemetry import Telemetry
 from fastgw.model.kinds.traffic_extension import TrafficExtension
@@ -52,7 +53,9 @@ _KUBERNETES = (
     KindInfo("Namespace", "", ("v1",), namespaced=False),
 )
 
-_ALL = (*_ISTIO_NETWORKING, *_ISTIO_POLICY, *_KUBERNETES)
+_OWN = (KindInfo("RouteTest", "gateway.fastgw.io", ("v1",), RouteTest),)
+
+_ALL = (*_ISTIO_NETWORKING, *_ISTIO_POLICY, *_KUBERNETES, *_OWN)
 KINDS: dict[tuple[str, str], KindInfo] = {(info.group, info.kind): info for info in _ALL}
 
 __all__ = ["KINDS", "KindInfo"]

@@ -17,6 +17,8 @@ from fastgw.model.resource import Resource
 F = TypeVar("F", bound=Callable[..., Any])
 
 ADMIN_TIMEOUT_S = 10.0
+DEFAULT_ADMIN = "127.0.0.1:15000"
+"""Where ``run`` has its admin API when not told otherwise."""
 
 
 class ConfigView(msgspec.Struct):

@@ -8,8 +8,10 @@ from typing import Any
 import click
 import msgspec
 
-from fastgw.cli.config_view import ConfigView, admin_option, view_files, view_running
+from fastgw.cli.config_view import DEFAULT_ADMIN, ConfigView, admin_option, view_files, view_running
+from fastgw.cli.live_view import endpoint_text, unresolved_entry
 from fastgw.cli.options import color_option, gateway_options
+from fastgw.model.plan import VirtualHost
 
 WHATS = {
     "listeners": "listeners",
@@ -25,6 +27,10 @@ WHATS = {
 }
 
 
+CREDENTIAL = "kubernetes://"
+"""Before the names of certificates, as istioctl shows them; may be left out in ``--name``."""
+
+
 class Filters(msgspec.Struct, frozen=True):
     """What to show; "" and None let everything through."""
 
@@ -33,11 +39,14 @@ class Filters(msgspec.Struct, frozen=True):
     port: int | None = None
     address: str = ""
     subset: str = ""
+    cluster: str = ""
+    status: str = ""
 
     def keeps(self, entry: dict[str, Any]) -> bool:
         """An entry has to agree in every filter whose key it has."""
-        for key, wanted in (("name", self.name), ("fqdn", self.fqdn), ("address", self.address), ("subset", self.subset)):
-            if wanted and key in entry and entry[key] != wanted:
+        for key in ("name", "fqdn", "address", "subset", "cluster", "status"):
+            wanted = getattr(self, key)
+            if wanted and key in entry and wanted not in (entry[key], entry[key].removeprefix(CREDENTIAL)):
                 return False
         return self.port is None or "port" not in entry or entry["port"] == self.port
 
@@ -50,6 +59,8 @@ class Filters(msgspec.Struct, frozen=True):
 @click.option("--port", type=click.IntRange(0, 65535), help="Only this port.")
 @click.option("--address", default="", help="Only listeners or endpoints of this address.")
 @click.option("--subset", default="", help="Only clusters and endpoints of this subset.")
+@click.option("--cluster", default="", help="Only endpoints of the cluster of this name.")
+@click.option("--status", default="", help="Only endpoints in this state, secrets likewise.")
 @click.option("-o", "--output", type=click.Choice(["short", "json"]), default="short", help="Form of the output.")
 @admin_option
 @gateway_options
@@ -62,6 +73,8 @@ def command(
     port: int | None,
     address: str,
     subset: str,
+    cluster: str,
+    status: str,
     output: str,
     admin: str | None,
     labels: dict[str, str],
@@ -70,18 +83,23 @@ def command(
     secrets: tuple[str, ...],
     color: str,
 ) -> None:
-    """Show what the configuration in PATH... holds, or what the gateway at --admin serves."""
-    if bool(paths) == bool(admin):
-        raise click.UsageError("either PATH... or --admin is needed, and not both")
-    view = view_running(admin, with_image=False) if admin else view_files(list(paths), labels, namespace, resolve)
+    """Show what the configuration in PATH... holds; without PATH, what the running gateway at --admin serves."""
+    if paths and admin:
+        raise click.UsageError("either PATH... or --admin, not both")
+    place = "" if paths else admin or DEFAULT_ADMIN
+    view = view_running(place, with_image=False) if place else view_files(list(paths), labels, namespace, resolve)
     chosen = WHATS[what]
-    if chosen == "secrets":
+    if chosen == "endpoints" and place:
+        from fastgw.cli.live_view import live_clusters, live_endpoint_entries
+
+        entries = live_endpoint_entries(view.plan, live_clusters(place))
+    elif chosen == "secrets":
         from fastgw.cli.secrets_view import secret_entries
 
         entries = secret_entries(view.resources, namespace, secrets)
     else:
         entries = _ENTRIES[chosen](view)
-    filters = Filters(name, fqdn, port, address, subset)
+    filters = Filters(name, fqdn, port, address, subset, cluster, status.upper())
     _print(chosen, [entry for entry in entries if filters.keeps(entry)], output, view)
 
 
@@ -130,7 +148,7 @@ def listener_entries(view: ConfigView) -> list[dict[str, Any]]:
 
 
 def route_entries(view: ConfigView) -> list[dict[str, Any]]:
-    """One a virtual host, rules in match order."""
+    """One a virtual host, hosts and their rules in match order."""
     from fastgw.cli.rule_view import rule_entry
 
     return [
@@ -144,8 +162,14 @@ def route_entries(view: ConfigView) -> list[dict[str, Any]]:
             "line": host.origin.line,
         }
         for table in view.plan.route_tables.values()
-        for host in sorted(table.virtual_hosts, key=lambda host: host.name)
+        for host in sorted(table.virtual_hosts, key=_host_order)
     ]
+
+
+def _host_order(host: VirtualHost) -> tuple[int, int, str]:
+    """D2: exact names, then the longest wildcard, then ``*``."""
+    wildcard = host.domains[0].startswith("*")
+    return (int(wildcard), -len(host.domains[0]) if wildcard else 0, host.name)
 
 
 def cluster_entries(view: ConfigView) -> list[dict[str, Any]]:
@@ -182,7 +206,7 @@ def endpoint_entries(view: ConfigView) -> list[dict[str, Any]]:
         for address, port, status, endpoint in found:
             entries.append(
                 {
-                    "endpoint": _endpoint_text(address, port),
+                    "endpoint": endpoint_text(address, port),
                     "address": address,
                     "port": port,
                     "status": status,
@@ -193,9 +217,7 @@ def endpoint_entries(view: ConfigView) -> list[dict[str, Any]]:
                 }
             )
         if cluster.discovery == "dns":
-            name, port = cluster.dns_name, cluster.dns_port
-            unknown = {"status": "UNKNOWN", "outlierCheck": "OK", "weight": 1, "locality": ""}
-            entries.append({"endpoint": f"{name}:{port}", "address": name, "port": port, **unknown, **common})
+            entries.append(unresolved_entry(cluster, "UNKNOWN") | common)
     return entries
 
 
@@ -212,12 +234,6 @@ def _cluster_type(discovery: str, found_in: str) -> str:
     if discovery == "dns":
         return "STRICT_DNS"
     return "EDS" if found_in in ("registry", "service-entry") else "STATIC"
-
-
-def _endpoint_text(address: str, port: int) -> str:
-    if address.startswith("unix:"):
-        return address
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 # --- rows: istioctl's columns ---

@@ -68,7 +68,8 @@ class Explainer:
         self._matcher = Matcher(image)
         self._reader = ImageReader(image)
 
-    def explain(self, listener: str, request: ExplainRequest) -> Explanation:
+    def explain(self, listener: str, request: ExplainRequest, *, considered: bool = True) -> Explanation:
+        """``considered``: with every rule before the one that matched, which costs time for each of them."""
         index = self._matcher.listener(listener)
         if index is None:
             return Explanation("no_listener")
@@ -78,9 +79,9 @@ class Explainer:
             if isinstance(value, int):
                 return Explanation(ffi.string(lib.fgw_reason_name(value)).decode())
         assert isinstance(path, bytes) and isinstance(host, bytes)
-        return self._matched(index, _route_request(request, host, path))
+        return self._matched(index, _route_request(request, host, path), considered)
 
-    def _matched(self, listener: int, request: RouteRequest) -> Explanation:
+    def _matched(self, listener: int, request: RouteRequest, want_considered: bool) -> Explanation:
         match = self._matcher.match(listener, request)
         path = request.path.decode("utf-8", "replace")
         if match.vhost is None:
@@ -89,7 +90,7 @@ class Explainer:
         name = self._reader.text(vhost, "name")
         if match.verdict == "require_tls":
             return Explanation(match.verdict, name, path=path)
-        considered = self._considered(vhost, match.rule, request)
+        considered = self._considered(vhost, match.rule, request) if want_considered else ()
         if match.rule is None or match.action is None:
             return Explanation(match.verdict, name, considered=considered, path=path)
         action = self._reader.row("actions", match.action)

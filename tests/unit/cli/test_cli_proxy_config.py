@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -22,6 +23,21 @@ from fastgw.cli.config_view import view_files
 
 Json = Callable[..., tuple[Any, int]]
 Run = Callable[..., Result]
+
+
+WILD = """\
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: gw}
+spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]}
+"""
+SERVICE = """\
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: s%d}
+spec: {hosts: ["%s"], gateways: [gw], http: [{route: [{destination: {host: x.test, port: {number: 80}}}]}]}
+"""
 
 
 def rows(result: Result) -> list[list[str]]:
@@ -47,7 +63,7 @@ def test_routes(config: str, run: Run) -> None:
         ["/old*", "shop.default"],
     ]
     redirecting = rows(run("proxy-config", "routes", config, "--name", "http.8080"))
-    assert redirecting[1] == ["http.8080", "*.example.com:8080", "*.example.com", "/*", "301 to https"]
+    assert redirecting[-1] == ["http.8080", "*.example.com:8080", "*.example.com", "/*", "301 to https"]
 
 
 def test_routes_as_json(config: str, run_json: Json) -> None:
@@ -119,7 +135,6 @@ def test_secrets(config: str, tmp_path: Path, run_json: Json) -> None:
 
 
 def test_usage(config: str, run: Run) -> None:
-    assert run("proxy-config", "listeners").exit_code == 2
     assert run("proxy-config", "nonsense", config).exit_code == 2
     assert run("proxy-config", "listeners", config, "--admin", "127.0.0.1:1").exit_code == 2
     assert run("proxy-config", "listeners", "--admin", "nonsense").exit_code == 2
@@ -136,15 +151,32 @@ class UnixServer(HTTPServer):
         self.server_name, self.server_port = "localhost", 0
 
 
+def live_endpoint(address: str, port: int, **state: Any) -> dict[str, Any]:
+    return {"address": address, "port": port, "healthy": True, "ejected": False, "active": 0, "requests": 0, "failures": 0} | state
+
+
+def live_cluster(host: str, port: int, endpoints: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    full = f"{host}.default.svc.cluster.local"
+    common = {"name": f"outbound|{port}||{full}", "host": full, "subset": "", "port": port, "lb": "least_request"}
+    return common | {"discovery": "static", "endpoints": endpoints} | more
+
+
+@pytest.fixture
+def clusters() -> list[dict[str, Any]]:
+    """The answer of GET /clusters; tests change it."""
+    cart = live_cluster("cart", 80, [live_endpoint("10.0.0.1", 8080), live_endpoint("10.0.0.2", 8080, healthy=False)])
+    return [live_cluster("fixed", 9000, [], discovery="dns", dnsStatus="unknown"), cart]
+
+
 @pytest.fixture(params=["tcp", "unix"])
-def admin(request: pytest.FixtureRequest, config: str, tmp_path: Path) -> Iterator[str]:
-    """The two documents that a gateway's admin API hands out, served from the same files."""
+def admin(request: pytest.FixtureRequest, config: str, tmp_path: Path, clusters: list[dict[str, Any]]) -> Iterator[str]:
+    """The documents that a gateway's admin API hands out, served from the same files."""
     view = view_files([config], {"istio": "ingressgateway"}, "istio-system", ())
     documents = {"/config/plan": msgspec.json.encode(view.plan), "/config/image": view.image_bytes()}
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = documents.get(self.path)
+            body = json.dumps(clusters).encode() if self.path == "/clusters" else documents.get(self.path)
             self.send_response(200 if body is not None else 404)
             self.send_header("content-length", str(len(body or b"")))
             self.end_headers()
@@ -171,6 +203,60 @@ def test_a_running_gateway_answers_the_same(admin: str, config: str, run: Run) -
         assert run("proxy-config", what, "--admin", admin).stdout == run("proxy-config", what, config).stdout
     request = ("GET", "http://shop.example.com/cart", "-o", "json")
     assert run("explain", "--admin", admin, *request).stdout == run("explain", config, *request).stdout
+
+
+def test_live_endpoints(admin: str, clusters: list[dict[str, Any]], run: Run, run_json: Json) -> None:
+    entries, _ = run_json("proxy-config", "endpoints", "--admin", admin)
+    assert [(entry["endpoint"], entry["status"]) for entry in entries] == [
+        ("10.0.0.1:8080", "HEALTHY"),
+        ("10.0.0.2:8080", "UNHEALTHY"),
+        ("fixed:9000", "UNKNOWN"),
+    ]
+    assert (entries[0]["active"], entries[0]["weight"], "requests" in entries[2]) == (0, 1, False)
+
+
+def test_endpoints_as_they_are_now(admin: str, clusters: list[dict[str, Any]], run_json: Json) -> None:
+    clusters[0] |= {"dnsStatus": "ok", "endpoints": [live_endpoint("::1", 9001, requests=7)]}
+    clusters[1]["endpoints"][0] |= {"healthy": False, "ejected": True}
+    entries, _ = run_json("proxy-config", "endpoints", "--admin", admin)
+    assert [(entry["endpoint"], entry["status"], entry["outlierCheck"]) for entry in entries] == [
+        ("10.0.0.1:8080", "UNHEALTHY", "FAILED"),
+        ("10.0.0.2:8080", "UNHEALTHY", "OK"),
+        ("[::1]:9001", "HEALTHY", "OK"),
+    ]
+    answer, code = run_json("explain", "--admin", admin, "GET", "http://shop.example.com/cart")
+    assert (code, [each["endpoints"] for each in answer["destinations"]]) == (
+        0,
+        [["10.0.0.1:8080", "10.0.0.2:8080"], ["[::1]:9001"]],
+    )
+
+
+def test_a_name_that_dns_does_not_know(admin: str, clusters: list[dict[str, Any]], run_json: Json) -> None:
+    clusters[0]["dnsStatus"] = "failed"
+    entries, _ = run_json("proxy-config", "endpoints", "--admin", admin, "--status", "unhealthy")
+    assert [entry["endpoint"] for entry in entries] == ["10.0.0.2:8080", "fixed:9000"]
+
+
+def test_without_a_path_the_gateway_on_this_machine_is_meant(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastgw.cli.proxy_config.DEFAULT_ADMIN", "unix:/nowhere/admin.sock")
+    result = run("proxy-config", "routes")
+    assert result.exit_code == 1
+    assert "no gateway answers at unix:/nowhere/admin.sock" in result.output
+
+
+def test_filters_of_endpoints_and_secrets(config: str, run_json: Json) -> None:
+    entries, _ = run_json("proxy-config", "endpoints", config, "--cluster", "outbound|9000||fixed.default.svc.cluster.local")
+    assert [entry["endpoint"] for entry in entries] == ["fixed:9000"]
+    assert run_json("proxy-config", "endpoints", config, "--status", "HEALTHY", "--port", "8080")[0][0]["address"] == "10.0.0.1"
+    assert run_json("proxy-config", "listeners", config, "--address", "0.0.0.0", "--port", "80")[0][0]["route"] == "http.80"
+    assert run_json("proxy-config", "listeners", config, "--address", "10.0.0.9") == ([], 0)
+
+
+def test_virtual_hosts_are_in_the_order_in_which_they_are_looked_up(tmp_path: Path, run_json: Json) -> None:
+    hosts = ["*", "*.example.com", "a.example.com", "*.b.example.com"]
+    (tmp_path / "a.yaml").write_text(WILD + "".join(SERVICE % each for each in enumerate(hosts)))
+    entries, _ = run_json("proxy-config", "routes", str(tmp_path))
+    assert [entry["domains"] for entry in entries] == [["a.example.com"], ["*.b.example.com"], ["*.example.com"], ["*"]]
 
 
 def test_nobody_answers(run: Run) -> None:

@@ -1,0 +1,147 @@
+"""What the gateway does with a request, in the JSON form of ``fastgw explain``: the image's answer, and what only the Plan knows.
+
+Explain, route tests and the comparison of traffic all ask here, so that they cannot disagree.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastgw.compiler.hosts import covers
+from fastgw.image.asked import DEFAULT_PORTS, Asked
+from fastgw.image.explain import ExplainedDestination, ExplainedRule, Explainer, ExplainRequest, Explanation
+from fastgw.model.plan import Listener, Plan, Rule, ServerRef
+
+NOTHING = ("no_listener", "not_found", "rejected")
+"""Actions of requests that no rule takes."""
+
+
+class Decider:
+    """Answers for one Plan and its image; what is looked up by port or host is looked up once."""
+
+    def __init__(self, plan: Plan, image: bytes) -> None:
+        self.plan = plan
+        self._explainer = Explainer(image)
+        self._listeners: dict[int, Listener] = {}
+        for listener in sorted(plan.listeners, key=lambda listener: listener.bind):
+            for server in listener.servers:
+                self._listeners.setdefault(server.port, listener)
+        self._servers: dict[tuple[int, str], ServerRef] = {}
+        self._rules: dict[tuple[str, str], dict[tuple[str, int, int], Rule]] = {}
+
+    def decide(self, asked: Asked, port: int = 0, *, considered: bool = True) -> dict[str, Any]:
+        """All keys of the interface; those that do not apply are null or empty. ``considered``: with the rules that failed."""
+        listener, number = self.find_listener(asked, port)
+        if listener is None:
+            return _answer(asked, None, "no_listener", f"no listener has port {number}")
+        explanation = self._explainer.explain(listener.name, _request(asked), considered=considered)
+        server = self._server(listener, number, explanation.virtual_host.rpartition(":")[0])
+        at = {"port": number, "server": f"{server.gateway.key}#{server.index}"}
+        if explanation.verdict == "require_tls":
+            answer = _answer(asked, at, "redirect", "httpsRedirect of the Gateway's server", explanation)
+            return answer | {"status": 301, "location": f"https://{asked.authority}{asked.target}"}
+        if explanation.verdict == "match":
+            return self._matched(listener, at, asked, explanation)
+        if explanation.verdict in ("no_rule", "no_virtual_host"):
+            words = "no rule matches" if explanation.verdict == "no_rule" else "no virtual host has this host"
+            return _answer(asked, at, "not_found", words, explanation) | {"status": 404}
+        return _answer(asked, at, "rejected", explanation.verdict, explanation) | {"status": 400}
+
+    def find_listener(self, asked: Asked, port: int) -> tuple[Listener | None, int]:
+        """The listener of a Gateway's port number: ``port``, else the URL's own when a Gateway has it, else the scheme's."""
+        numbers = [port] if port else [asked.url_port, DEFAULT_PORTS[asked.scheme]]
+        for number in filter(None, numbers):
+            if number in self._listeners:
+                return self._listeners[number], number
+        return None, numbers[-1]
+
+    def _matched(self, listener: Listener, at: dict[str, Any], asked: Asked, explanation: Explanation) -> dict[str, Any]:
+        matched = explanation.matched
+        assert matched is not None
+        answer = _answer(asked, at, explanation.action, "", explanation)
+        answer["matched"] = _rule(matched)
+        if explanation.action != "route":
+            rule = self._plan_rule(listener, explanation.virtual_host, matched)
+            return answer | {"status": 503, "detail": rule.action.detail if rule else ""}
+        total = sum(destination.weight for destination in explanation.destinations)
+        alone = len(explanation.destinations) == 1
+        answer["destinations"] = [self._destination(each, total, alone) for each in explanation.destinations]
+        return answer
+
+    def _destination(self, destination: ExplainedDestination, total: int, alone: bool) -> dict[str, Any]:
+        return {
+            "host": destination.host,
+            "subset": destination.subset,
+            "port": destination.port,
+            "weight": 100 if alone else destination.weight,
+            "share": round(destination.weight / total, 4) if total else 0.0,
+            "cluster": destination.cluster,
+            "known": destination.known,
+            "endpoints": list(destination.endpoints) or self._dns_endpoints(destination.cluster),
+        }
+
+    def _dns_endpoints(self, cluster_name: str) -> list[str]:
+        """The name that is resolved while serving, in place of addresses."""
+        cluster = self.plan.clusters.get(cluster_name)
+        return [f"{cluster.dns_name}:{cluster.dns_port}"] if cluster is not None and cluster.discovery == "dns" else []
+
+    def _server(self, listener: Listener, number: int, host: str) -> ServerRef:
+        """The server of this port whose hosts cover the virtual host; the first of the port when none is known to."""
+        found = self._servers.get((number, host))
+        if found is None:
+            servers = [server for server in listener.servers if server.port == number]
+            covering = (s for s in servers if any(covers(name.rpartition("/")[2], host) for name in s.hosts))
+            found = self._servers[number, host] = next(covering, servers[0])
+        return found
+
+    def _plan_rule(self, listener: Listener, virtual_host: str, wanted: ExplainedRule) -> Rule | None:
+        """The Plan's rule behind an explained one, for what the image does not hold."""
+        key = (listener.route_table, virtual_host)
+        rules = self._rules.get(key)
+        if rules is None:
+            rules = self._rules[key] = {}
+            table = self.plan.route_tables.get(listener.route_table)
+            for host in table.virtual_hosts if table else ():
+                if host.name == virtual_host:
+                    rules |= {(rule.virtual_service.key, rule.route_index, rule.match_index): rule for rule in host.rules}
+        return rules.get((wanted.virtual_service, wanted.route, wanted.match))
+
+
+def _request(asked: Asked) -> ExplainRequest:
+    return ExplainRequest(
+        method=asked.method,
+        authority=asked.authority,
+        path=asked.path,
+        query=asked.query,
+        scheme=asked.scheme,
+        headers=asked.headers,
+    )
+
+
+def _answer(
+    asked: Asked, at: dict[str, Any] | None, action: str, detail: str, explanation: Explanation | None = None
+) -> dict[str, Any]:
+    path = explanation.path if explanation is not None and explanation.path else asked.path
+    return {
+        "listener": at,
+        "virtualHost": explanation.virtual_host.rpartition(":")[0] or None if explanation is not None else None,
+        "matched": None,
+        "action": action,
+        "detail": detail,
+        "status": None,
+        "location": None,
+        "destinations": [],
+        "request": {"path": path if asked.query is None else f"{path}?{asked.query}", "authority": asked.authority},
+        "considered": [_rule(rule) | {"failed": rule.failed} for rule in explanation.considered] if explanation else [],
+    }
+
+
+def _rule(rule: ExplainedRule) -> dict[str, Any]:
+    return {
+        "virtualService": rule.virtual_service,
+        "route": rule.route,
+        "match": rule.match,
+        "name": rule.name,
+        "file": rule.file,
+        "line": rule.line,
+    }

@@ -6,8 +6,10 @@ import json
 from collections.abc import Iterable, Sequence
 
 import click
+import msgspec
 
 from fastgw.model.diagnostic import ERROR, INFO, WARNING, Diagnostic
+from fastgw.model.origin import NOWHERE
 
 _COLORS = {ERROR: "red", WARNING: "yellow", INFO: "cyan"}
 _GITHUB = {ERROR: "error", WARNING: "warning", INFO: "notice"}
@@ -56,13 +58,19 @@ def _printable(text: str) -> str:
 
 def github_annotation(found: Diagnostic) -> str:
     """A workflow command that GitHub shows beside the line of a pull request."""
-    place = f"file={_github(found.origin.file)},line={found.origin.line},col={found.origin.column}," if found.origin.file else ""
-    what = found.text().split(": ", 2 if found.origin.file else 1)[-1]
-    return f"::{_GITHUB[found.severity]} {place}title={found.code}::{_github(what)}"
+    properties = {"file": found.origin.file, "line": found.origin.line, "col": found.origin.column, "title": found.code}
+    given = ",".join(f"{name}={_github_property(value)}" for name, value in properties.items() if value)
+    what = msgspec.structs.replace(found, origin=NOWHERE).text().partition(": ")[2]
+    return f"::{_GITHUB[found.severity]} {given}::{_github(what)}"
 
 
 def _github(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _github_property(value: object) -> str:
+    """Inside a property a colon and a comma have a meaning, too."""
+    return _github(str(value)).replace(":", "%3A").replace(",", "%2C")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

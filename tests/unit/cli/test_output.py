@@ -39,6 +39,8 @@ def test_github_escapes() -> None:
     found = Diagnostic("info", "FGW0021", "50%\nof it", origin=Origin("a.yaml", 1, 1))
     assert github_annotation(found) == "::notice file=a.yaml,line=1,col=1,title=FGW0021::50%25%0Aof it"
     assert github_annotation(Diagnostic("error", "FGW0004", "nothing")) == "::error title=FGW0004::nothing"
+    odd = Diagnostic("warning", "FGW0003", "a: b, c", origin=Origin("odd, name: 1%.yaml"))
+    assert github_annotation(odd) == "::warning file=odd%2C name%3A 1%25.yaml,title=FGW0003::a: b, c"
 
 
 def test_table() -> None:

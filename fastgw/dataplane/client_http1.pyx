@@ -101,7 +101,7 @@ cdef class ClientHttp1(ClientStream):
             return 0
         if x is not None and x.upstream is not None and x.head_sent:
             x.upstream.flush()
-        if self.pending.size() and self.state != READ_HEAD:
+        if self.pending.size() and (self.state != READ_HEAD or self.backlogged()):
             self.transport.pause_reading()
         else:
             self.transport.resume_reading()
@@ -114,6 +114,8 @@ cdef class ClientHttp1(ClientStream):
         try:
             while at < n:
                 if self.state == READ_HEAD:
+                    if self.backlogged():  # answers to pipelined requests may not pile up before one who does not read
+                        break
                     used = self.consume_head(p + at, n - at)
                 elif self.state == READ_BODY:
                     used = self.consume_body(p + at, n - at)
@@ -277,7 +279,7 @@ cdef class ClientHttp1(ClientStream):
         cdef Buffer out = self.transport.out
         cdef const char *phrase = status_phrase(head.status)
         cdef size_t phrase_len = strlen(phrase)
-        cdef size_t room = fgw_fields_size(head.fields, head.field_count) + phrase_len + self.ctx.server_len + 320
+        cdef size_t room = fgw_fields_size(head.fields, head.field_count) + phrase_len + self.ctx.server_len + 320 + (FGW_SET_COOKIE_MAX + 16 if x.gives_cookie else 0)
         cdef char *start
         cdef char *to
         if self.transport.fd < 0 or self.transport.failed:
@@ -332,6 +334,11 @@ cdef class ClientHttp1(ClientStream):
         if x.service_time_ms >= 0:
             memcpy(to, b"x-envoy-upstream-service-time: ", 31)
             to += 31 + write_decimal(to + 31, <unsigned long long>x.service_time_ms)
+            memcpy(to, b"\r\n", 2)
+            to += 2
+        if x.gives_cookie:
+            memcpy(to, b"set-cookie: ", 12)
+            to += 12 + x.write_set_cookie(to + 12)
             memcpy(to, b"\r\n", 2)
             to += 2
         memcpy(to, b"server: ", 8)
@@ -417,7 +424,7 @@ cdef class ClientHttp1(ClientStream):
             return self.exchange.on_client_writable()
         if self.state == WAIT_ANSWER and self.close_after:  # the last answer is out
             return self.linger()
-        return 0
+        return self.proceed() if self.state == READ_HEAD else 0
 
     cdef int resume_request(self) except -1:
         return self.proceed()
@@ -503,12 +510,16 @@ cdef class ClientHttp1(ClientStream):
         if self.state == READ_BODY:
             return self.check_body_time(now)
         if self.state == LINGER and now >= self.phase_ms + LINGER_MS:
-            return self.destroy()
+            if self.transport.queued() == 0:
+                return self.destroy()
+            self.phase_ms = now  # the answer is still on its way to a slow reader
         return self.arm()
 
     cdef int check_head_time(self, int64_t now) except -1:
         cdef bint began = self.seen != 0
         cdef int64_t limit = self.ctx.head_timeout_ms if began or self.requests == 0 else self.ctx.idle_timeout_ms
+        if not began and self.transport.queued():  # not idle: the last answer is still on its way
+            self.phase_ms = now
         if limit == 0 or now < self.phase_ms + limit:
             return self.arm()
         if not began:

@@ -85,7 +85,9 @@ cdef class Transport(Watcher):
         if events & EPOLLOUT and self.write_blocked:
             self.write_blocked = False
             self.send_queue()
-            if self.fd >= 0 and not self.failed and self.out.end == self.out.start:
+            if self.fd < 0:  # finish() had been asked for, and the last byte is out
+                return protocol.on_closed(CLOSE_LOCAL, 0)
+            if not self.failed and self.out.end == self.out.start:
                 protocol.on_writable()
         if events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP) and self.fd >= 0:
             self.readable = True
@@ -265,7 +267,8 @@ cdef class Transport(Watcher):
         return 0
 
     cdef int finish(self) except -1:
-        """Close after what is queued has been sent; nothing more is read."""
+        """Close after what is queued has been sent; nothing more is read. When that takes longer than this call, on_closed()
+        follows."""
         if self.fd < 0:
             return 0
         self.paused = True

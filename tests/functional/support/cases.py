@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from .client import Client, Disconnected
-from .http1 import Malformed, Message, Request, Response, request_reader
+from .http1 import Malformed, Message, Request, Response, client_reader, request_reader
 from .origin import RecordingOrigin, Seen, ok
 
 HOP_BY_HOP = {"keep-alive", "proxy-connection", "upgrade", "http2-settings", "proxy", "trailer", "transfer_encoding"}
@@ -226,9 +226,8 @@ def _follow_up(client: Client, methods: list[str], seen: Observation) -> None:
 def methods_of(raw: bytes) -> list[str]:
     """Methods of the requests in a client's bytes, as far as a strict reader can tell."""
     found: list[Message] = []
-    reader = request_reader(found.append)
     with contextlib.suppress(Malformed):
-        reader.feed(raw)
+        client_reader(found.append).feed(raw)
     if not found and raw.startswith(b"HEAD "):
         return ["HEAD"]
     return [message.method for message in found if isinstance(message, Request)]

@@ -15,6 +15,8 @@ FIELD_VALUE = re.compile(rb"[\t \x21-\x7e\x80-\xff]*\Z")
 REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e]+) (HTTP/1\.[01])\Z")
 STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([1-5][0-9][0-9]) ([\t \x21-\x7e\x80-\xff]*)\Z")
 CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}\Z")
+# what a client may send and the gateway may take: extensions and blanks after the size, zeros before it
+CHUNK_LINE = re.compile(rb"0*([0-9A-Fa-f]{1,16})[\t ]*(;[\t \x21-\x7e\x80-\xff]*)?\Z")
 
 NONE, LENGTH, CHUNKED, UNTIL_CLOSE = "none", "length", "chunked", "until-close"
 
@@ -140,6 +142,7 @@ class Reader:
         self.current: Message | None = None
         self.left = 0
         self.state = "head"
+        self.of_client = False
 
     def feed(self, data: bytes) -> None:
         self.buffer += data
@@ -169,6 +172,8 @@ class Reader:
         return piece
 
     def _head(self) -> bool:
+        while self.of_client and self.buffer.startswith(b"\r\n"):
+            del self.buffer[:2]
         end = self.buffer.find(b"\r\n\r\n")
         if end < 0:
             if b"\n\n" in self.buffer or re.search(rb"(?<!\r)\n", self.buffer):
@@ -217,6 +222,8 @@ class Reader:
         line = self._line()
         if line is None:
             return False
+        if self.of_client and (match := CHUNK_LINE.match(line)):
+            line = match[1]
         if not CHUNK_SIZE.match(line):
             raise Malformed(f"chunk size line {line[:80]!r}")
         self.left = int(line, 16)
@@ -267,6 +274,13 @@ def make_response(line: bytes) -> Response:
 
 def request_reader(on_message: Callable[[Message], None]) -> Reader:
     return Reader(make_request, request_framing, on_message)
+
+
+def client_reader(on_message: Callable[[Message], None]) -> Reader:
+    """For what clients send: also takes the few liberties that RFC 9112 gives them and that never go upstream."""
+    reader = request_reader(on_message)
+    reader.of_client = True
+    return reader
 
 
 def response_framing(method: str) -> Callable[[Message], tuple[str, int]]:

@@ -67,11 +67,30 @@ static int key_of_value(const char *value, size_t n, uint64_t *key) {
     return 1;
 }
 
-uint64_t fgw_sticky_cookie(uint64_t draw, char value[16]) {
-    static const char digits[] = "0123456789abcdef";
-    for (int i = 0; i < FGW_STICKY_COOKIE_BYTES; i++)
-        value[i] = digits[draw >> (60 - 4 * i) & 15];
-    return draw;
+static char *put(char *to, const char *text, size_t n) {
+    memcpy(to, text, n);
+    return to + n;
+}
+
+static char *put_decimal(char *to, uint32_t n) {
+    char digits[10], *p = digits + sizeof digits;
+    do
+        *--p = (char)('0' + n % 10);
+    while ((n /= 10) != 0);
+    return put(to, p, (size_t)(digits + sizeof digits - p));
+}
+
+size_t fgw_sticky_set_cookie(const void *image, uint32_t action, uint64_t key, char *to) {
+    static const char digits[] = "0123456789abcdef", max_age[] = "; Max-Age=", rest[] = "; Path=/; HttpOnly; SameSite=Lax";
+    const fgw_img_action *a = FGW_TABLE(image, actions, fgw_img_action) + action;
+    const char *start = to;
+    to = put(to, fgw_strings_of(image) + a->sticky_name.off, a->sticky_name.len);
+    *to++ = '=';
+    for (int shift = 60; shift >= 0; shift -= 4)
+        *to++ = digits[key >> shift & 15];
+    if (a->sticky_ttl_s != FGW_NONE)
+        to = put_decimal(put(to, max_age, sizeof max_age - 1), a->sticky_ttl_s);
+    return (size_t)(put(to, rest, sizeof rest - 1) - start);
 }
 
 /* The first usable cookie of this name in one field: name=value pairs between ";" (RFC 6265, section 4.2.1). */

@@ -19,7 +19,7 @@ from fastgw.native.http1 cimport (
     FGW_METHOD_HEAD, FGW_MSG_CLOSE, FGW_MSG_KEEP_ALIVE, fgw_chunk_head, fgw_chunked_decode, fgw_fields_size, fgw_parse_request,
     fgw_write_fields,
 )
-from fastgw.native.route cimport FGW_NONE
+from fastgw.native.route cimport FGW_NONE, FGW_SET_COOKIE_MAX
 from fastgw.native.state cimport (
     FGW_C_CLIENT_BYTES_IN, FGW_C_CLIENT_BYTES_OUT, FGW_C_CLIENT_CONNECTIONS, FGW_C_CLIENT_CONNECTIONS_CLOSED,
     FGW_C_CLIENT_TIMEOUTS_BODY, FGW_C_CLIENT_TIMEOUTS_HEAD, FGW_C_CLIENT_TIMEOUTS_IDLE, FGW_C_CLIENT_TIMEOUTS_WRITE,

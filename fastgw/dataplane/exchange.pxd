@@ -8,7 +8,7 @@ from fastgw.dataplane.loop cimport Timer
 from fastgw.dataplane.transport cimport Protocol
 from fastgw.native.base cimport fgw_field, fgw_span
 from fastgw.native.http1 cimport fgw_request
-from fastgw.native.route cimport fgw_img_cluster, fgw_route_result
+from fastgw.native.route cimport fgw_img_action, fgw_img_cluster, fgw_route_request, fgw_route_result
 
 cdef enum Fault:
     FAULT_CONNECT_FAILED = 1
@@ -123,6 +123,8 @@ cdef class Exchange(Timer):
     cdef fgw_route_result route
     cdef uint32_t cluster          # index in the image, FGW_NONE
     cdef fgw_span cluster_name
+    cdef bint gives_cookie         # the answer tells the client its sticky key
+    cdef uint64_t sticky_key
     cdef Address address
     cdef bint charged              # the endpoint's cell counts this exchange
     cdef int attempts
@@ -166,7 +168,10 @@ cdef class Exchange(Timer):
     cdef int normalize(self) except -2
     cdef int decide(self) except -1
     cdef int redirect_to_https(self) except -1
-    cdef int choose_destination(self) except -1
+    cdef int choose_destination(self, const fgw_route_request *q) except -1
+    cdef uint32_t weighted(self, const fgw_img_action *a, const fgw_route_request *q) noexcept
+    cdef bint keep_destination(self, const fgw_img_action *a, const fgw_route_request *q) noexcept
+    cdef size_t write_set_cookie(self, char *to) noexcept
     cdef int add_own_fields(self, const RequestMarks *marks) except -1
     cdef int add_fixed_fields(self) except -1
     cdef int trust(self, const char *forwarded, size_t n) except -1

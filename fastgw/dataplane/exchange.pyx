@@ -26,8 +26,9 @@ from fastgw.native.http1 cimport (
     fgw_request,
 )
 from fastgw.native.route cimport (
-    FGW_ACTION_ROUTE, FGW_NONE, FGW_ROUTE_MATCH, FGW_ROUTE_REQUIRE_TLS, fgw_img_action, fgw_img_destination,
-    fgw_img_rule, fgw_regexes_calls, fgw_route_match, fgw_route_request,
+    FGW_ACTION_ROUTE, FGW_NONE, FGW_ROUTE_MATCH, FGW_ROUTE_REQUIRE_TLS, FGW_STICKY_COOKIE, FGW_STICKY_NONE, fgw_img_action,
+    fgw_img_destination, fgw_img_rule, fgw_regexes_calls, fgw_route_match, fgw_route_request, fgw_sticky_key, fgw_sticky_pick,
+    fgw_sticky_set_cookie,
 )
 from fastgw.native.state cimport (
     FGW_C_CLIENT_REQUESTS, FGW_C_LENIENT_ABSOLUTE_HOST, FGW_C_LENIENT_EQUAL_LENGTHS, FGW_C_LENIENT_FRAGMENT,
@@ -196,6 +197,7 @@ cdef class Exchange(Timer):
         self.cluster = FGW_NONE
         self.cluster_name.len = 0
         self.route.rule = self.route.vhost = self.route.action = FGW_NONE
+        self.gives_cookie = False
         self.charged = self.stale_retried = self.waiting = self.head_sent = self.continue_sent = False
         self.attempts = 0
         self.request_done = self.response_started = self.response_done = False
@@ -351,7 +353,7 @@ cdef class Exchange(Timer):
             self.reject_reason = FGW_R_UPGRADE_NOT_ALLOWED
             self.ctx.reject(FGW_R_UPGRADE_NOT_ALLOWED)
             return self.reply(403, 0, b"upgrade_failed", NULL, 0)
-        return self.choose_destination()
+        return self.choose_destination(&q)
 
     cdef int redirect_to_https(self) except -1:
         """httpsRedirect: Host exactly as sent, path and query (statement M1)."""
@@ -363,24 +365,46 @@ cdef class Exchange(Timer):
         self.details = b"https_redirect"
         return self.reply_redirect(301, text.head(), n)
 
-    cdef int choose_destination(self) except -1:
+    cdef int choose_destination(self, const fgw_route_request *q) except -1:
         cdef const fgw_img_action *a = &self.image.actions[self.route.action]
         cdef const fgw_img_destination *d = self.image.destinations + a.destinations.off
-        cdef uint64_t draw
-        cdef uint32_t i = 0
         if a.kind != FGW_ACTION_ROUTE:
             return self.reply(503, 0, b"action_not_supported", NULL, 0)
         if a.destinations.count == 0:
             return self.reply(503, FGW_F_NC, b"cluster_not_found", NULL, 0)
         if a.destinations.count > 1:
-            draw = self.ctx.random() % a.total_weight
-            while i + 1 < a.destinations.count and draw >= d[i].cumulative_weight:
-                i += 1
-        self.cluster = d[i].cluster
-        self.cluster_name = d[i].cluster_name
+            d += self.weighted(a, q)
+        self.cluster = d.cluster
+        self.cluster_name = d.cluster_name
         if self.cluster == FGW_NONE:
             return self.reply(503, FGW_F_NC, b"cluster_not_found", NULL, 0)
         return self.try_upstream(False)
+
+    cdef uint32_t weighted(self, const fgw_img_action *a, const fgw_route_request *q) noexcept:
+        """One of several destinations: the one that this client keeps, else at random by weight (H5)."""
+        cdef const fgw_img_destination *d = self.image.destinations + a.destinations.off
+        cdef uint64_t draw
+        cdef uint32_t i = 0
+        if a.sticky != FGW_STICKY_NONE and self.keep_destination(a, q):
+            return fgw_sticky_pick(self.image.base, self.route.action, self.sticky_key)
+        draw = self.ctx.random() % a.total_weight
+        while i + 1 < a.destinations.count and draw >= d[i].cumulative_weight:
+            i += 1
+        return i
+
+    cdef bint keep_destination(self, const fgw_img_action *a, const fgw_route_request *q) noexcept:
+        """Set sticky_key. A client without a usable cookie gets one; False: there is nothing to know the client by."""
+        if fgw_sticky_key(self.image.base, self.route.action, q, self.remote, self.remote_len, &self.sticky_key):
+            return True
+        if a.sticky != FGW_STICKY_COOKIE:
+            return False
+        self.sticky_key = self.ctx.random()
+        self.gives_cookie = True
+        return True
+
+    cdef size_t write_set_cookie(self, char *to) noexcept:
+        """The value of Set-Cookie (at most FGW_SET_COOKIE_MAX bytes) when gives_cookie is set; its length."""
+        return fgw_sticky_set_cookie(self.image.base, self.route.action, self.sticky_key, to)
 
     cdef int add_own_fields(self, const RequestMarks *marks) except -1:
         """What the gateway says to the upstream (K13, K14, C3-C7). Values are built in the arena's own part."""

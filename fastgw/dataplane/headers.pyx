@@ -73,10 +73,11 @@ cdef int mark_response(fgw_field *fields, uint32_t count) noexcept:
 
 
 cdef int drop_all(fgw_field *fields, uint32_t count, int header_id) noexcept:
+    """What does not reach the upstream is not routed by either."""
     cdef uint32_t i
     for i in range(count):
         if fields[i].id == header_id:
-            fields[i].flags |= FGW_FIELD_DROP
+            fields[i].flags |= FGW_FIELD_DROP | FGW_FIELD_HIDDEN
     return 0
 
 

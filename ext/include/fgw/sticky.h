@@ -9,15 +9,19 @@
 #include "route.h"
 
 /* cffi:begin */
-enum { FGW_STICKY_COOKIE_BYTES = 16 }; /* of a cookie's value: lower-case hexadecimal digits */
+enum {
+    FGW_STICKY_COOKIE_BYTES = 16,               /* of a cookie's value: lower-case hexadecimal digits */
+    FGW_SET_COOKIE_MAX = FGW_STICKY_NAME_MAX + 96, /* of the value of Set-Cookie */
+};
 
 /* XXH64 as published: 64 bits, no secret. */
 uint64_t fgw_hash64(const void *p, size_t n, uint64_t seed);
 /* The key that the request has for a sticky action: 1 and *key, 0 when the request has none. `source_ip`: text of the client's
  * address. A cookie whose value is not of the gateway's making is none. */
 int fgw_sticky_key(const void *image, uint32_t action, const fgw_route_request *req, const char *source_ip, size_t n, uint64_t *key);
-/* The key that stands in the cookie's value that is made from `draw` (64 random bits). */
-uint64_t fgw_sticky_cookie(uint64_t draw, char value[16]);
+/* The value of Set-Cookie that gives a client this key, for an action with FGW_STICKY_COOKIE; its length, at most
+ * FGW_SET_COOKIE_MAX. */
+size_t fgw_sticky_set_cookie(const void *image, uint32_t action, uint64_t key, char *to);
 /* Position of the key's destination among those of the action, which has at least one. */
 uint32_t fgw_sticky_pick(const void *image, uint32_t action, uint64_t key);
 /* cffi:end */

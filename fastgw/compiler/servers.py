@@ -97,6 +97,8 @@ def place_servers(
     for gateway in gateways:
         port_names: set[str] = set()
         for index, server in enumerate(gateway.spec.servers):
+            if f"spec.servers[{index}]" in gateway.broken:
+                continue  # reported when it was loaded
             problem = _problem(server, port_names)
             if problem:
                 report.error("FGW0101", gateway, f"spec.servers[{index}]{problem[0]}", f"server left out: {problem[1]}")

@@ -79,7 +79,7 @@ def assemble(document: Document, gateway_namespace: str) -> Assembled:
         return Assembled(None, diagnostics)
     resource = _resource(subject, api_version, metadata, spec)
     wrong = validate(resource)
-    broken = broken_parts(resource.kind, wrong, len(getattr(spec, "http", ())))
+    broken = broken_parts(resource.kind, wrong, spec)
     if broken:
         resource.broken = broken
     return Assembled(None if broken is None else resource, [*diagnostics, *wrong])

@@ -255,7 +255,7 @@ def _unreadable(path: str, error: OSError) -> Diagnostic:
     if isinstance(error, FileNotFoundError):
         return _finding("FGW0001", "no such file or directory", path)
     if error.errno == errno.ELOOP:
-        return _finding("FGW0008", "a symbolic link that leads to itself", path)
+        return _finding("FGW0002", "cannot be read: a symbolic link that leads to itself", path)
     if error.errno == errno.EFBIG:
         return _finding("FGW0007", str(error.strerror), path)
     reason = "permission denied" if isinstance(error, PermissionError) else error.strerror or str(error)

@@ -63,3 +63,15 @@ def test_a_wrong_host_costs_the_object(tmp_path: Path) -> None:
 def test_nothing_right_costs_the_object(tmp_path: Path) -> None:
     rules, _ = rules_of(tmp_path, "  - {route: [{destination: {host: b}, weight: -1}, {destination: {host: c}}]}\n")
     assert rules == []
+
+
+def test_a_wrong_server_costs_that_server(tmp_path: Path) -> None:
+    text = GATEWAY.replace("servers: [", 'servers: [{port: {number: 81, name: x, protocol: HTTP}, hosts: ["short"]}, ')
+    service = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\n"
+    service += f'spec:\n  hosts: ["a.test"]\n  gateways: [gw]\n  http:\n  - {GOOD}\n'
+    (tmp_path / "c.yaml").write_text(text + service)
+    loaded = load_paths([str(tmp_path)], "istio-system")
+    result = compile_plan(loaded.resources, CompileOptions(labels={"istio": "ingressgateway"}, namespace="istio-system"))
+    assert [d.path for d in loaded.diagnostics if d.severity == "error"] == ["spec.servers[0].hosts[0]"]
+    assert [listener.port for listener in result.plan.listeners] == [80]
+    assert len(result.plan.route_tables["http.80"].virtual_hosts) == 1

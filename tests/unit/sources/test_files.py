@@ -138,7 +138,7 @@ def test_loop_of_links(tmp_path: Path) -> None:
     result = load(tmp_path)
     assert lines(result) == [
         f"{tmp_path}/deep/up: warning[FGW0008]: a symbolic link leads back to a directory above it, not followed",
-        f"{tmp_path}/me.yaml: warning[FGW0008]: a symbolic link that leads to itself",
+        f"{tmp_path}/me.yaml: error[FGW0002]: cannot be read: a symbolic link that leads to itself",
     ]
     assert names(result) == ["one"]
 

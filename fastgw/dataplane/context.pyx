@@ -1,4 +1,6 @@
 """Context and Image: what one worker process has exactly one of, and the route image it serves from."""
+import resource
+
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.time cimport gmtime_r, strftime, time_t, tm
@@ -13,6 +15,8 @@ from fastgw.native.system cimport (
     CLOCK_REALTIME, MAP_SHARED, PROT_READ, PROT_WRITE, clock_gettime, errno, getrandom, mmap, munmap, timespec,
 )
 
+RESERVED_DESCRIPTORS = 32   # of a worker: listeners, control socket, logs, the one given up when all are used
+
 cdef uint64_t IMAGE_MAGIC = 0x4547414d49574746
 cdef long images = 0
 cdef bytes HEX_PAIRS = "".join(f"{i:02x}" for i in range(256)).encode()
@@ -22,6 +26,14 @@ cdef const char *HEX = HEX_PAIRS
 def images_alive():
     """For leak checks: images that are mapped."""
     return images
+
+
+def client_limit(wanted):
+    """Client connections a worker may hold: what was asked for, at the most half of its descriptors less a reserve, since each
+    of them may need one for an upstream connection (requirement D8). 0: only the descriptors count."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    possible = max(1, (soft - RESERVED_DESCRIPTORS) // 2) if soft != resource.RLIM_INFINITY else 1 << 30
+    return min(wanted, possible) if wanted else possible
 
 
 cdef class Image:
@@ -108,7 +120,7 @@ cdef class Context:
         self.request_timeout_ms = limits.request_timeout_ms
         self.upstream_idle_timeout_ms = limits.upstream_idle_timeout_ms
         self.upstream_response_timeout_ms = limits.upstream_response_timeout_ms
-        self.max_connections = limits.max_connections
+        self.max_connections = client_limit(limits.max_connections)
         self.max_requests_per_connection = limits.max_requests_per_connection
         self.connect_attempts = max(1, limits.connect_attempts)
         self.trusted_hops = limits.trusted_hops

@@ -36,13 +36,16 @@ class InvalidMatch(Exception):
         self.field = field
 
 
-def conditions_of(match: HttpMatch | None) -> Conditions:
-    """Raises InvalidMatch. Gateways, ports and sources are not in here: they are known when compiling."""
+def conditions_of(match: HttpMatch | None, segments: bool = False) -> Conditions:
+    """Raises InvalidMatch. ``segments``: a prefix matches whole path segments.
+
+    Gateways, ports and sources are not in here: they are known when compiling.
+    """
     if match is None:
         return ANYTHING
     remarks: list[tuple[str, str]] = []
     predicates = [*_pseudo_predicates(match), *_header_predicates(match, remarks), *_query_predicates(match)]
-    return Conditions(_path_match(match), tuple(predicates), tuple(remarks))
+    return Conditions(_path_match(match, segments), tuple(predicates), tuple(remarks))
 
 
 def is_catch_all(conditions: Conditions) -> bool:
@@ -55,12 +58,14 @@ def is_catch_all(conditions: Conditions) -> bool:
     return (path.kind == "prefix" and path.value == "/") or (path.kind == "regex" and path.value == ".*")
 
 
-def _path_match(match: HttpMatch) -> PathMatch | None:
+def _path_match(match: HttpMatch, segments: bool) -> PathMatch | None:
     if match.uri is None:
         return None
     kind, value = _operation(match.uri, ".uri", star_is_present=False)
     if kind == "present":
         return None
+    if segments and kind == "prefix" and value not in ("", "/"):
+        kind = "segment"
     return PathMatch(kind, value, match.ignore_uri_case and kind != "regex")
 
 

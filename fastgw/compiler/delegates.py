@@ -40,15 +40,18 @@ class Expanded(msgspec.Struct, frozen=True):
     matches: tuple[tuple[int, HttpMatch | None], ...]
 
 
-def expand(root: Resource, delegates: Mapping[str, Resource], report: Report) -> Iterator[Expanded]:
-    """The http routes of ``root`` in order, delegating ones replaced. ``delegates``: VirtualServices without hosts, by key."""
+def expand(root: Resource, delegates: Mapping[str, Resource], report: Report, segments: bool = False) -> Iterator[Expanded]:
+    """The http routes of ``root`` in order, delegating ones replaced. ``delegates``: VirtualServices without hosts, by key.
+
+    ``segments``: the root's path prefixes match whole segments, so a delegate must stay within them.
+    """
     for index, route in enumerate(root.spec.http):
         if route.delegate is None or route.redirect is not None or route.route:
             yield Expanded(root, index, route, _indexed(route.match))
             continue
         delegate = _find(root, index, route, delegates, report)
         if delegate is not None:
-            yield from _merged(root, index, route, delegate, report)
+            yield from _merged(root, index, route, delegate, report, segments)
 
 
 def has_delegates(service: Resource) -> bool:
@@ -87,7 +90,7 @@ def _find(root: Resource, index: int, route: HttpRoute, delegates: Mapping[str, 
     return delegate
 
 
-def _merged(root: Resource, index: int, route: HttpRoute, delegate: Resource, report: Report) -> Iterator[Expanded]:
+def _merged(root: Resource, index: int, route: HttpRoute, delegate: Resource, report: Report, segments: bool) -> Iterator[Expanded]:
     """The delegate's routes within the root's conditions."""
     where = f"the rule spec.http[{index}] of {root.key}"
     for position, own in enumerate(delegate.spec.http):
@@ -95,7 +98,7 @@ def _merged(root: Resource, index: int, route: HttpRoute, delegate: Resource, re
         if own.delegate is not None:
             report.error("FGW0104", delegate, f"{path}.delegate", "a delegate cannot delegate again: this rule is left out")
             continue
-        matches = _merge_matches(_resolved(route.match, root.namespace), _resolved(own.match, delegate.namespace))
+        matches = _merge_matches(_resolved(route.match, root.namespace), _resolved(own.match, delegate.namespace), segments)
         if matches is None:
             report.warning("FGW0104", delegate, path, f"this rule is left out: a match fits none of {where} that delegates to it")
             continue
@@ -121,13 +124,19 @@ def _joined(root: str, own: str) -> str:
     return f"{root}-{own}" if root and own else root or own
 
 
-def _merge_matches(root: Sequence[HttpMatch], own: Sequence[HttpMatch]) -> tuple[tuple[int, HttpMatch | None], ...] | None:
+def _merge_matches(
+    root: Sequence[HttpMatch], own: Sequence[HttpMatch], segments: bool
+) -> tuple[tuple[int, HttpMatch | None], ...] | None:
     """F4: the cross product of what does not conflict; None when a match of the delegate fits no match of the root."""
     if not root or not own:
         return _indexed(own or root)
     merged: list[tuple[int, HttpMatch | None]] = []
     for index, leaf in enumerate(own):
-        fitting = [_merge_match(match, leaf) for match in root if not _conflict(match, leaf)]
+        fitting = [
+            _merge_match(match, leaf)
+            for match in root
+            if not (_conflict(match, leaf) or (segments and _leaves_segment(match.uri, leaf.uri)))
+        ]
         if not fitting:
             return None
         merged += [(index, match) for match in fitting]
@@ -176,3 +185,11 @@ def _text_conflict(root: StringMatch | None, leaf: StringMatch | None) -> bool:
         return narrower is None or not narrower.startswith(root.prefix)
     # The root asks for presence: equal to the delegate's asking for presence, and otherwise undecided.
     return leaf.exact is not None or leaf.prefix is not None
+
+
+def _leaves_segment(root: StringMatch | None, leaf: StringMatch | None) -> bool:
+    """Is the delegate's path ("/foobar") outside of the root's segment ("/foo")? Asked of what does not conflict as text."""
+    if root is None or leaf is None or root.prefix is None:
+        return False
+    path = leaf.exact if leaf.exact is not None else leaf.prefix
+    return path is not None and not f"{path}/".startswith(root.prefix.removesuffix("/") + "/")

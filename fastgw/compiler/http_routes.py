@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from fastgw.compiler.actions import Built, build_action
+from fastgw.compiler.annotations import for_delegate, keep_clients, wishes_of
 from fastgw.compiler.clusters import Use
 from fastgw.compiler.conditions import InvalidMatch, conditions_of, is_catch_all
 from fastgw.compiler.delegates import Expanded, expand, has_delegates, resolve_gateway_name
@@ -24,11 +25,15 @@ from fastgw.model.resource import Resource
 
 
 class CompiledRules(msgspec.Struct, frozen=True, eq=False):
-    """``rules`` in order, ``catch_all`` after them (E2: nothing of the VirtualService follows it), the clusters they use."""
+    """``rules`` in order, ``catch_all`` after them (E2: nothing of the VirtualService follows it), the clusters they use.
+
+    ``priority``: of the VirtualService among those of its hosts, higher first.
+    """
 
     rules: list[Rule]
     catch_all: Rule | None
     uses: tuple[Use, ...]
+    priority: int = 0
 
     def all(self) -> list[Rule]:
         """In match order."""
@@ -51,6 +56,7 @@ class BoundService:
         "placed",
         "report",
         "resource",
+        "wishes",
     )
 
     def __init__(self, resource: Resource) -> None:
@@ -59,6 +65,7 @@ class BoundService:
         self.hosts = tuple(full_name(host, resource.namespace) for host in spec.hosts)
         self.gateways = tuple(dict.fromkeys(resolve_gateway_name(name, resource.namespace) for name in spec.gateways))
         self.report = Report()
+        self.wishes = wishes_of(resource, self.report)
         self.compiled: dict[tuple[str, int], CompiledRules] = {}
         self._domains: dict[ServerHosts, tuple[str, ...]] = {}
         self.placed: dict[ServerHosts, tuple[tuple[str, ...], CompiledRules | None]] = {}
@@ -126,20 +133,20 @@ class RuleCompiler:
     def _compile(self, service: BoundService, gateway: str, server_port: int) -> CompiledRules:
         rules: list[Rule] = []
         uses: list[Use] = []
-        pending = list(expand(service.resource, self._delegates, service.report))
+        pending = list(expand(service.resource, self._delegates, service.report, service.wishes.segments))
         for position, expanded in enumerate(pending):
             step = _RouteStep(service, expanded, gateway, server_port, self._options, self._finder)
             if step.run(rules, uses):
                 if step.always_ends:
                     _report_unreachable(service, expanded, pending[position + 1 :])
-                return CompiledRules(rules[:-1], rules[-1], tuple(uses))
-        return CompiledRules(rules, None, tuple(uses))
+                return CompiledRules(rules[:-1], rules[-1], tuple(uses), service.wishes.priority)
+        return CompiledRules(rules, None, tuple(uses), service.wishes.priority)
 
 
 class _RouteStep:
     """One http route -> its rules. ``always_ends``: the match that catches all does so behind every gateway and port."""
 
-    __slots__ = ("_built", "_expanded", "_finder", "_gateway", "_options", "_port", "_service", "always_ends")
+    __slots__ = ("_built", "_expanded", "_finder", "_gateway", "_options", "_port", "_service", "_wishes", "always_ends")
 
     def __init__(
         self, service: BoundService, expanded: Expanded, gateway: str, port: int, options: CompileOptions, finder: Finder
@@ -151,6 +158,9 @@ class _RouteStep:
         self._options = options
         self._finder = finder
         self._built: Built | None = None
+        self._wishes = service.wishes
+        if expanded.owner is not service.resource:
+            self._wishes = for_delegate(service.wishes, wishes_of(expanded.owner, service.report))
         self.always_ends = False
 
     def run(self, rules: list[Rule], uses: list[Use]) -> bool:
@@ -186,7 +196,7 @@ class _RouteStep:
         owner, route = self._expanded.owner, self._expanded.route
         path = f"spec.http[{self._expanded.index}]"
         try:
-            conditions = conditions_of(match)
+            conditions = conditions_of(match, self._wishes.segments)
         except InvalidMatch as problem:
             field = f"{path}.match[{index}]{problem.field}"
             self._service.report.error("FGW0104", owner, field, f"this match is left out: {problem}")
@@ -199,7 +209,7 @@ class _RouteStep:
             virtual_service=self._service.ref(owner),
             route_index=self._expanded.index,
             match_index=index,
-            action=built.action,
+            action=keep_clients(built.action, self._wishes.sticky),
             path=conditions.path,
             predicates=conditions.predicates,
             origin=owner.at(path),

@@ -1,7 +1,8 @@
 """Fourth pass: route tables. Every host that is bound at a listener becomes a virtual host with the rules of all who bind it.
 
-Rules of several VirtualServices follow one another in order of precedence, then all catch-alls move to the end (E4). Nothing else
-is sorted. Hosts of redirecting servers exist without any rule, too (M1, M4).
+Rules of several VirtualServices follow one another in order of precedence, then all catch-alls move to the end (E4); where the
+annotation for it is used, all that in order of priority. Nothing else is sorted. Hosts of redirecting servers exist without any
+rule, too (M1, M4).
 """
 
 from __future__ import annotations
@@ -66,10 +67,17 @@ def _alike(one: _Draft, other: _Draft) -> bool:
 
 
 def match_order(parts: Iterable[CompiledRules]) -> list[Rule]:
-    """E4."""
+    """Higher priorities first; E4 within one."""
     parts = list(parts)
     if len(parts) == 1:
         return parts[0].all()
+    ordered: dict[int, list[CompiledRules]] = {}
+    for part in parts:
+        ordered.setdefault(part.priority, []).append(part)
+    return [rule for priority in sorted(ordered, reverse=True) for rule in _of_one_priority(ordered[priority])]
+
+
+def _of_one_priority(parts: list[CompiledRules]) -> list[Rule]:
     rules = [rule for part in parts for rule in part.rules]
     return rules + [part.catch_all for part in parts if part.catch_all is not None]
 

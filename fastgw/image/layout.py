@@ -86,7 +86,8 @@ TABLES = {
     "predicates": Record("fgw_img_predicate", "name.off name.len value.off value.len target op invert header_id regex"),
     "actions": Record(
         "fgw_img_action",
-        "kind sticky sticky_header_id total_weight destinations.off destinations.count sticky_name.off sticky_name.len sticky_ttl_s",
+        "kind sticky sticky_header_id total_weight destinations.off destinations.count sticky_name.off sticky_name.len"
+        " sticky_ttl_s",
     ),
     "destinations": Record("fgw_img_destination", "cluster weight cumulative_weight cluster_name.off cluster_name.len"),
     "clusters": Record(

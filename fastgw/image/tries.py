@@ -33,8 +33,10 @@ class GroupKey(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A rule as the trie sees it. ``rank``: its index in the image. ``exact``: values it requires, by group key. ``regex``: its path
-    condition is a regex that compiles."""
+    """A rule as the trie sees it. ``rank``: its index in the image. ``exact``: values it requires, by group key.
+
+    ``regex``: its path condition is a regex that compiles.
+    """
 
     rank: int
     conditional: bool

@@ -111,6 +111,7 @@ _COMPILER = (
     ("FGW0107", WARNING, "SubsetLabelsUnknown", "a subset of a destination whose endpoints have no known labels"),
     ("FGW0108", WARNING, "DestinationWithoutEndpoints", "a destination that is known and has no endpoints; answered 503"),
     ("FGW0109", WARNING, "ConditionNeverHolds", "a condition that no request can meet"),
+    ("FGW0110", WARNING, "AnnotationInvalid", "an annotation of ours that is unknown or has no such value; it has no effect"),
 )
 
 _RUNNING = (

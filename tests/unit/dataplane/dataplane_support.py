@@ -21,7 +21,18 @@ from fastgw.image.numbers import StateNumbers
 from fastgw.image.writer import write_image
 from fastgw.model.log_program import Program
 from fastgw.model.origin import Origin
-from fastgw.model.plan import Action, Cluster, Endpoint, Listener, ObjectRef, Plan, RouteTable, Rule, VirtualHost, WeightedDestination
+from fastgw.model.plan import (
+    Action,
+    Cluster,
+    Endpoint,
+    Listener,
+    ObjectRef,
+    Plan,
+    RouteTable,
+    Rule,
+    VirtualHost,
+    WeightedDestination,
+)
 from fastgw.model.worker_protocol import Limits
 
 PATIENCE_S = 20.0
@@ -95,7 +106,7 @@ class Peer:
         self.close()
 
     def until(self, condition: Callable[[bytearray], bool], what: str = "expected bytes") -> Peer:
-        self.gateway.until(lambda: bool(self.poll()) and condition(self.data), lambda: f"{what}, have {bytes(self.data)[-300:]!r} {self.end}")
+        self.gateway.until(lambda: condition(self.poll().data), lambda: f"{what}, have {bytes(self.data)[-300:]!r} {self.end}")
         return self
 
     def until_end(self) -> str:
@@ -226,7 +237,9 @@ def read_chunked(data: bytes) -> tuple[bytes, int, bool]:
             return bytes(body), at, True
 
 
-def make_plan(clusters: Iterable[Cluster], destinations: list[tuple[str, int]] | None = None, listeners: Iterable[str] = (LISTENER,)) -> Plan:
+def make_plan(
+    clusters: Iterable[Cluster], destinations: list[tuple[str, int]] | None = None, listeners: Iterable[str] = (LISTENER,)
+) -> Plan:
     """Every host and path goes to ``destinations`` (default: the first cluster)."""
     named = {cluster.name: cluster for cluster in clusters}
     weighted = destinations or [(name, 100) for name in list(named)[:1]]
@@ -241,7 +254,12 @@ class Gateway:
     """The parts of a worker, put together as the worker does it."""
 
     def __init__(
-        self, *, limits: dict[str, Any] | None = None, log: Program | None = None, log_fd: int = -1, listeners: Iterable[str] = (LISTENER,)
+        self,
+        *,
+        limits: dict[str, Any] | None = None,
+        log: Program | None = None,
+        log_fd: int = -1,
+        listeners: Iterable[str] = (LISTENER,),
     ) -> None:
         self.bugs: list[str] = []
         self.peers: list[Peer] = []
@@ -295,6 +313,19 @@ class Gateway:
         self.context.attach(context.Image(fd, len(data)))
         os.close(fd)
         self.server.on_image()
+
+    def answer_dns(self, cluster: str, status: str, *ports_and_cells: tuple[int, int]) -> None:
+        """What the resolver would write: 127.0.0.1 at one port, with one cell an address."""
+        slot = ffi.new("fgw_dns_slot *")
+        slot.status = getattr(lib, f"FGW_DNS_{status}")
+        slot.count = len(ports_and_cells)
+        for i, (port, cell) in enumerate(ports_and_cells):
+            slot.port = port
+            slot.addresses[i].family = lib.FGW_FAMILY_IPV4
+            slot.addresses[i].cell = cell
+            slot.addresses[i].ip[0:4] = [127, 0, 0, 1]
+            self.dns_cells.append(cell)
+        lib.fgw_dns_write(self.state.dns + self.numbers.dns_slot_of(cluster), slot)
 
     # ---- time
 
@@ -362,7 +393,7 @@ class Gateway:
         self.server.listen([])
         self.settle()
         self.pass_ms(2500)  # lingering closes
-        self.until(lambda: exchange.exchanges_alive() == 0 and client_http1.client_connections_alive() == 0, lambda: f"the end, {self.alive()}")
+        self.until(lambda: self.alive()["exchanges"] == self.alive()["clients"] == 0, lambda: f"the end, {self.alive()}")
         self.pool.close_idle()
         self.settle()
         if self.log is not None:

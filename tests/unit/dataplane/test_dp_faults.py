@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from dataplane_support import GET, OK, Gateway, Peer, Upstream, post, read_message
 
@@ -54,7 +56,7 @@ def test_a_close_delimited_answer_that_is_reset_is_cut(gateway: Gateway) -> None
     assert seen is not None and not seen.whole and seen.body == b"half"
 
 
-def test_a_cut_answer_to_http10_ends_with_a_reset(make_gateway) -> None:  # type: ignore[no-untyped-def]
+def test_a_cut_answer_to_http10_ends_with_a_reset(make_gateway: Callable[..., Gateway]) -> None:
     gateway = make_gateway(limits={"http10": True})
     client, up = started(gateway, b"GET / HTTP/1.0\r\nHost: a.test\r\n\r\n")
     up.request()
@@ -140,7 +142,8 @@ def test_a_malformed_request_body_resets_the_upstream_and_answers_400(gateway: G
     answer = client.response()
     assert (answer.status, answer["connection"]) == (400, "close")
     assert up.until_end() == "reset"
-    assert read_message(bytes(up.data), None, True).whole is False  # type: ignore[union-attr]
+    seen = read_message(bytes(up.data), None, True)
+    assert seen is not None and not seen.whole
     assert gateway.rejected() == {"bad_chunk_size": 1}
 
 

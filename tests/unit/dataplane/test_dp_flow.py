@@ -6,7 +6,9 @@ import hashlib
 from collections.abc import Callable
 
 import pytest
-from dataplane_support import LISTENER, OK, Gateway, Peer, post, read_message
+from dataplane_support import LISTENER, OK, Gateway, Peer, make_plan, post, read_message
+
+from fastgw.model.plan import Plan, VirtualHost
 
 SMALL = 4096
 STALL_LIMIT_BYTES = 256 << 10
@@ -25,23 +27,6 @@ DATA = pattern(SIZE)
 def narrow(gateway: Gateway) -> None:
     """Replace the listener by one whose connections have tiny buffers."""
     gateway.server.listen([(LISTENER, gateway.open_listener(LISTENER, send_bytes=SMALL))])
-
-
-def pump(gateway: Gateway, source: Peer, data: bytes, sink: Peer, sip_bytes: int) -> int:
-    """Push data in as fast as it goes, read it in sips; the largest memory that buffers held meanwhile."""
-    sent = worst = 0
-    enough = len(data)
-
-    def step() -> bool:
-        nonlocal sent, worst
-        sent += source.try_send(data[sent : sent + 65536])
-        gateway.turn()
-        worst = max(worst, gateway.alive()["buffer_bytes"])
-        sink.poll(sip_bytes)
-        return sent == enough and len(sink.data) >= enough
-
-    gateway.until(step)
-    return worst
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
@@ -201,10 +186,7 @@ def test_pipelined_requests_of_a_client_that_does_not_read_are_not_answered_with
                 up.send(answer)
 
 
-def empty_plan():  # type: ignore[no-untyped-def]
-    from dataplane_support import make_plan
-    from fastgw.model.plan import VirtualHost
-
+def empty_plan() -> Plan:
     plan = make_plan([])
     plan.route_tables["http.80"].virtual_hosts = [VirtualHost("no.test:80", ["no.test"], [])]
     return plan

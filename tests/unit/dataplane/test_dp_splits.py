@@ -71,7 +71,13 @@ def test_requests_arrive_the_same_however_they_are_cut(gateway: Gateway, name: s
 
 RESPONSES: dict[str, tuple[str, bytes, int, bytes, bool]] = {
     # name: (method, bytes, status, body, ends with the connection)
-    "length": ("GET", b"HTTP/1.1 200 Fine\r\nX-A: 1\r\nContent-Length: 11\r\nServer: x\r\n\r\nhello world", 200, b"hello world", False),
+    "length": (
+        "GET",
+        b"HTTP/1.1 200 Fine\r\nX-A: 1\r\nContent-Length: 11\r\nServer: x\r\n\r\nhello world",
+        200,
+        b"hello world",
+        False,
+    ),
     "empty": ("GET", b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", 404, b"", False),
     "chunked": (
         "GET",

@@ -15,7 +15,7 @@ from fastgw.native.system cimport (
     CLOCK_REALTIME, MAP_SHARED, PROT_READ, PROT_WRITE, clock_gettime, errno, getrandom, mmap, munmap, timespec,
 )
 
-RESERVED_DESCRIPTORS = 32   # of a worker: listeners, control socket, logs, the one given up when all are used
+RESERVED_DESCRIPTORS = 16   # of a worker: listeners, control socket, logs, the one given up when all are used
 
 cdef uint64_t IMAGE_MAGIC = 0x4547414d49574746
 cdef long images = 0

@@ -12,6 +12,8 @@ COMMANDS = {
     "check": "Validate and analyse files and directories without serving them.",
     "explain": "Say which rule and destination a request takes, and why the others do not match.",
     "proxy-config": "Show listeners, routes, clusters, endpoints and secrets.",
+    "test": "Run the route tests (kind RouteTest) found beside the configuration.",
+    "diff": "Say what changes for traffic between two configurations.",
     "echo": "A small upstream that answers with what it saw.",
     "version": "Print the version, the build and the libraries linked.",
 }

@@ -1,10 +1,11 @@
-"""A rule of the Plan as JSON, and its conditions in one line as istioctl prints them."""
+"""A rule of the Plan as JSON, for proxy-config and diff."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from fastgw.model.plan import PathMatch, Predicate, Rule
+from fastgw.model.plan_text import conditions_text
 
 
 def rule_entry(rule: Rule) -> dict[str, Any]:
@@ -34,13 +35,6 @@ def rule_entry(rule: Rule) -> dict[str, Any]:
     }
 
 
-def conditions_text(rule: Rule) -> str:
-    """``/api*``, ``/exact``, ``regex ...`` and the predicates after it; ``/*`` for everything."""
-    words = [_path_text(rule.path)]
-    words += [_predicate_text(predicate) for predicate in rule.predicates]
-    return " ".join(words)
-
-
 def _path_entry(path: PathMatch) -> dict[str, Any]:
     return {"kind": path.kind, "value": path.value, "ignoreCase": path.ignore_case}
 
@@ -53,20 +47,3 @@ def _predicate_entry(predicate: Predicate) -> dict[str, Any]:
         "value": predicate.value,
         "not": predicate.invert,
     }
-
-
-def _path_text(path: PathMatch | None) -> str:
-    if path is None:
-        return "/*"
-    if path.kind == "regex":
-        return f"regex {path.value}"
-    text = path.value if path.kind == "exact" else f"{path.value}*"
-    return f"{text} (any case)" if path.ignore_case else text
-
-
-def _predicate_text(predicate: Predicate) -> str:
-    if predicate.target == "never":
-        return f"never ({predicate.name})"
-    subject = f"{predicate.target} {predicate.name}" if predicate.name else predicate.target
-    condition = "present" if predicate.op == "present" else f"{predicate.op} {predicate.value}"
-    return f"[{subject} {'not ' if predicate.invert else ''}{condition}]"

@@ -10,10 +10,15 @@ from typing import Any
 from fastgw.compiler.hosts import covers
 from fastgw.image.asked import DEFAULT_PORTS, Asked
 from fastgw.image.explain import ExplainedDestination, ExplainedRule, Explainer, ExplainRequest, Explanation
-from fastgw.model.plan import Listener, Plan, Rule, ServerRef
+from fastgw.image.left_out import with_left_out
+from fastgw.model.plan import LeftOut, Listener, Plan, Rule, ServerRef
 
 NOTHING = ("no_listener", "not_found", "rejected")
 """Actions of requests that no rule takes."""
+
+REACHED = 200
+"""Stands for the answer of an upstream that is reached: its status is its own affair."""
+UNREACHABLE = 503
 
 
 class Decider:
@@ -27,10 +32,22 @@ class Decider:
             for server in listener.servers:
                 self._listeners.setdefault(server.port, listener)
         self._servers: dict[tuple[int, str], ServerRef] = {}
-        self._rules: dict[tuple[str, str], dict[tuple[str, int, int], Rule]] = {}
+        self._rules: dict[tuple[str, int, int], Rule] = {}
 
     def decide(self, asked: Asked, port: int = 0, *, considered: bool = True) -> dict[str, Any]:
         """All keys of the interface; those that do not apply are null or empty. ``considered``: with the rules that failed."""
+        answer = self._decide(asked, port, considered)
+        if considered and answer["virtualHost"]:
+            left_out = self._left_out(asked, port, answer["virtualHost"])
+            answer["considered"] = with_left_out(answer["considered"], answer["matched"], left_out)
+        return answer
+
+    def _left_out(self, asked: Asked, port: int, domain: str) -> list[LeftOut]:
+        listener, _ = self.find_listener(asked, port)
+        table = self.plan.route_tables.get(listener.route_table) if listener is not None else None
+        return next((host.left_out for host in table.virtual_hosts if domain in host.domains), []) if table else []
+
+    def _decide(self, asked: Asked, port: int, considered: bool) -> dict[str, Any]:
         listener, number = self.find_listener(asked, port)
         if listener is None:
             return _answer(asked, None, "no_listener", f"no listener has port {number}")
@@ -41,11 +58,35 @@ class Decider:
             answer = _answer(asked, at, "redirect", "httpsRedirect of the Gateway's server", explanation)
             return answer | {"status": 301, "location": f"https://{asked.authority}{asked.target}"}
         if explanation.verdict == "match":
-            return self._matched(listener, at, asked, explanation)
+            return self._matched(at, asked, explanation)
         if explanation.verdict in ("no_rule", "no_virtual_host"):
             words = "no rule matches" if explanation.verdict == "no_rule" else "no virtual host has this host"
             return _answer(asked, at, "not_found", words, explanation) | {"status": 404}
         return _answer(asked, at, "rejected", explanation.verdict, explanation) | {"status": 400}
+
+    def rule_of(self, answer: dict[str, Any]) -> Rule | None:
+        """The Plan's rule behind ``answer["matched"]``, for what the image does not hold."""
+        if not self._rules:
+            for table in self.plan.route_tables.values():
+                for host in table.virtual_hosts:
+                    for rule in host.rules:
+                        self._rules.setdefault((rule.virtual_service.key, rule.route_index, rule.match_index), rule)
+        matched = answer["matched"]
+        return self._rules.get((matched["virtualService"], matched["route"], matched["match"])) if matched else None
+
+    def statuses(self, answer: dict[str, Any]) -> list[int]:
+        """The status of the gateway's own answer, [] for none; of a route REACHED or UNREACHABLE, or both by its destinations."""
+        if answer["action"] == "route":
+            found = {REACHED if self._reachable(each["cluster"]) else UNREACHABLE for each in answer["destinations"]}
+            return sorted(found or {UNREACHABLE})
+        return [answer["status"]] if answer["status"] else []
+
+    def _reachable(self, cluster_name: str) -> bool:
+        """An unknown cluster is answered 503 (NC), one without a healthy endpoint 503 (UH); DNS is believed to know its names."""
+        cluster = self.plan.clusters.get(cluster_name)
+        if cluster is None:
+            return False
+        return cluster.discovery == "dns" or any(endpoint.healthy for endpoint in cluster.endpoints)
 
     def find_listener(self, asked: Asked, port: int) -> tuple[Listener | None, int]:
         """The listener of a Gateway's port number: ``port``, else the URL's own when a Gateway has it, else the scheme's."""
@@ -55,13 +96,13 @@ class Decider:
                 return self._listeners[number], number
         return None, numbers[-1]
 
-    def _matched(self, listener: Listener, at: dict[str, Any], asked: Asked, explanation: Explanation) -> dict[str, Any]:
+    def _matched(self, at: dict[str, Any], asked: Asked, explanation: Explanation) -> dict[str, Any]:
         matched = explanation.matched
         assert matched is not None
         answer = _answer(asked, at, explanation.action, "", explanation)
         answer["matched"] = _rule(matched)
         if explanation.action != "route":
-            rule = self._plan_rule(listener, explanation.virtual_host, matched)
+            rule = self.rule_of(answer)
             return answer | {"status": 503, "detail": rule.action.detail if rule else ""}
         total = sum(destination.weight for destination in explanation.destinations)
         alone = len(explanation.destinations) == 1
@@ -93,18 +134,6 @@ class Decider:
             covering = (s for s in servers if any(covers(name.rpartition("/")[2], host) for name in s.hosts))
             found = self._servers[number, host] = next(covering, servers[0])
         return found
-
-    def _plan_rule(self, listener: Listener, virtual_host: str, wanted: ExplainedRule) -> Rule | None:
-        """The Plan's rule behind an explained one, for what the image does not hold."""
-        key = (listener.route_table, virtual_host)
-        rules = self._rules.get(key)
-        if rules is None:
-            rules = self._rules[key] = {}
-            table = self.plan.route_tables.get(listener.route_table)
-            for host in table.virtual_hosts if table else ():
-                if host.name == virtual_host:
-                    rules |= {(rule.virtual_service.key, rule.route_index, rule.match_index): rule for rule in host.rules}
-        return rules.get((wanted.virtual_service, wanted.route, wanted.match))
 
 
 def _request(asked: Asked) -> ExplainRequest:

@@ -19,14 +19,17 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "fastgw"
 
 CONTROL = {"sources", "compiler", "analysis", "image"}
+ASKING = {"routetest", "diff"}
+"""Still the control side, above all of it: they ask compiled configurations, and nothing that serves needs them."""
 ALLOWED = {
     "native": {"native"},
     "model": {"model"},
     **{name: CONTROL | {"model", "native"} for name in CONTROL},
+    **{name: CONTROL | {"model", "native", name} for name in ASKING},
     "dataplane": {"dataplane", "model", "native"},
     "supervisor": CONTROL | {"dataplane", "model", "native", "supervisor"},
     "admin": CONTROL | {"model", "native", "supervisor", "admin"},
-    "cli": CONTROL | {"model", "native", "supervisor", "admin", "cli"},
+    "cli": CONTROL | ASKING | {"model", "native", "supervisor", "admin", "cli"},
 }
 """Package -> packages of fastgw that it may know. Control and data never know each other."""
 
@@ -47,7 +50,7 @@ WORKER_MUST_NOT_LOAD = (
     "asyncio",
     "aiohttp",
     "watchfiles",
-    *(f"fastgw.{name}" for name in sorted(CONTROL)),
+    *(f"fastgw.{name}" for name in sorted(CONTROL | ASKING)),
     "fastgw.supervisor",
 )
 

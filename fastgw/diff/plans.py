@@ -1,0 +1,117 @@
+"""Two Plans against each other: listeners, virtual hosts, rules, clusters with their endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from fastgw.diff.changes import ADDED, CHANGED, REMOVED, FieldChange, PlanChanges, RuleChange, ThingChange
+from fastgw.diff.rules import Comparer, Found
+from fastgw.model.plan import Cluster, Listener, Plan, ServerRef, VirtualHost
+from fastgw.model.plan_text import endpoint_text, plain_text
+
+T = TypeVar("T", Listener, VirtualHost, Cluster)
+
+_LISTENER = frozenset(("name", "origin", "servers", "route_table"))
+_SERVER = frozenset(("gateway", "index", "port_name", "hosts"))
+_HOST = frozenset(("name", "origin", "rules"))
+_CLUSTER = frozenset(("name", "origin", "endpoints", "destination_rule", "found_in", "service_name", "service_namespace"))
+"""Fields that are compared elsewhere, or that no request can feel."""
+
+
+def compare_plans(old: Plan, new: Plan) -> PlanChanges:
+    """What changes for traffic on the way from ``old`` to ``new``."""
+    old_hosts, new_hosts = _hosts(old), _hosts(new)
+    return PlanChanges(
+        listeners=list(
+            _things({each.name: each for each in old.listeners}, {each.name: each for each in new.listeners}, _listener, _servers)
+        ),
+        hosts=list(_things(old_hosts, new_hosts, _host, lambda host: _count(host))),
+        rules=_rules(old_hosts, new_hosts),
+        clusters=list(_things(old.clusters, new.clusters, _cluster, lambda cluster: cluster.discovery)),
+    )
+
+
+def _hosts(plan: Plan) -> dict[str, VirtualHost]:
+    """By the name of the table and of the host, ``http.80 shop.example.com:80``."""
+    return {f"{table.name} {host.name}": host for table in plan.route_tables.values() for host in table.virtual_hosts}
+
+
+def _things(
+    old: Mapping[str, T], new: Mapping[str, T], fields: Callable[[T, T], Iterable[FieldChange]], detail: Callable[[T], str]
+) -> Iterator[ThingChange]:
+    """Added ones and changed ones in the order of ``new``, then those that are gone."""
+    for name, thing in new.items():
+        before = old.get(name)
+        if before is None:
+            yield ThingChange(ADDED, name, detail(thing), new_origin=thing.origin)
+        elif changed := tuple(fields(before, thing)):
+            yield ThingChange(CHANGED, name, "", changed, before.origin, thing.origin)
+    for name, thing in old.items():
+        if name not in new:
+            yield ThingChange(REMOVED, name, detail(thing), old_origin=thing.origin)
+
+
+def _plain(old: Any, new: Any, without: frozenset[str]) -> Iterator[FieldChange]:
+    for field in old.__struct_fields__:
+        if field not in without and getattr(old, field) != getattr(new, field):
+            yield FieldChange(field, plain_text(getattr(old, field)), plain_text(getattr(new, field)))
+
+
+def _listener(old: Listener, new: Listener) -> Iterator[FieldChange]:
+    yield from _plain(old, new, _LISTENER)
+    before, after = _server_facts(old.servers), _server_facts(new.servers)
+    if before != after:
+        yield FieldChange("servers", "; ".join(before - after), "; ".join(after - before))
+
+
+def _server_facts(servers: Sequence[ServerRef]) -> set[str]:
+    """What matters of them beside their hosts, which show as virtual hosts."""
+    names = [field for field in ServerRef.__struct_fields__ if field not in _SERVER]
+    return {", ".join(f"{name} {plain_text(getattr(server, name))}" for name in names) for server in servers}
+
+
+def _servers(listener: Listener) -> str:
+    ports = ", ".join(str(port) for port in sorted({server.port for server in listener.servers}))
+    return f"{listener.protocol}, port {ports}"
+
+
+def _host(old: VirtualHost, new: VirtualHost) -> Iterator[FieldChange]:
+    return _plain(old, new, _HOST)
+
+
+def _count(host: VirtualHost) -> str:
+    if host.require_tls:
+        return "redirects to https"
+    return f"{len(host.rules)} rule{'' if len(host.rules) == 1 else 's'}"
+
+
+def _cluster(old: Cluster, new: Cluster) -> Iterator[FieldChange]:
+    yield from _plain(old, new, _CLUSTER)
+    if old.endpoints != new.endpoints:
+        before, after = (_endpoints(cluster) for cluster in (old, new))
+        gone = [text for key, text in before.items() if key not in after]
+        come = [text for key, text in after.items() if key not in before]
+        if gone or come:
+            yield FieldChange("endpoints", ", ".join(gone), ", ".join(come))
+
+
+def _endpoints(cluster: Cluster) -> dict[bytes, str]:
+    return {msgspec.json.encode(endpoint): endpoint_text(endpoint) for endpoint in cluster.endpoints}
+
+
+def _rules(old: Mapping[str, VirtualHost], new: Mapping[str, VirtualHost]) -> list[RuleChange]:
+    """Of the hosts that are on both sides; one entry for all hosts that share a rule."""
+    comparer = Comparer()
+    grouped: dict[Any, tuple[Found, list[str]]] = {}
+    for name, host in new.items():
+        before = old.get(name)
+        for found in comparer.compare(before.rules, host.rules) if before is not None else ():
+            change, old_rule, new_rule, fields, _ = found
+            grouped.setdefault((change, id(old_rule), id(new_rule), fields), (found, []))[1].append(host.name)
+    return [
+        RuleChange(change, tuple(names), old_rule, new_rule, fields, over)
+        for (change, old_rule, new_rule, fields, over), names in grouped.values()
+    ]

@@ -1,0 +1,72 @@
+"""Parts of a Plan in one line each, as the tables of proxy-config and diff show them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from fastgw.model.plan import Action, Endpoint, PathMatch, Predicate, Rule, WeightedDestination
+
+
+def conditions_text(rule: Rule) -> str:
+    """``/api*``, ``/exact``, ``regex ...`` and the predicates after it; ``/*`` for everything."""
+    return " ".join([_path(rule.path), *(_predicate(predicate) for predicate in rule.predicates)])
+
+
+def rule_name(rule: Rule) -> str:
+    """``default/shop http[0].match[1]``, with its name when it has one."""
+    name = f' "{rule.name}"' if rule.name else ""
+    return f"{rule.virtual_service.key} http[{rule.route_index}].match[{rule.match_index}]{name}"
+
+
+def action_text(value: Action) -> str:
+    """``route``, ``unsupported (redirect)``."""
+    return f"{value.kind} ({value.detail})" if value.detail else value.kind
+
+
+def destinations_text(listed: tuple[WeightedDestination, ...]) -> str:
+    """With their shares, unless there is only one."""
+    total = sum(destination.weight for destination in listed)
+    if len(listed) == 1:
+        return _destination(listed[0])
+    return ", ".join(f"{_destination(each)} {100 * each.weight / total if total else 0:.4g} %" for each in listed)
+
+
+def _destination(value: WeightedDestination) -> str:
+    subset = f" subset {value.subset}" if value.subset else ""
+    return f"{value.host}:{value.port}{subset}"
+
+
+def endpoint_text(value: Endpoint) -> str:
+    """``10.0.0.1:80``, and what is not as usual about it."""
+    place = f"[{value.address}]:{value.port}" if ":" in value.address else f"{value.address}:{value.port}"
+    text = value.address if value.address.startswith("unix:") else place
+    text += f" weight {value.weight}" if value.weight != 1 else ""
+    return text if value.healthy else f"{text} unhealthy"
+
+
+def plain_text(value: object) -> str:
+    """Any other field: text as it is, everything else as JSON."""
+    if isinstance(value, str):
+        return value
+    encoded: Any = msgspec.json.encode(value)
+    text: str = encoded.decode()
+    return text
+
+
+def _path(path: PathMatch | None) -> str:
+    if path is None:
+        return "/*"
+    if path.kind == "regex":
+        return f"regex {path.value}"
+    text = path.value if path.kind == "exact" else f"{path.value}*"
+    return f"{text} (any case)" if path.ignore_case else text
+
+
+def _predicate(predicate: Predicate) -> str:
+    if predicate.target == "never":
+        return f"never ({predicate.name})"
+    subject = f"{predicate.target} {predicate.name}" if predicate.name else predicate.target
+    condition = "present" if predicate.op == "present" else f"{predicate.op} {predicate.value}"
+    return f"[{subject} {'not ' if predicate.invert else ''}{condition}]"

@@ -20,20 +20,22 @@ from fastgw.compiler.inventory import is_subset
 from fastgw.compiler.options import CompileOptions
 from fastgw.compiler.report import Report
 from fastgw.model.kinds.http_route import HttpMatch, HttpRoute
-from fastgw.model.plan import Action, ObjectRef, Rule
+from fastgw.model.plan import Action, LeftOut, ObjectRef, Rule
 from fastgw.model.resource import Resource
 
 
 class CompiledRules(msgspec.Struct, frozen=True, eq=False):
     """``rules`` in order, ``catch_all`` after them (E2: nothing of the VirtualService follows it), the clusters they use.
 
-    ``priority``: of the VirtualService among those of its hosts, higher first.
+    ``priority``: of the VirtualService among those of its hosts, higher first. ``left_out``: matches that cannot hold behind this
+    gateway and port, for explain.
     """
 
     rules: list[Rule]
     catch_all: Rule | None
     uses: tuple[Use, ...]
     priority: int = 0
+    left_out: tuple[LeftOut, ...] = ()
 
     def all(self) -> list[Rule]:
         """In match order."""
@@ -133,14 +135,15 @@ class RuleCompiler:
     def _compile(self, service: BoundService, gateway: str, server_port: int) -> CompiledRules:
         rules: list[Rule] = []
         uses: list[Use] = []
+        left_out: list[LeftOut] = []
         pending = list(expand(service.resource, self._delegates, service.report, service.wishes.segments))
         for position, expanded in enumerate(pending):
             step = _RouteStep(service, expanded, gateway, server_port, self._options, self._finder)
-            if step.run(rules, uses):
+            if step.run(rules, uses, left_out):
                 if step.always_ends:
                     _report_unreachable(service, expanded, pending[position + 1 :])
-                return CompiledRules(rules[:-1], rules[-1], tuple(uses), service.wishes.priority)
-        return CompiledRules(rules, None, tuple(uses), service.wishes.priority)
+                return CompiledRules(rules[:-1], rules[-1], tuple(uses), service.wishes.priority, tuple(left_out))
+        return CompiledRules(rules, None, tuple(uses), service.wishes.priority, tuple(left_out))
 
 
 class _RouteStep:
@@ -163,10 +166,12 @@ class _RouteStep:
             self._wishes = for_delegate(service.wishes, wishes_of(expanded.owner, service.report))
         self.always_ends = False
 
-    def run(self, rules: list[Rule], uses: list[Use]) -> bool:
+    def run(self, rules: list[Rule], uses: list[Use], left_out: list[LeftOut]) -> bool:
         """Append the rules of this route; True when the last one catches all (E2)."""
         for index, match in self._expanded.matches:
-            if match is not None and (self._is_broken(f".match[{index}]") or not self._concerns(match)):
+            failed = self._unconcerned(index, match) if match is not None else ""
+            if failed:
+                left_out.append(self._left_out(index, match, failed))
                 continue
             rule, catches_all = self._rule(index, match, uses)
             if rule is not None:
@@ -176,21 +181,29 @@ class _RouteStep:
                 return True
         return False
 
+    def _left_out(self, index: int, match: HttpMatch | None, failed: str) -> LeftOut:
+        owner, route = self._expanded.owner, self._expanded.route
+        origin = owner.at(f"spec.http[{self._expanded.index}]")
+        return LeftOut(self._service.ref(owner), self._expanded.index, index, _route_name(route, match), failed, origin)
+
     def _is_broken(self, part: str = "") -> bool:
         """Reported when it was loaded, see Resource.broken."""
         owner = self._expanded.owner
         return bool(owner.broken) and f"spec.http[{self._expanded.index}]{part}" in owner.broken
 
-    def _concerns(self, match: HttpMatch) -> bool:
-        """B13-B15: conditions on the gateway itself, known before any request."""
+    def _unconcerned(self, index: int, match: HttpMatch) -> str:
+        """B13-B15: conditions on the gateway itself, known before any request; why the match cannot hold here, or ""."""
+        if self._is_broken(f".match[{index}]"):
+            return "this match is invalid and left out"
         if match.port and match.port != self._port:
-            return False
+            return f"port: want {match.port}, got {self._port}"
         if match.gateways:
             namespace = self._expanded.owner.namespace
-            return self._gateway in (resolve_gateway_name(name, namespace) for name in match.gateways)
+            names = [resolve_gateway_name(name, namespace) for name in match.gateways]
+            return "" if self._gateway in names else f'gateways: want {", ".join(names)}, got "{self._gateway}"'
         if match.source_namespace and match.source_namespace != self._options.namespace:
-            return False
-        return is_subset(match.source_labels, self._options.labels)
+            return f'sourceNamespace: want "{match.source_namespace}", this gateway is in "{self._options.namespace}"'
+        return "" if is_subset(match.source_labels, self._options.labels) else "sourceLabels: this gateway does not carry them"
 
     def _rule(self, index: int, match: HttpMatch | None, uses: list[Use]) -> tuple[Rule | None, bool]:
         owner, route = self._expanded.owner, self._expanded.route

@@ -14,7 +14,7 @@ from fastgw.compiler.bind import Bindings
 from fastgw.compiler.http_routes import BoundService, CompiledRules, RuleCompiler
 from fastgw.compiler.servers import PlacedListener, PlacedServer
 from fastgw.model.origin import Origin
-from fastgw.model.plan import RouteTable, Rule, VirtualHost
+from fastgw.model.plan import LeftOut, RouteTable, Rule, VirtualHost
 
 
 class _Draft:
@@ -49,8 +49,9 @@ class VirtualHostCache:
         for domain, draft in drafts.items():
             known = last.get(domain)
             if known is None or not _alike(known[0], draft):
-                rules = match_order(draft.parts)
-                known = (draft, VirtualHost(f"{domain}:{draft.number}", [domain], rules, draft.require_tls, draft.origin))
+                rules, left_out = match_order(draft.parts), _left_out(draft.parts)
+                name = f"{domain}:{draft.number}"
+                known = (draft, VirtualHost(name, [domain], rules, draft.require_tls, draft.origin, left_out))
             used[domain] = known
             found.append(known[1])
         return found
@@ -64,6 +65,17 @@ def _alike(one: _Draft, other: _Draft) -> bool:
         and len(one.parts) == len(other.parts)
         and all(map(operator.is_, one.parts, other.parts))
     )
+
+
+def _left_out(parts: Iterable[CompiledRules]) -> list[LeftOut]:
+    """What cannot hold behind any of the servers that share this virtual host."""
+    parts = list(parts)
+    found = [each for part in parts for each in part.left_out]
+    if not found:
+        return found
+    there = {(rule.virtual_service.key, rule.route_index, rule.match_index) for part in parts for rule in part.all()}
+    distinct = {(each.virtual_service.key, each.route_index, each.match_index): each for each in found}
+    return [each for key, each in distinct.items() if key not in there]
 
 
 def match_order(parts: Iterable[CompiledRules]) -> list[Rule]:

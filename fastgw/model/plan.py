@@ -83,6 +83,17 @@ class Rule(msgspec.Struct, frozen=True):
     origin: Origin = NOWHERE
 
 
+class LeftOut(msgspec.Struct, frozen=True):
+    """A match that cannot hold at this virtual host, whatever the request: ``failed`` says why, in explain's words."""
+
+    virtual_service: ObjectRef
+    route_index: int
+    match_index: int
+    name: str
+    failed: str
+    origin: Origin = NOWHERE
+
+
 class VirtualHost(msgspec.Struct):
     """``name`` is "<host>:<server port>"; ``domains`` lower case, exact or with one leading "*"."""
 
@@ -91,6 +102,7 @@ class VirtualHost(msgspec.Struct):
     rules: list[Rule]
     require_tls: bool = False
     origin: Origin = NOWHERE
+    left_out: list[LeftOut] = []
 
 
 class RouteTable(msgspec.Struct):

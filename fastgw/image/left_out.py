@@ -1,4 +1,4 @@
-"""Matches that the compiler left out of a virtual host (`port`, `gateways`, `sourceLabels`, `sourceNamespace`), put where they would stand.
+"""Matches that the compiler left out of a virtual host (port, gateways, sourceLabels, sourceNamespace), put where they would stand.
 
 The image does not hold them, since they can never match there; whoever asks why a rule did not match still has to be told.
 """

@@ -19,7 +19,8 @@ class ObjectRef(msgspec.Struct, frozen=True):
 
 
 class PathMatch(msgspec.Struct, frozen=True):
-    """Condition on the normalised path without query. kind: exact, prefix (raw string), segment (whole path segments), regex (full)."""
+    """Condition on the normalised path without query. kind: exact, prefix (raw string), segment (whole path segments), regex
+    (of the whole path)."""
 
     kind: str
     value: str
@@ -124,7 +125,7 @@ class ServerRef(msgspec.Struct, frozen=True):
 
 
 class Listener(msgspec.Struct):
-    """One (bind, port). ``name`` "0.0.0.0_80" is its identity over generations. ``bind`` "" is the wildcard. protocol: HTTP (later TCP, TLS)."""
+    """One (bind, port). ``name`` "0.0.0.0_80" is its identity over generations. ``bind`` "" is the wildcard. protocol: HTTP."""
 
     name: str
     bind: str
@@ -150,7 +151,8 @@ class Cluster(msgspec.Struct):
     """``name``: "outbound|port|subset|host". discovery: static, dns (then ``dns_name``:``dns_port`` is resolved while serving).
 
     ``found_in``: registry, service-entry, resolve, dns: which step of the look-up order found the host.
-    lb: least_request, round_robin, random. protocol: http1, http2, tcp. ``destination_rule``: "name.namespace", as istioctl shows it.
+    lb: least_request, round_robin, random. protocol: http1, http2, tcp. ``destination_rule``: "name.namespace", as istioctl shows
+    it.
     """
 
     name: str

@@ -181,7 +181,7 @@ cdef class Loop:
             self.unlink(t)
             if t.deadline_ms == 0:
                 continue
-            if t.deadline_ms > slot_ms:
+            if t.deadline_ms > self.wheel_ms:
                 self.link(t)
                 continue
             t.deadline_ms = 0
@@ -192,15 +192,15 @@ cdef class Loop:
         return 0
 
     cdef int run_timers(self) except -1:
-        cdef int steps = 0
+        cdef int i
+        if self.now_ms - self.wheel_ms > WHEEL_SLOTS * TICK_MS:  # the process slept: one round looks at every timer
+            self.wheel_ms = self.now_ms // TICK_MS * TICK_MS
+            for i in range(WHEEL_SLOTS - 1, -1, -1):
+                self.fire_slot(self.wheel_ms - i * TICK_MS)
         while self.wheel_ms + TICK_MS <= self.now_ms:
             self.wheel_ms += TICK_MS
             if self.timers_linked:
                 self.fire_slot(self.wheel_ms)
-            steps += 1
-            if steps > WHEEL_SLOTS:  # the machine slept: one full round has looked at every timer
-                self.wheel_ms = self.now_ms // TICK_MS * TICK_MS
-                break
         return 0
 
     # ---- counting

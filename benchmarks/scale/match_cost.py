@@ -87,11 +87,22 @@ def by_header(count: int) -> tuple[Plan, list[Target], Target]:
     return plan_of([host]), targets, (b"a.example.com", b"/orders", (b"x-tenant", b"none"))
 
 
+def by_regex(count: int) -> tuple[Plan, list[Target], Target]:
+    """Rules on one host whose regexes begin with anything."""
+    shapes = ["/[^/]+/orders/{i}", "/.*/item-{i}(/.*)?", "/(v1|v2)/shop-{i}/.*", ".*/export-{i}\\.csv"]
+    paths = ["/eu/orders/{i}", "/a/b/item-{i}/x", "/v2/shop-{i}/cart", "/files/2024/export-{i}.csv"]
+    rules = [rule_of(i, PathMatch("regex", shapes[i % 4].format(i=i))) for i in range(count)]
+    host = VirtualHost("a.example.com:80", ["a.example.com"], rules)
+    targets: list[Target] = [(b"a.example.com", paths[i % 4].format(i=i).encode(), None) for i in range(count)]
+    return plan_of([host]), targets, (b"a.example.com", b"/nothing/of/the/kind", None)
+
+
 CASES: dict[str, Callable[[int], tuple[Plan, list[Target], Target]]] = {
     "hosts": by_hosts,
     "wildcard hosts": lambda count: by_hosts(count, wildcards=True),
     "prefix rules": by_rules,
     "header values": by_header,
+    "open regexes": by_regex,
 }
 
 
@@ -104,14 +115,19 @@ class Bench:
         flags = ["-O3", "-std=gnu11", "-shared", "-fPIC", f"-I{ROOT / 'ext/include'}", f"-I{ROOT / 'ext/src'}"]
         subprocess.run(["cc", *flags, "-o", str(library), *map(str, sources)], check=True)
         loader = FFI()
-        loader.cdef("uint64_t fgw_route_bench(const void *, const void *, size_t, size_t, uint64_t *);")
+        loader.cdef("uint64_t fgw_route_bench(const void *, const void *, size_t, size_t, void *, const void *, uint64_t *);")
         self._ffi, self._lib = loader, loader.dlopen(str(library))
 
     def ns(self, image: Any, requests: Any, count: int) -> float:
         total = self._ffi.new("uint64_t *")
-        pointers = [self._ffi.cast("void *", int(ffi.cast("uintptr_t", p))) for p in (image, requests)]
-        rounds = max(1, 200_000 // count)
-        return min(self._lib.fgw_route_bench(*pointers, count, rounds, total) for _ in range(BEST_OF)) / rounds / count
+        regexes = ffi.gc(lib.fgw_regexes_open(image), lib.fgw_regexes_close)
+        image, requests, regexes_, calls = (
+            self._ffi.cast("void *", int(ffi.cast("uintptr_t", p))) for p in (image, requests, regexes, lib.fgw_regexes_calls())
+        )
+        bench = self._lib.fgw_route_bench
+        once = bench(image, requests, count, 1, regexes_, calls, total) / count
+        rounds = max(1, int(min(200_000, 1e8 / max(once, 1))) // count)
+        return min(bench(image, requests, count, rounds, regexes_, calls, total) for _ in range(BEST_OF)) / rounds / count
 
 
 def c_requests(targets: list[Target]) -> tuple[Any, Any]:

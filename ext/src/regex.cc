@@ -17,7 +17,8 @@
 namespace {
 
 constexpr int64_t kMaxMemBytes = 4 << 20;  // of one pattern; a program of kMaxProgramSize fits
-constexpr int64_t kMaxSetMemBytes = 32 << 20;  // of one set
+constexpr int64_t kSetMemBytes = 1 << 20;      // of one set, and for each of its members on top
+constexpr int64_t kSetMemberMemBytes = 16 << 10;
 constexpr int kMaxProgramSize = 32768;     // Istio's re2.max_program_size.error_level
 constexpr int kMaxPrefixBytes = 128;
 
@@ -75,7 +76,7 @@ re2::StringPiece pattern_of(const void *image, const fgw_img_regex &r) {
 std::unique_ptr<Set> compile_set(const void *image, const fgw_img_regex_set &members) {
     auto set = std::make_unique<Set>();
     RE2::Options options = options_for(false);
-    options.set_max_mem(kMaxSetMemBytes);
+    options.set_max_mem(kSetMemBytes + kSetMemberMemBytes * members.members.count);
     auto compiled = std::make_unique<RE2::Set>(options, RE2::ANCHOR_BOTH);
     const uint32_t *rules = FGW_TABLE(image, candidates, uint32_t) + members.members.off;
     for (uint32_t i = 0; i < members.members.count; i++) {

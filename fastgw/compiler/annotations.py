@@ -1,7 +1,8 @@
 """What a VirtualService may ask for beyond Istio, by annotations. All of it is off unless asked for.
 
 - ``gateway.fastgw.io/priority: "10"``: the rules of all VirtualServices of a host stand in order of priority, higher first, 0
-  without the annotation. Within one priority Istio's order holds (B5, E4); a catch-all of a higher priority hides all that is lower.
+  without the annotation. Within one priority Istio's order holds (B5, E4), so a catch-all of a higher priority hides all
+  that is lower.
 - ``gateway.fastgw.io/path-match: segment``: ``uri.prefix`` matches whole path segments ("/foo" does not match "/foobar");
   "prefix" is the default.
 - ``gateway.fastgw.io/sticky: cookie:NAME[;ttl=1h] | header:NAME | source-ip``: clients keep the destination of weighted routes.

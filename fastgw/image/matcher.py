@@ -77,6 +77,18 @@ class Matcher:
         answer = lib.fgw_rule_check(self._bytes, rule, c_request, self._regexes, self._calls)
         return None if answer < 0 else int(answer)
 
+    def sticky_key(self, action: int, request: RouteRequest, source_ip: str) -> int | None:
+        """What the request brings that makes its client keep a destination of the action; None for nothing."""
+        c_request, _alive = c_request_of(request)
+        key, address = ffi.new("uint64_t *"), source_ip.encode()
+        found = lib.fgw_sticky_key(self._bytes, action, c_request, address, len(address), key)
+        return int(key[0]) if found else None
+
+    def sticky_destination(self, action: int, request: RouteRequest, source_ip: str) -> int | None:
+        """Position of the destination that the client keeps; None when it is drawn by weight."""
+        key = self.sticky_key(action, request, source_ip)
+        return None if key is None else int(lib.fgw_sticky_pick(self._bytes, action, key))
+
 
 def c_request_of(request: RouteRequest) -> tuple[Any, list[Any]]:
     """The request as the C matcher wants it, and what must stay alive with it."""

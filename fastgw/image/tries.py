@@ -21,6 +21,8 @@ GROUP_MIN = 8
 GROUPS_MAX = 8
 SET_MIN = MERGE_LIMIT + 1
 """Fewest regexes of a list that are tried together; above MERGE_LIMIT, so that a list is not repeated in many sets."""
+SET_MAX = 1024
+"""Most members of a set, which bounds the automaton's memory; longer lists become several sets."""
 _LABEL_INLINE: int = lib.FGW_LABEL_INLINE
 
 
@@ -111,7 +113,7 @@ class Lists:
         if key is not None:
             return self._add_grouped(candidates, key, following, groups_left)
         regexes = [c.rank for c in candidates if c.regex] if len(candidates) >= SET_MIN else []
-        if len(regexes) == len(candidates) or (groups_left and len(regexes) >= SET_MIN):
+        if len(regexes) == len(candidates) <= SET_MAX or (groups_left and len(regexes) >= SET_MIN):
             rest = [c.rank for c in candidates if not c.regex]
             return self._add_regexes(regexes, self._add(rest, NONE, following) if rest else following)
         return self._add([c.rank for c in candidates], NONE, following)
@@ -122,8 +124,12 @@ class Lists:
         return self._tables["lists"].add(first, len(ranks), group, regex_set, following)
 
     def _add_regexes(self, ranks: list[int], following: int) -> int:
-        regex_set = self._tables["regex_sets"].add(len(self._tables.candidates), len(ranks))
-        return self._add(ranks, NONE, following, regex_set)
+        """The first set is asked first: once a rule has won, sets of later rules are passed over."""
+        for start in reversed(range(0, len(ranks), SET_MAX)):
+            members = ranks[start : start + SET_MAX]
+            regex_set = self._tables["regex_sets"].add(len(self._tables.candidates), len(members))
+            following = self._add(members, NONE, following, regex_set)
+        return following
 
     @staticmethod
     def _group_key(candidates: tuple[Candidate, ...]) -> GroupKey | None:

@@ -40,6 +40,10 @@ REGEXES = [
     ".*", "/.*", "/a.*", "/a/b", "/a|/b", "(/a|/foo)/.*", "/(a|ab)(/.*)?", "/[ab]+", "/foo[^/]*", "(?i)/foo.*", "/fo{1,2}bar?/.*",
     "/a\\.b", "/[a-z]+/[a-z]*", "", "/ab?", "(?:/foo)+", "[^a]*", "/a*",
 ]  # fmt: skip
+OPEN_REGEXES = [
+    "[^a]*", ".*b", ".*/a", ".*foo.*", "[/ab]*", ".*/(a|ab)/?", "(/a|b)?.*", ".*r", ".{4}", ".{2,6}", "[^b]*b[^b]*", ".*[A-Z].*",
+    ".?.?", "", ".*(/foo){1,3}", "(?i).*/A/.*",
+]  # fmt: skip
 HEADERS = ["x-one", "x-one", "x-two", "user-agent", "cookie", "x-envoy-custom"]
 VALUES = ["", "a", "b", "ab", "a,b", "a,", ",", "b,a"]
 METHODS = ["GET", "POST", "get", "OPTIONS"]
@@ -97,17 +101,25 @@ def tenant_rule(random: Random, index: int, values: list[str]) -> Rule:
     return msgspec.structs.replace(rule, path=path, predicates=tuple(predicates))
 
 
+def open_rule(random: Random, index: int, values: list[str]) -> Rule:
+    """One of many rules whose regexes have no beginning in common, often with a further condition."""
+    rule = some_rule(random, index, values, 0.4)
+    return msgspec.structs.replace(rule, path=PathMatch("regex", random.choice(OPEN_REGEXES)))
+
+
 def some_plan(random: Random, crowded: bool = False) -> Plan:
-    """``crowded``: many conditional rules on a host, with many values of a header: long lists, chains, groups."""
+    """``crowded``: many conditional rules on a host, many values of a header, many regexes: long lists, chains, groups, sets."""
     domains = random.sample(DOMAINS, random.randint(1, len(DOMAINS)))
     values = VALUES + [f"v{i}" for i in range(40)] if crowded else VALUES
     vhosts = []
     while domains:
         own, domains = domains[: random.randint(1, 3)], domains[3:]
         size = random.randint(10, 90) if crowded else random.randint(0, 8)
-        tenants = 0.9 if crowded and random.random() < 0.5 else 0.0
+        special = random.choice([None, tenant_rule, tenant_rule, open_rule]) if crowded else None
         rules = [
-            tenant_rule(random, i, values) if random.random() < tenants else some_rule(random, i, values, 0.03 if crowded else 0.4)
+            special(random, i, values)
+            if special is not None and random.random() < 0.9
+            else some_rule(random, i, values, 0.03 if crowded else 0.4)
             for i in range(size)
         ]
         vhosts.append(VirtualHost(f"{own[0]}:80", own, rules, random.random() < 0.1, Origin("a.yaml", 5, 1)))

@@ -132,7 +132,7 @@ MUST_BE_CHECKED = {
     "vhosts": "name.len rules.off rules.count flags origin root_fold",
     "rules": "name.len path.len path_kind ignore_case predicate_count predicates regex action virtual_service origin",
     "predicates": "name.len value.len target op invert header_id regex",
-    "actions": "kind total_weight destinations.off destinations.count",
+    "actions": "kind sticky sticky_header_id total_weight destinations.off destinations.count sticky_name.len",
     "destinations": "cluster weight cumulative_weight cluster_name.len",
     "clusters": "name.len host.len service_name.len service_namespace.len subset.len port discovery lb protocol endpoints.off"
     " endpoints.count dns_slot origin",
@@ -140,8 +140,9 @@ MUST_BE_CHECKED = {
     "regexes": "pattern.len literal_prefix.len flags",
     "origins": "file.len kind.len name.len",
     "nodes": "first_child below at_end label_len children[0]",
-    "lists": "first count group next",
+    "lists": "first count group regex_set next",
     "groups": "target header_id name.len slots.off slots.count",
+    "regex_sets": "members.off members.count",
 }
 
 
@@ -152,7 +153,8 @@ CHECKED_FIELDS = [(table, field) for table, fields in MUST_BE_CHECKED.items() fo
 def test_a_value_out_of_range_is_refused(table: str, field: str) -> None:
     tenants = [rule(f"{i}", PathMatch("prefix", "/abc"), Predicate("header", "exact", "x", str(i))) for i in range(20)]
     pattern = rule("re", PathMatch("regex", "/a.*"), Predicate("query", "regex", "q", "b.*"))
-    data = image(vhost(["a.com", "*.b.com"], pattern, *tenants, rule("last", PathMatch("prefix", "/b"))))
+    regexes = [rule(f"{i}", PathMatch("regex", f".*{i}")) for i in range(20)]
+    data = image(vhost(["a.com", "*.b.com"], pattern, *tenants, *regexes, rule("last", PathMatch("prefix", "/b"))))
     assert lib.fgw_image_check(ffi.from_buffer(data), len(data)) == 1
     record = TABLES[table]
     at = dict(zip(HEADER.names, HEADER.unpack_from(data), strict=True))[f"{table}.off"]

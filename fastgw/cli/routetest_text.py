@@ -29,7 +29,7 @@ def _failure(result: CaseResult, color: bool) -> list[str]:
     lines += [f"  {_paint(line, _COLORS[line[0]], color)}" for line in diff_lines(result.differences)]
     answer = result.answer
     matched = answer["matched"]
-    lines.append(f"    matched {_rule(matched)}" if matched else f"    nothing matched: {answer['detail']}")
+    lines.append(f"    matched {_rule(matched)}" if matched else f"    no rule takes it: {answer['detail']}")
     return lines + _reasons(result)
 
 
@@ -70,8 +70,8 @@ def _summary(report: Report, color: bool) -> str:
     words = [f"{report.passed} passed"]
     if report.failed:
         words.append(f"{report.failed} failed")
-    if report.broken:
-        words.append(f"{len(report.broken)} not read")
+    if report.unread:
+        words.append(f"{report.unread} not read")
     return _paint(", ".join(words), "green" if report.good else "red", color)
 
 

@@ -72,7 +72,7 @@ def report_entry(report: Report) -> dict[str, Any]:
     return {
         "tests": [_result_entry(result) for result in report.results],
         "broken": [found.to_json() for found in report.broken],
-        "summary": {"passed": report.passed, "failed": report.failed, "broken": len(report.broken)},
+        "summary": {"passed": report.passed, "failed": report.failed, "broken": report.unread},
         "coverage": {
             "rules": len(report.rules),
             "touched": len(report.rules) - len(report.untouched),

@@ -62,6 +62,11 @@ class Report(msgspec.Struct):
         return len(self.results) - self.passed
 
     @property
+    def unread(self) -> int:
+        """Documents (or files) that ``broken`` is about."""
+        return len({(found.origin.file, found.kind, found.namespace, found.name) for found in self.broken})
+
+    @property
     def untouched(self) -> list[CoveredRule]:
         return [rule for rule in self.rules if not rule.tests]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastgw.model.plan import PathMatch, Predicate, Rule
+from fastgw.model.plan import PathMatch, Predicate, Rule, Sticky
 from fastgw.model.plan_text import conditions_text
 
 
@@ -20,6 +20,7 @@ def rule_entry(rule: Rule) -> dict[str, Any]:
         "predicates": [_predicate_entry(predicate) for predicate in rule.predicates],
         "action": rule.action.kind,
         "detail": rule.action.detail,
+        "sticky": None if rule.action.sticky is None else _sticky_entry(rule.action.sticky),
         "destinations": [
             {
                 "host": destination.host,
@@ -33,6 +34,10 @@ def rule_entry(rule: Rule) -> dict[str, Any]:
         "file": rule.origin.file,
         "line": rule.origin.line,
     }
+
+
+def _sticky_entry(sticky: Sticky) -> dict[str, Any]:
+    return {"kind": sticky.kind, "name": sticky.name, "ttlSeconds": sticky.ttl_s}
 
 
 def _path_entry(path: PathMatch) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def _path(path: PathMatch | None) -> str:
         return "/*"
     if path.kind == "regex":
         return f"regex {path.value}"
-    text = path.value if path.kind == "exact" else f"{path.value}*"
+    text = {"exact": path.value, "segment": f"PathPrefix:{path.value}"}.get(path.kind, f"{path.value}*")
     return f"{text} (any case)" if path.ignore_case else text
 
 

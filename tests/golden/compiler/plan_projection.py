@@ -49,7 +49,9 @@ def _rule(rule: Rule) -> str:
 def _action(rule: Rule) -> str:
     if rule.action.kind != "route":
         return f"{rule.action.kind} {rule.action.detail}"
-    return ", ".join(f"{destination.weight} {destination.cluster}" for destination in rule.action.destinations)
+    kept = rule.action.sticky
+    sticky = "" if kept is None else f" sticky {kept.kind} {kept.name} {kept.ttl_s}"
+    return ", ".join(f"{destination.weight} {destination.cluster}" for destination in rule.action.destinations) + sticky
 
 
 def _cluster(cluster: Cluster) -> str:

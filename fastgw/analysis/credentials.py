@@ -1,5 +1,7 @@
 """IST0101 and IST0161: credentials that a Gateway names and that are not there, or hold no usable certificate and key.
 
+Whether a usable certificate is valid now and covers the server's hosts is certificates.py's to say.
+
 A Secret has ``cert`` and ``key``, or ``tls.crt`` and ``tls.key``; the first pair wins (fields.md, section 10).
 """
 
@@ -7,9 +9,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import os
+import stat
 from functools import lru_cache
 
+from fastgw.analysis.certificates import check_certificate
 from fastgw.analysis.findings import Findings
 from fastgw.analysis.picture import Picture
 from fastgw.model.diagnostic import Diagnostic
@@ -20,6 +25,7 @@ from fastgw.model.names import domain_problem
 MISSING, UNUSABLE = "IST0101", "IST0161"
 _PAIRS = (("cert", "key"), ("tls.crt", "tls.key"))
 _CA_KEYS = ("cacert", "ca.crt")
+_FILE_BYTES = 1 << 20
 _ASKS_CLIENTS = ("MUTUAL", "OPTIONAL_MUTUAL")
 
 
@@ -99,7 +105,9 @@ def _check_server(findings: Findings, path: str, server: Server, store: _Store) 
         if name is None:
             findings.error(place, f'"{reference}": a credential is looked for in namespace {store.namespace} only', MISSING)
         elif name:
-            _check_pair(findings, place, name, store)
+            _check_pair(findings, place, name, server, store)
+    if not named:
+        _check_files(findings, path, server)
     if named and tls.mode in _ASKS_CLIENTS and not tls.ca_cert_credential_name:
         _check_ca(findings, named[0][0], _secret_name(named[0][1], store.namespace) or "", tls, store)
 
@@ -112,15 +120,54 @@ def _secret_name(reference: str, namespace: str) -> str | None:
     return "" if "://" in reference else reference
 
 
-def _check_pair(findings: Findings, path: str, name: str, store: _Store) -> None:
+def _check_pair(findings: Findings, path: str, name: str, server: Server, store: _Store) -> None:
     content = store.content(name)
+    what = f'Secret "{store.namespace}/{name}"'
     if content is None:
-        message = f'Secret "{store.namespace}/{name}" not found{store.hint(name)}'
-        findings.error(path, message, MISSING)
+        findings.error(path, f"{what} not found{store.hint(name)}", MISSING)
         return
     problem = content if isinstance(content, str) else pair_problem(content)
-    if problem:
-        findings.error(path, f'Secret "{store.namespace}/{name}": {problem}', UNUSABLE)
+    if problem or isinstance(content, str):
+        findings.error(path, f"{what}: {problem}", UNUSABLE)
+        return
+    pem = next(content[certificate] for certificate, _ in _PAIRS if certificate in content)
+    check_certificate(findings, path, what, pem, _names(server))
+
+
+def _names(server: Server) -> list[str]:
+    return [host.rpartition("/")[2] for host in server.hosts]
+
+
+def _check_files(findings: Findings, path: str, server: Server) -> None:
+    """Certificates by path. Files that are not there may be on the machine that serves, so that is only a warning."""
+    assert server.tls is not None
+    tls = server.tls
+    pairs = [(path, tls.server_certificate, tls.private_key)] if tls.server_certificate and tls.private_key else []
+    pairs += [
+        (f"{path}.tlsCertificates[{index}]", pair.server_certificate, pair.private_key)
+        for index, pair in enumerate(tls.tls_certificates)
+        if pair.server_certificate and pair.private_key
+    ]
+    for place, certificate, key in pairs:
+        try:
+            pem, private = _read(certificate), _read(key)
+        except OSError as error:
+            findings.warn(f"{place}.serverCertificate", f"{error.filename}: {error.strerror}", MISSING)
+            continue
+        problem = _pem_problem(pem, private)
+        if problem:
+            findings.error(f"{place}.serverCertificate", f"{certificate} and {key}: {problem}", UNUSABLE)
+        else:
+            check_certificate(findings, f"{place}.serverCertificate", certificate, pem, _names(server))
+
+
+def _read(path: str) -> bytes:
+    """At most what a certificate chain may be. Raises OSError, also for what is no regular file."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        return file.read(_FILE_BYTES)
 
 
 def pair_problem(content: dict[str, bytes]) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
+from fastgw.analysis.picture import Memory as ExamineMemory
 from fastgw.analysis.picture import PictureOptions, check_picture
 from fastgw.compiler.compile import CompileCache, CompileOptions, compile_plan
 from fastgw.model.diagnostic import Diagnostic
@@ -43,11 +46,24 @@ def examine_paths(
 
 def _examine(paths: list[str], options: ExamineOptions, files: FileCache | None, compiled: CompileCache | None) -> Examined:
     loaded = load_paths(paths, options.namespace, files)
-    picture = check_picture(loaded.resources, PictureOptions(options.labels, options.namespace, options.secret_directories))
     answers = {host: (address, port or None) for host, (address, port) in options.resolve.items()}
     result = compile_plan(loaded.resources, CompileOptions(options.labels, options.namespace, answers), compiled)
-    diagnostics = in_order([*loaded.diagnostics, *picture, *result.diagnostics], loaded.files)
+    whole = examine(loaded.resources, result.plan, options)
+    diagnostics = in_order([*loaded.diagnostics, *whole, *result.diagnostics], loaded.files)
     return Examined(loaded.resources, diagnostics, loaded.files, result.plan)
+
+
+def examine(
+    resources: Sequence[Resource], plan: Plan, options: ExamineOptions, memory: ExamineMemory | None = None
+) -> list[Diagnostic]:
+    """What is wrong between the objects and with what comes of them: all checks beyond loading and compiling, in no order.
+
+    ``plan`` is what ``compile_plan`` made of ``resources``. Give the same ``memory`` each time where a configuration is examined
+    again after each change: what was found about objects and virtual hosts that are the very same is kept. Never raises for what
+    is in the resources; reads the files of certificates that they name.
+    """
+    own = PictureOptions(options.labels, options.namespace, options.secret_directories)
+    return check_picture(resources, own, plan, memory)
 
 
 def in_order(diagnostics: list[Diagnostic], files: list[str]) -> list[Diagnostic]:

@@ -1,12 +1,14 @@
-"""Checks that need all objects at once. Each is a function of the Picture in a file of its own; codes are Istio's."""
+"""Checks that need all objects at once. Each is a function of the Picture in a file of its own; codes are Istio's if they fit."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import msgspec
 
 from fastgw.model.diagnostic import Diagnostic
+from fastgw.model.plan import Plan
 from fastgw.model.resource import Resource
 
 
@@ -18,15 +20,44 @@ class PictureOptions(msgspec.Struct, frozen=True):
     secret_directories: list[str] = []
 
 
-class Picture:
-    """All usable resources, by kind, and the Gateways that are for this gateway."""
+class Memory:
+    """What was found about things that have not changed since; for configurations that are examined again and again.
 
-    def __init__(self, resources: Sequence[Resource], options: PictureOptions) -> None:
+    Things are told by identity and held, so that their identity cannot pass to others. What the last round did not ask is dropped.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[str, int], tuple[Any, Any]] = {}
+        self._next: dict[tuple[str, int], tuple[Any, Any]] = {}
+
+    def recall(self, check: str, thing: Any, find: Callable[[Any], Any]) -> Any:
+        """``find(thing)``, made once."""
+        key = (check, id(thing))
+        known = self._last.get(key)
+        if known is None or known[0] is not thing:
+            known = (thing, find(thing))
+        self._next[key] = known
+        return known[1]
+
+    def finish(self) -> None:
+        """This round is done."""
+        self._last, self._next = self._next, {}
+
+
+class Picture:
+    """All usable resources, by kind, the Gateways that are for this gateway, and what is served."""
+
+    def __init__(
+        self, resources: Iterable[Resource], options: PictureOptions, plan: Plan | None = None, memory: Memory | None = None
+    ) -> None:
         self.options = options
+        self.plan = plan or Plan()
+        self.memory = memory or Memory()
         self.by_kind: dict[str, list[Resource]] = {}
         for resource in resources:
             self.by_kind.setdefault(resource.kind, []).append(resource)
         self.gateways = [gateway for gateway in self.of("Gateway") if self.selects_us(gateway.spec.selector)]
+        self.services = {service.key: service for service in self.of("VirtualService")}
 
     def of(self, kind: str) -> list[Resource]:
         return self.by_kind.get(kind, [])
@@ -35,17 +66,40 @@ class Picture:
         """A1: every label of the selector is one of this gateway's."""
         return all(self.options.labels.get(key) == value for key, value in selector.items())
 
+    def each(self, kind: str, check: str, find: Callable[[Resource], list[Diagnostic]]) -> list[Diagnostic]:
+        """What ``find`` says of each object of a kind; it must look at nothing but the object."""
+        return [found for resource in self.of(kind) for found in self.memory.recall(check, resource, find)]
 
-def check_picture(resources: Sequence[Resource], options: PictureOptions) -> list[Diagnostic]:
-    """What is wrong between the objects. What the compiler finds on its own way is not repeated here."""
+
+def check_picture(
+    resources: Sequence[Resource], options: PictureOptions, plan: Plan | None = None, memory: Memory | None = None
+) -> list[Diagnostic]:
+    """What is wrong between the objects, and with what comes of them in ``plan``. The compiler's own findings are not repeated."""
+    from fastgw.analysis.conditions import check_conditions
     from fastgw.analysis.credentials import check_credentials
+    from fastgw.analysis.delegation import check_delegation
     from fastgw.analysis.gateways import check_gateways
+    from fastgw.analysis.reachable_hosts import check_reachable_hosts
     from fastgw.analysis.services import check_services
+    from fastgw.analysis.shadowed import check_shadowed
+    from fastgw.analysis.shared_hosts import check_shared_hosts
     from fastgw.analysis.unreachable import check_unreachable
     from fastgw.analysis.upstream_tls import check_upstream_tls
 
-    picture = Picture(resources, options)
+    picture = Picture(resources, options, plan, memory)
     diagnostics: list[Diagnostic] = []
-    for check in (check_gateways, check_credentials, check_services, check_unreachable, check_upstream_tls):
+    for check in (
+        check_gateways,
+        check_credentials,
+        check_services,
+        check_unreachable,
+        check_upstream_tls,
+        check_conditions,
+        check_delegation,
+        check_shadowed,
+        check_shared_hosts,
+        check_reachable_hosts,
+    ):
         diagnostics += check(picture)
+    picture.memory.finish()
     return diagnostics

@@ -99,6 +99,17 @@ _PICTURE = (
     ("FGW0021", INFO, "DestinationFound", "which step of the look-up found a destination"),
     ("FGW0022", WARNING, "GatewayNotSelected", "the selector of the Gateway does not match this gateway's labels"),
     ("FGW0023", INFO, "VirtualServiceNotBound", "no Gateway serves this VirtualService, so it has no effect here"),
+    ("FGW0024", WARNING, "RuleShadowed", "no request reaches a rule, since one of another VirtualService on the host covers it"),
+    ("FGW0025", INFO, "HostShared", "several VirtualServices have a host; whose rules come first, and why"),
+    ("FGW0026", WARNING, "LongerPathHidden", "a rule is hidden by the shorter path of a VirtualService that comes first"),
+    ("FGW0027", WARNING, "HostNotServed", "one host of a VirtualService is among those of no Gateway that it names"),
+    ("FGW0028", INFO, "HostWithinWildcard", "hosts with rules of their own are out of a VirtualService's wildcard"),
+    ("FGW0029", INFO, "DelegateUnused", "no VirtualService with hosts leads to a delegate"),
+    ("FGW0030", INFO, "HostNotAnswered", "no VirtualService answers for a host of a Gateway"),
+    ("FGW0031", INFO, "RegexSlowElsewhere", "a regular expression that takes engines forever that backtrack; harmless here"),
+    ("FGW0032", INFO, "PrefixBeyondSegment", "a prefix that ends within a path segment, so that it catches longer names, too"),
+    ("FGW0033", WARNING, "CertificateNotValid", "a certificate has expired, expires within 30 days, or is not valid yet"),
+    ("FGW0034", WARNING, "CertificateNames", "a certificate does not cover the hosts of its server"),
 )
 
 _COMPILER = (

@@ -9,11 +9,10 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastgw.analysis.findings import Findings
 from fastgw.analysis.picture import PictureOptions, check_picture
-from fastgw.analysis.unreachable import _check, _takes_everything
+from fastgw.analysis.unreachable import unreachable_rules
 from fastgw.model.kinds.base import StringMatch
-from fastgw.model.kinds.http_route import HttpMatch, HttpRoute
+from fastgw.model.kinds.http_route import Delegate, HttpMatch, HttpRoute
 from fastgw.model.kinds.virtual_service import VirtualService
 from fastgw.model.origin import NOWHERE
 from fastgw.model.resource import Resource
@@ -25,9 +24,7 @@ def service(*routes: tuple[HttpMatch, ...]) -> Resource:
 
 
 def findings(*routes: tuple[HttpMatch, ...]) -> dict[str, str]:
-    found = Findings(service(*routes))
-    _check(found, found.spec)
-    return {one.path: one.code for one in found.diagnostics}
+    return {one.path: one.code for one in unreachable_rules(service(*routes))}
 
 
 def uri(**condition: str) -> HttpMatch:
@@ -50,9 +47,35 @@ def test_case() -> None:
 
 def test_everything_is_left_to_the_compiler() -> None:
     for everything in (HttpMatch(), uri(prefix="/"), uri(regex=".*")):
-        assert _takes_everything(everything)
         assert findings((everything,), (uri(prefix="/x"),)) == {}
-    assert not _takes_everything(HttpMatch(port=80))
+    assert findings((HttpMatch(port=80),), (HttpMatch(port=80, uri=StringMatch(prefix="/x")),)) == {"spec.http[1]": "IST0130"}
+
+
+def test_regexes_that_are_prefixes() -> None:
+    assert findings((uri(regex="/a.*"),), (uri(prefix="/ab"),)) == {"spec.http[1]": "IST0130"}
+    assert findings((uri(prefix="/a"),), (uri(regex="/ab[0-9]+"),)) == {"spec.http[1]": "IST0130"}
+    assert findings((uri(regex="/a[0-9]+"),), (uri(exact="/a12"),)) == {"spec.http[1]": "IST0130"}
+    assert findings((uri(regex="/a[0-9]+"),), (uri(exact="/a12b"),), (uri(prefix="/a1"),)) == {}
+    assert findings((uri(regex="/a(/.*)?"),), (uri(prefix="/a"),), (uri(prefix="/a/b"),)) == {"spec.http[2]": "IST0130"}
+
+
+def test_a_rule_that_delegates_covers_nothing_for_certain() -> None:
+    root = service((uri(prefix="/a"),), (uri(prefix="/a/b"),))
+    delegating = msgspec.structs.replace(root.spec.http[0], delegate=Delegate(name="d"))
+    root.spec = msgspec.structs.replace(root.spec, http=(delegating, root.spec.http[1]))
+    assert unreachable_rules(root) == []
+
+
+def test_a_broken_match_covers_nothing() -> None:
+    resource = service((uri(prefix="/a"), uri(prefix="/b")), (uri(prefix="/a/b"),))
+    resource.broken = frozenset({"spec.http[0].match[0]"})
+    assert unreachable_rules(resource) == []
+
+
+def test_many_matches_on_one_header_are_no_burden() -> None:
+    routes = [(HttpMatch(headers={"x-user": StringMatch(exact=str(number))}),) for number in range(20_000)]
+    assert findings(*routes) == {}
+    assert findings(*routes[:100], routes[5]) == {"spec.http[100]": "IST0130"}
 
 
 def test_many_rules_are_no_burden() -> None:
@@ -61,7 +84,7 @@ def test_many_rules_are_no_burden() -> None:
 
 
 def test_part_of_the_whole_picture() -> None:
-    resource = service((uri(prefix="/a"),), (uri(exact="/a"),))
+    resource = service((uri(prefix="/a/"),), (uri(exact="/a/b"),))
     found = check_picture([resource], PictureOptions({}, "istio-system"))
     assert [(one.code, one.kind, one.name) for one in found] == [("IST0130", "VirtualService", "v")]
 

@@ -1,0 +1,101 @@
+"""Conditions of http matches that never hold, reach further than they look, or are slow elsewhere: FGW0109, FGW0031, FGW0032."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from fastgw.analysis.findings import Findings
+from fastgw.analysis.picture import Picture
+from fastgw.analysis.regex_shape import judge
+from fastgw.model.diagnostic import Diagnostic
+from fastgw.model.kinds.base import StringMatch
+from fastgw.model.kinds.http_route import HttpMatch
+from fastgw.model.kinds.virtual_service import VirtualService
+from fastgw.model.paths import join_key
+from fastgw.model.resource import Resource
+
+NEVER, SLOW, BEYOND = "FGW0109", "FGW0031", "FGW0032"
+PATH_MATCH = "gateway.fastgw.io/path-match"
+_DOTS = re.compile(r"/\.\.?/")
+
+
+def check_conditions(picture: Picture) -> list[Diagnostic]:
+    return picture.each("VirtualService", "conditions", odd_conditions)
+
+
+def odd_conditions(service: Resource) -> list[Diagnostic]:
+    """The findings about one VirtualService."""
+    findings = Findings(service)
+    spec: VirtualService = service.spec
+    beyond: list[tuple[str, str]] = []
+    for index, route in enumerate(spec.http):
+        for position, match in enumerate(route.match):
+            path = f"spec.http[{index}].match[{position}]"
+            if service.broken and path in service.broken:
+                continue
+            if match.uri is not None:
+                _check_path(findings, f"{path}.uri", match.uri)
+                if match.uri.prefix is not None and _is_open(match.uri.prefix):
+                    beyond.append((f"{path}.uri.prefix", match.uri.prefix))
+            for place, value in _texts(path, match):
+                if value.regex is not None:
+                    _check_regex(findings, f"{place}.regex", value.regex, of_paths=False)
+    if beyond and service.annotations.get(PATH_MATCH) != "segment":
+        _note_beyond(findings, beyond)
+    return findings.diagnostics
+
+
+def _texts(path: str, match: HttpMatch) -> Iterator[tuple[str, StringMatch]]:
+    for field, value in (("scheme", match.scheme), ("method", match.method), ("authority", match.authority)):
+        if value is not None:
+            yield f"{path}.{field}", value
+    for field, values in (("headers", match.headers), ("queryParams", match.query_params)):
+        for name, value in values.items():
+            yield join_key(f"{path}.{field}", name), value
+
+
+def _check_path(findings: Findings, path: str, uri: StringMatch) -> None:
+    """A path begins with "/", has no query (G2) and no dot segments any more when it is compared (section O)."""
+    if uri.regex is not None:
+        _check_regex(findings, f"{path}.regex", uri.regex, of_paths=True)
+        return
+    field, text = ("exact", uri.exact) if uri.exact is not None else ("prefix", uri.prefix)
+    if text == "" and field == "exact":
+        # Istio lets it pass without a word
+        findings.note(f"{path}.{field}", "never holds: a path is never empty", NEVER)
+    problem = _path_problem(text) if text and text != "*" else ""
+    if problem:
+        findings.warn(f"{path}.{field}", f"never holds: {problem}", NEVER)
+
+
+def _path_problem(text: str) -> str:
+    if not text.startswith("/"):
+        return 'a path begins with "/"'
+    if "?" in text or "#" in text:
+        return "a path is compared without its query; queryParams is the condition for that"
+    if _DOTS.search(text):
+        return "dot segments are resolved before a path is compared"
+    return ""
+
+
+def _check_regex(findings: Findings, path: str, pattern: str, *, of_paths: bool) -> None:
+    verdict = judge(pattern, of_paths)
+    if verdict.never:
+        findings.warn(path, f'"{pattern}" never matches: {verdict.never}', NEVER)
+    elif verdict.slow:
+        message = f'"{pattern}" repeats what it repeats: RE2 takes it in linear time here, engines that backtrack may take forever'
+        findings.note(path, message, SLOW)
+
+
+def _is_open(prefix: str) -> bool:
+    """Whether the prefix ends within a segment, as far as one can see."""
+    return prefix not in ("", "/") and not prefix.endswith("/") and prefix.startswith("/")
+
+
+def _note_beyond(findings: Findings, beyond: list[tuple[str, str]]) -> None:
+    """Once a VirtualService (G4)."""
+    path, prefix = beyond[0]
+    more = f" (and so for {len(beyond) - 1} more here)" if len(beyond) > 1 else ""
+    message = f'"{prefix}" also catches "{prefix}bar"{more}; annotation {PATH_MATCH}: segment keeps to whole segments'
+    findings.note(path, message, BEYOND)

@@ -54,10 +54,16 @@ class Record:
         if self.names != tuple(names.split()):
             raise ImageError(f"{ctype}: the header has the fields {' '.join(self.names)}")
         self.size: int = ffi.sizeof(ctype)
+        self._offsets = {name: offset for name, offset, _ in fields}
         self._struct = struct.Struct(self._format(fields))
         self.pack = self._struct.pack
         self.pack_into = self._struct.pack_into
         self.unpack_from = self._struct.unpack_from
+
+    def offset(self, name: str) -> int:
+        """Of a field from the record's begin; of a span or range that of its first word."""
+        found = self._offsets.get(name)
+        return self._offsets[f"{name}.off"] if found is None else found
 
     def _format(self, fields: list[tuple[str, int, str]]) -> str:
         parts, at = ["<"], 0

@@ -6,7 +6,7 @@ generations: by that time no worker serves an image that still means the old use
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from fastgw.image.layout import lib
@@ -27,8 +27,12 @@ class NumbersExhausted(Exception):
 class Numbers:
     """Numbers ``first`` .. ``first + limit - 1`` for keys of one kind. ``what`` names the kind in errors."""
 
-    def __init__(self, what: str, limit: int, first: int = 0) -> None:
+    def __init__(self, what: str, limit: int, first: int = 0, on_shortage: Callable[[], None] = lambda: None) -> None:
+        """``on_shortage`` is called before numbers are taken back, to ask once for all that are in use."""
         self.what, self.limit, self.first = what, limit, first
+        self.taken = 0
+        """How often a key has got a number: as long as this stays, ``to_json`` tells nothing new."""
+        self._on_shortage = on_shortage
         self._numbers: dict[Key, int] = {}
         self._last_used: dict[Key, int] = {}
         self._free: list[int] = []
@@ -43,10 +47,12 @@ class Numbers:
         return number
 
     def _take(self, generation: int) -> int:
+        self.taken += 1
         if self._fresh < self.first + self.limit:
             self._fresh += 1
             return self._fresh - 1
         if not self._free:
+            self._on_shortage()
             self._release(generation)
         if not self._free:
             raise NumbersExhausted(f"more than {self.limit} {self.what} are in use, or were within {QUARANTINE} generations")
@@ -57,6 +63,10 @@ class Numbers:
         for key in gone:
             self._free.append(self._numbers.pop(key))
             del self._last_used[key]
+
+    def renew_all(self, generation: int) -> None:
+        """Whatever has a number counts as used in this generation."""
+        self._last_used = dict.fromkeys(self._numbers, generation)
 
     def items(self) -> Iterable[tuple[Key, int]]:
         return self._numbers.items()
@@ -76,12 +86,34 @@ class StateNumbers:
 
     def __init__(self) -> None:
         self.generation = 0
-        self._cells = Numbers("static endpoints", CELLS)
-        self._dns_slots = Numbers("clusters resolved by DNS", DNS_SLOTS)
-        self._metric_ids = Numbers("services in the metrics", METRIC_IDS, first=1)
+        self.on_shortage: Callable[[], None] = lambda: None
+        """Has to ask for every number that is in use; called when numbers run out."""
+        self._cells = Numbers("static endpoints", CELLS, on_shortage=self._shortage)
+        self._dns_slots = Numbers("clusters resolved by DNS", DNS_SLOTS, on_shortage=self._shortage)
+        self._metric_ids = Numbers("services in the metrics", METRIC_IDS, first=1, on_shortage=self._shortage)
+        self._restored = False
+        self._in_shortage = False
+
+    @property
+    def taken(self) -> int:
+        """Changes whenever something gets a number."""
+        return self._cells.taken + self._dns_slots.taken + self._metric_ids.taken
 
     def begin(self, generation: int) -> None:
         self.generation = max(self.generation, generation)
+        if self._restored:
+            # what a predecessor noted may be old: it notes no use as long as nothing gets a number
+            self._restored = False
+            for numbers in (self._cells, self._dns_slots, self._metric_ids):
+                numbers.renew_all(self.generation)
+
+    def _shortage(self) -> None:
+        if not self._in_shortage:
+            self._in_shortage = True
+            try:
+                self.on_shortage()
+            finally:
+                self._in_shortage = False
 
     def cell_of(self, cluster_name: str, address: str, port: int) -> int:
         """Index of the endpoint's cell. Raises NumbersExhausted."""
@@ -115,4 +147,5 @@ class StateNumbers:
         numbers._cells.load(data["cells"])
         numbers._dns_slots.load(data["dns_slots"])
         numbers._metric_ids.load(data["metric_ids"])
+        numbers._restored = True
         return numbers

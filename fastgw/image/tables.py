@@ -1,13 +1,19 @@
-"""The growing tables of an image that is being written: records, strings, hash tables. Knows nothing of routing."""
+"""The growing tables of one piece of an image: records, strings, hash tables, and what is shared with other pieces.
+
+References count from the piece's own first records; ``fastgw.image.link`` moves them. Knows nothing of routing.
+"""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from weakref import WeakValueDictionary
 
-from fastgw.image.layout import HEADER, MAGIC, NONE, TABLES, ImageError, Record, lib
+from fastgw.image.layout import NONE, TABLES, Record, ffi, lib
+from fastgw.image.link import Piece, Symbol
+from fastgw.image.references import FORMAT, NUMBERS
 
-ALIGNMENT = 64
+_EMPTY: bytes | bytearray = b""
 _INLINE: int = lib.FGW_SLOT_INLINE
 _HASHES: dict[str, Callable[[bytes, int], int]] = {"forward": lib.fgw_hash_forward, "backward": lib.fgw_hash_backward}
 
@@ -40,24 +46,19 @@ class Table:
         self.data += bytes(count * self.record.size)
         return index
 
-    def copy(self, source: int, target: int) -> None:
-        """Make record ``target`` equal to record ``source``."""
-        size = self.record.size
-        self.data[target * size : (target + 1) * size] = self.data[source * size : (source + 1) * size]
-
     def put(self, index: int, *values: int | bytes) -> None:
         self.record.pack_into(self.data, index * self.record.size, *values)
 
 
 class Strings:
-    """Every distinct string once."""
+    """Every distinct string of the piece once."""
 
     def __init__(self) -> None:
         self.data = bytearray()
         self._spans: dict[str | bytes, tuple[int, int]] = {b"": (0, 0), "": (0, 0)}
 
     def span(self, text: str | bytes) -> tuple[int, int]:
-        """(offset, length) of the text in the string table."""
+        """(offset, length) of the text in the piece's strings."""
         span = self._spans.get(text)
         if span is None:
             span = self._spans[text] = self.span(to_bytes(text)) if isinstance(text, str) else self._append(text)
@@ -69,16 +70,94 @@ class Strings:
         return at, len(raw)
 
 
-class Tables:
-    """All tables of one image."""
+class Symbols:
+    """Everything that pieces share, each once, for as long as a piece names it."""
 
     def __init__(self) -> None:
+        self._strings: WeakValueDictionary[str, Symbol] = WeakValueDictionary()
+        self._regexes: WeakValueDictionary[str, Symbol] = WeakValueDictionary()
+        self._clusters: WeakValueDictionary[str, Symbol] = WeakValueDictionary()
+        self._broken: set[str] = set()
+        self._message = ffi.new("char[]", 256)
+        self._prefix = ffi.new("char[]", 128)
+        self._prefix_len = ffi.new("size_t *")
+
+    def string(self, text: str) -> Symbol:
+        found = self._strings.get(text)
+        if found is None:
+            found = self._strings[text] = Symbol("string", to_bytes(text))
+        return found
+
+    def cluster(self, name: str) -> Symbol:
+        """FGW_NONE in an image where no piece defines it."""
+        found = self._clusters.get(name)
+        if found is None:
+            found = self._clusters[name] = Symbol("cluster", b"")
+        return found
+
+    def regex(self, pattern: str) -> Symbol:
+        """With the literal prefix that RE2 finds. A pattern that does not compile is kept: it never matches."""
+        found = self._regexes.get(pattern)
+        if found is None:
+            raw = to_bytes(pattern)
+            if lib.fgw_regex_check(raw, len(raw), 0, self._message, 256, self._prefix, 128, self._prefix_len) != 0:
+                self._broken.add(pattern)
+            prefix = bytes(ffi.buffer(self._prefix, self._prefix_len[0]))
+            found = self._regexes[pattern] = Symbol("regex", raw, prefix)
+        return found
+
+    def is_usable(self, pattern: str) -> bool:
+        """Does a pattern that has a symbol compile?"""
+        return pattern not in self._broken
+
+
+class Tables:
+    """All tables of one piece. ``symbols`` outlives it."""
+
+    def __init__(self, symbols: Symbols) -> None:
         self.strings = Strings()
-        self._tables = {name: Table(record) for name, record in TABLES.items()}
         self.candidates: list[int] = []
+        self._symbols = symbols
+        self._tables: dict[str, Table] = {}
+        self._named: dict[Symbol, int] = {}
 
     def __getitem__(self, name: str) -> Table:
-        return self._tables[name]
+        table = self._tables.get(name)
+        if table is None:
+            table = self._tables[name] = Table(TABLES[name])
+        return table
+
+    def _number(self, symbol: Symbol) -> int:
+        return self._named.setdefault(symbol, len(self._named))
+
+    def shared_span(self, text: str) -> tuple[int, int]:
+        """For a field that is declared as shared: (number of the string's symbol, length)."""
+        symbol = self._symbols.string(text)
+        return self._number(symbol), len(symbol.text)
+
+    def cluster(self, name: str) -> int:
+        """The number of the cluster's symbol."""
+        return self._number(self._symbols.cluster(name))
+
+    def regex(self, pattern: str) -> tuple[int, bytes]:
+        """(number of the regex's symbol, literal prefix)."""
+        symbol = self._symbols.regex(pattern)
+        return self._number(symbol), symbol.more
+
+    def is_usable_regex(self, pattern: str) -> bool:
+        """Does a pattern that was added compile?"""
+        return self._symbols.is_usable(pattern)
+
+    def take(self, *, rooted: bool = False, goes_with: Piece | None = None, defines: str = "") -> Piece:
+        """The piece, with nothing left in the tables that changes it. ``defines``: the cluster that its first cluster record is."""
+        blocks: dict[str, bytes | bytearray] = {
+            **{name: table.data for name, table in self._tables.items()},
+            "candidates": struct.pack(f"<{len(self.candidates)}I", *self.candidates),
+            "strings": self.strings.data,
+        }
+        symbol = self._symbols.cluster(defines) if defines else None
+        tables = [blocks.get(name, _EMPTY) for name in NUMBERS]
+        return Piece(FORMAT, tables, tuple(self._named), rooted, goes_with, symbol, NUMBERS["clusters"])
 
     def add_slots(self, items: list[tuple[bytes, int, int]], hash_name: str) -> tuple[int, int]:
         """A hash table of (key, value, hint) with distinct keys. (first slot, number of slots); (0, 0) for no items."""
@@ -93,7 +172,7 @@ class Tables:
             while places[at] is not None:
                 at = at + 1 if at + 1 < count else 0
             places[at] = (code, key, value, hint)
-        slots = self._tables["slots"]
+        slots = self["slots"]
         first = slots.count
         for place in places:
             self._add_slot(slots, place)
@@ -106,27 +185,3 @@ class Tables:
         code, key, value, hint = place
         offset = self.strings.span(key)[0] if len(key) > _INLINE else 0
         slots.add(code, value, hint, len(key), offset, key[:_INLINE])
-
-    def _blocks(self) -> Iterable[tuple[bytes | bytearray, int]]:
-        for name in TABLES:
-            table = self._tables[name]
-            yield table.data, table.count
-        yield struct.pack(f"<{len(self.candidates)}I", *self.candidates), len(self.candidates)
-        yield self.strings.data, len(self.strings.data)
-
-    def to_bytes(self, generation: int) -> bytes:
-        """The image. Raises ImageError above 4 GiB, which offsets cannot express."""
-        body: list[bytes | bytearray] = []
-        places: list[int] = []
-        at = HEADER.size
-        for data, count in self._blocks():
-            padding = -at % ALIGNMENT
-            body += [bytes(padding), data]
-            at += padding
-            places += [at, count]
-            at += len(data)
-        total = at + -at % ALIGNMENT
-        if total > 0xFFFFFFFF:
-            raise ImageError(f"the image has {total} bytes, more than 4 GiB")
-        header = HEADER.pack(MAGIC, lib.FGW_IMAGE_VERSION, HEADER.size, total, generation, *places)
-        return b"".join([header, *body, bytes(total - at)])

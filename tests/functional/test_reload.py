@@ -109,10 +109,10 @@ def test_a_symlink_that_is_swapped(start_gateway: StartGateway, two: tuple[Recor
 
 
 def test_a_change_under_load_fails_nothing(start_gateway: StartGateway, two: tuple[RecordingOrigin, RecordingOrigin]) -> None:
-    running = start_gateway(base(*two) + rule("r", "one"))
+    running = start_gateway(base(*two))
     pids = running.worker_pids()
-    (running.config / "main.yaml").write_text(text_of(base(*two)))
     running.write("route.yaml", rule("r", "one"))
+    takes_effect(running, "one")
     with Load(running.port(), HOST, clients=6) as load:
         for turn in range(12):
             running.write("route.yaml", rule("r", ("two", "one")[turn % 2]))

@@ -49,13 +49,6 @@ def ask(running: Gateway, *headers: str, target: str = "/") -> tuple[str, list[s
     return answer.value("x-origin") or "", answer.values("set-cookie")
 
 
-def replace_split(running: Gateway, sticky: str, v1: int, v2: int) -> None:
-    """Write other weights, and wait for them."""
-    before = running.admin("/config_dump")["generation"] if False else None
-    assert before is None
-    running.write("split.yaml", [split(sticky, v1, v2)])
-
-
 # --- priority and path-match
 
 
@@ -72,7 +65,16 @@ def test_priority_orders_the_virtual_services_of_a_host(start_gateway: StartGate
 def test_prefixes_of_whole_segments(start_gateway: StartGateway, origins: list[RecordingOrigin]) -> None:
     rules = [route("v1", match=[{"uri": {"prefix": "/foo"}}]), route("v2")]
     running = start_gateway([*base(origins), annotated(virtual_service("web", ["a.test"], rules), path_match="segment")])
-    wanted = {"/foo": "v1", "/foo/": "v1", "/foo/x": "v1", "/foo?x=/": "v1", "/foobar": "v2", "/foo.html": "v2", "/fo": "v2", "/": "v2"}
+    wanted = {
+        "/foo": "v1",
+        "/foo/": "v1",
+        "/foo/x": "v1",
+        "/foo?x=/": "v1",
+        "/foobar": "v2",
+        "/foo.html": "v2",
+        "/fo": "v2",
+        "/": "v2",
+    }
     assert {target: ask(running, target=target)[0] for target in wanted} == wanted
 
 
@@ -93,13 +95,11 @@ def test_a_cookie_keeps_the_version(start_gateway: StartGateway, origins: list[R
             assert ask(running, f"Cookie: a=b; version={value}") == (version, []), "known: same version, no new cookie"
 
 
-@pytest.mark.parametrize("value", ["v2", "", "0123456789ABCDEF", "outbound|8080||v2", "0" * 17, "../../v2"])
-def test_a_value_of_somebody_elses_making_is_replaced(
-    start_gateway: StartGateway, origins: list[RecordingOrigin], value: str
-) -> None:
-    running = start_gateway([*base(origins), split("cookie:version;ttl=1h", 99, 1)], workers=1)
-    _, cookies = ask(running, f"Cookie: version={value}")
-    assert len(cookies) == 1 and COOKIE.fullmatch(cookies[0])
+def test_a_value_of_somebody_elses_making_is_replaced(start_gateway: StartGateway, origins: list[RecordingOrigin]) -> None:
+    running = start_gateway([*base(origins), split("cookie:version;ttl=1h", 99, 1)])
+    for value in ("v2", "", "0123456789ABCDEF", "outbound|8080||v2", "0" * 17, "../../v2"):
+        _, cookies = ask(running, f"Cookie: version={value}")
+        assert len(cookies) == 1 and COOKIE.fullmatch(cookies[0]), (value, cookies)
 
 
 def test_weights_decide_for_clients_without_a_cookie(start_gateway: StartGateway, origins: list[RecordingOrigin]) -> None:
@@ -117,9 +117,9 @@ def test_raising_a_weight_moves_only_the_needed_share(
     def clients() -> list[str]:
         with running.client() as client:
             return [
-                client.request(request_bytes("GET", "/", "a.test", [f"Cookie: version={i * 2654435761:016x}", f"x-user: {i}"])).value(
-                    "x-origin"
-                )
+                client.request(
+                    request_bytes("GET", "/", "a.test", [f"Cookie: version={i * 2654435761:016x}", f"x-user: {i}"])
+                ).value("x-origin")
                 or ""
                 for i in range(300)
             ]
@@ -134,8 +134,7 @@ def test_raising_a_weight_moves_only_the_needed_share(
     assert set(moved) == {("v1", "v2")}
     assert 50 <= moved["v1", "v2"] <= 130, moved
     running.stop()
-    again = start_gateway([*base(origins), split(sticky, 60, 40)])
-    running = again
+    running = start_gateway([*base(origins), split(sticky, 60, 40)])
     assert clients() == after, "the same after a restart"
 
 
@@ -147,7 +146,7 @@ def test_without_the_header_the_choice_is_random(start_gateway: StartGateway, or
 
 
 def test_the_source_address_keeps_the_version(start_gateway: StartGateway, origins: list[RecordingOrigin]) -> None:
-    running = start_gateway([*base(origins), split("source-ip", 50, 50)], settings={"xff_num_trusted_hops": 1})
+    running = start_gateway([*base(origins), split("source-ip", 50, 50)], settings={"trusted-hops": 1})
     seen = {i: {ask(running, f"X-Forwarded-For: 10.1.2.{i}")[0] for _ in range(3)} for i in range(20)}
     assert all(len(versions) == 1 for versions in seen.values()), seen
     assert {version for versions in seen.values() for version in versions} == {"v1", "v2"}

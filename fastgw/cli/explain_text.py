@@ -17,7 +17,7 @@ def as_text(answer: dict[str, Any], method: str, url: str, color: bool) -> str:
     lines = [f"{method} {url}", ""]
     listener = answer["listener"]
     if listener is not None:
-        lines.append(_line("listener", f"port {listener['port']}, server {listener['server']}"))
+        lines.append(_line("listener", f"port {listener['port']}, server {listener['server']}{_place(listener)}"))
         lines.append(_line("virtual host", answer["virtualHost"] or "none"))
     lines += [_line("not this", _failed(rule)) for rule in answer["considered"]]
     matched = answer["matched"]
@@ -31,6 +31,10 @@ def as_text(answer: dict[str, Any], method: str, url: str, color: bool) -> str:
 
 def _line(label: str, text: str) -> str:
     return f"  {label + ':':<14}{text}"
+
+
+def _place(thing: dict[str, Any]) -> str:
+    return f" ({thing['file']}:{thing['line']})" if thing["file"] else ""
 
 
 def _paint(text: str, color_name: str, color: bool) -> str:
@@ -66,7 +70,7 @@ def _destination(destination: dict[str, Any]) -> list[str]:
     subset = f" subset {destination['subset']}" if destination["subset"] else ""
     share = f"{destination['share'] * 100:g} %"
     lines = [_line("destination", f"{destination['host']}:{destination['port']}{subset}, {share}")]
-    lines.append(_line("cluster", destination["cluster"]))
+    lines.append(_line("cluster", f"{destination['cluster']}{_place(destination)}"))
     if not destination["known"]:
         lines.append(_line("endpoints", "none: no such cluster, answered 503 (NC)"))
     else:

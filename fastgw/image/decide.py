@@ -11,7 +11,8 @@ from fastgw.compiler.hosts import covers
 from fastgw.image.asked import DEFAULT_PORTS, Asked
 from fastgw.image.explain import ExplainedDestination, ExplainedRule, Explainer, ExplainRequest, Explanation
 from fastgw.image.left_out import with_left_out
-from fastgw.model.plan import LeftOut, Listener, Plan, Rule, ServerRef
+from fastgw.model.origin import NOWHERE
+from fastgw.model.plan import Cluster, LeftOut, Listener, Plan, Rule, ServerRef
 
 NOTHING = ("no_listener", "not_found", "rejected")
 """Actions of requests that no rule takes."""
@@ -53,7 +54,8 @@ class Decider:
             return _answer(asked, None, "no_listener", f"no listener has port {number}")
         explanation = self._explainer.explain(listener.name, _request(asked), considered=considered)
         server = self._server(listener, number, explanation.virtual_host.rpartition(":")[0])
-        at = {"port": number, "server": f"{server.gateway.key}#{server.index}"}
+        place = server.gateway.origin
+        at = {"port": number, "server": f"{server.gateway.key}#{server.index}", "file": place.file, "line": place.line}
         if explanation.verdict == "require_tls":
             answer = _answer(asked, at, "redirect", "httpsRedirect of the Gateway's server", explanation)
             return answer | {"status": 301, "location": f"https://{asked.authority}{asked.target}"}
@@ -110,6 +112,9 @@ class Decider:
         return answer
 
     def _destination(self, destination: ExplainedDestination, total: int, alone: bool) -> dict[str, Any]:
+        """``file`` and ``line``: of the object that describes the destination; of the rule when none does."""
+        cluster = self.plan.clusters.get(destination.cluster)
+        place = cluster.origin if cluster is not None else NOWHERE
         return {
             "host": destination.host,
             "subset": destination.subset,
@@ -118,13 +123,10 @@ class Decider:
             "share": round(destination.weight / total, 4) if total else 0.0,
             "cluster": destination.cluster,
             "known": destination.known,
-            "endpoints": list(destination.endpoints) or self._dns_endpoints(destination.cluster),
+            "endpoints": list(destination.endpoints) or _dns_endpoints(cluster),
+            "file": place.file,
+            "line": place.line,
         }
-
-    def _dns_endpoints(self, cluster_name: str) -> list[str]:
-        """The name that is resolved while serving, in place of addresses."""
-        cluster = self.plan.clusters.get(cluster_name)
-        return [f"{cluster.dns_name}:{cluster.dns_port}"] if cluster is not None and cluster.discovery == "dns" else []
 
     def _server(self, listener: Listener, number: int, host: str) -> ServerRef:
         """The server of this port whose hosts cover the virtual host; the first of the port when none is known to."""
@@ -134,6 +136,11 @@ class Decider:
             covering = (s for s in servers if any(covers(name.rpartition("/")[2], host) for name in s.hosts))
             found = self._servers[number, host] = next(covering, servers[0])
         return found
+
+
+def _dns_endpoints(cluster: Cluster | None) -> list[str]:
+    """The name that is resolved while serving, in place of addresses."""
+    return [f"{cluster.dns_name}:{cluster.dns_port}"] if cluster is not None and cluster.discovery == "dns" else []
 
 
 def _request(asked: Asked) -> ExplainRequest:

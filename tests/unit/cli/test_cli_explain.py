@@ -17,7 +17,7 @@ RESOLVE = ("--resolve", "fixed=10.9.9.9:1234")
 def test_a_weighted_route(config: str, run_json: Json) -> None:
     answer, code = run_json("explain", config, "GET", "http://shop.example.com/cart/1?a=b", *RESOLVE)
     assert code == 0
-    assert answer["listener"] == {"port": 80, "server": "default/gw#0"}
+    assert answer["listener"] == {"port": 80, "server": "default/gw#0", "file": config, "line": 1}
     assert answer["virtualHost"] == "shop.example.com"
     assert answer["matched"] == {
         "virtualService": "default/shop",
@@ -39,6 +39,8 @@ def test_a_weighted_route(config: str, run_json: Json) -> None:
             "cluster": "outbound|80||cart.default.svc.cluster.local",
             "known": True,
             "endpoints": ["10.0.0.1:8080", "10.0.0.2:8080"],
+            "file": config,
+            "line": 37,
         },
         {
             "host": "fixed.default.svc.cluster.local",
@@ -49,6 +51,8 @@ def test_a_weighted_route(config: str, run_json: Json) -> None:
             "cluster": "outbound|9000||fixed.default.svc.cluster.local",
             "known": True,
             "endpoints": ["10.9.9.9:1234"],
+            "file": config,
+            "line": 32,
         },
     ]
     (first,) = answer["considered"]
@@ -94,7 +98,7 @@ def test_what_cannot_be_performed_is_said(config: str, run_json: Json) -> None:
 def test_https_redirect(config: str, run_json: Json) -> None:
     answer, code = run_json("explain", config, "GET", "http://other.example.com:8080/x?y=1")
     assert code == 0
-    assert answer["listener"] == {"port": 8080, "server": "default/gw#1"}
+    assert (answer["listener"]["port"], answer["listener"]["server"]) == (8080, "default/gw#1")
     assert (answer["action"], answer["status"]) == ("redirect", 301)
     assert answer["location"] == "https://other.example.com:8080/x?y=1"
 

@@ -16,7 +16,7 @@ T = TypeVar("T", Listener, VirtualHost, Cluster)
 
 _LISTENER = frozenset(("name", "origin", "servers", "route_table"))
 _SERVER = frozenset(("gateway", "index", "port_name", "hosts"))
-_HOST = frozenset(("name", "origin", "rules"))
+_HOST = frozenset(("name", "origin", "rules", "left_out"))
 _CLUSTER = frozenset(("name", "origin", "endpoints", "destination_rule", "found_in", "service_name", "service_namespace"))
 """Fields that are compared elsewhere, or that no request can feel."""
 

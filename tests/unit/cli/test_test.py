@@ -119,6 +119,12 @@ def test_route_tests_beside_the_configuration_are_ignored(config: str, write: Ca
     assert plans[0].diagnostics == plans[1].diagnostics
 
 
+def test_the_example_covers_every_rule(run_json: Json) -> None:
+    examples = Path(__file__).parents[3] / "config" / "examples"
+    found, code = run_json("test", str(examples / "canary.yaml"), str(examples / "tests" / "canary.yaml"))
+    assert (code, found["summary"]["failed"], found["coverage"]["percent"]) == (0, 0, 100.0)
+
+
 def test_output_is_json_all_through(config: str, write: Callable[[str], str], run: Run) -> None:
     assert json.loads(run("test", config, write(TESTS), "-o", "json").stdout)["broken"] == []
 

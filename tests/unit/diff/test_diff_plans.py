@@ -12,6 +12,7 @@ from fastgw.model.plan import (
     Action,
     Cluster,
     Endpoint,
+    LeftOut,
     Listener,
     ObjectRef,
     PathMatch,
@@ -43,6 +44,13 @@ def hosts_of(plan: Plan) -> list[VirtualHost]:
 def only(found: list[ThingChange]) -> ThingChange:
     (one,) = found
     return one
+
+
+def test_matches_that_never_held_are_nothing() -> None:
+    new = some_plan()
+    owner = hosts_of(new)[0].rules[0].virtual_service
+    hosts_of(new)[0].left_out.append(LeftOut(owner, 0, 1, "", "port: want 81, got 80"))
+    assert not compare_plans(some_plan(), new)
 
 
 def test_other_files_are_no_change() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from fastgw.analysis.findings import Findings
 from fastgw.analysis.picture import Picture
@@ -23,14 +24,25 @@ def check_shared_hosts(picture: Picture) -> list[Diagnostic]:
 def _shared(picture: Picture) -> list[Diagnostic]:
     """One finding for each VirtualService that comes after another one, with all hosts where that is so."""
     roots = _roots_of_delegates(picture)
-    found: dict[tuple[str, str], tuple[VirtualHost, list[str]]] = {}
+    found: dict[tuple[str, str], _Pair] = {}
     for _, host in virtual_hosts(picture.plan):
         if not is_shared(host):
             continue
         first, *later = _roots(picture, host, roots)
+        specific = {rule.virtual_service.key for rule in host.rules if not takes_everything(rule)}
         for key in later:
-            found.setdefault((first, key), (host, []))[1].extend(host.domains)
-    return [_shared_finding(picture, first, key, host, names) for (first, key), (host, names) in found.items()]
+            pair = found.get((first, key))
+            if pair is None:
+                pair = found[first, key] = _Pair(key not in specific and first in specific, [])
+            pair.hosts.extend(host.domains)
+    return [_shared_finding(picture, first, key, pair) for (first, key), pair in found.items()]
+
+
+class _Pair(NamedTuple):
+    """Two VirtualServices. ``moved``: the later one has nothing but a catch-all there, whose place tells no precedence (E4)."""
+
+    moved: bool
+    hosts: list[str]
 
 
 def _roots_of_delegates(picture: Picture) -> dict[str, list[Resource]]:
@@ -65,25 +77,21 @@ def _host_index(service: Resource, domain: str) -> int | None:
     return None
 
 
-def _shared_finding(picture: Picture, first: str, key: str, host: VirtualHost, hosts: list[str]) -> Diagnostic:
+def _shared_finding(picture: Picture, first: str, key: str, pair: _Pair) -> Diagnostic:
     winner, service = picture.services[first], picture.services[key]
     findings = Findings(service)
-    if _only_catch_all(host, key) and not _only_catch_all(host, first):
-        reason = "the rule of this one takes every request, and such rules are moved to the end"
-    else:
-        reason = reason_of_order(winner, service, picture.options.namespace)
+    reason = (
+        "the rule of this one takes every request, and such rules are moved to the end"
+        if pair.moved
+        else reason_of_order(winner, service, picture.options.namespace)
+    )
     message = (
-        f"{enumerate_hosts(hosts)} {'is' if len(set(hosts)) == 1 else 'are'} also in VirtualService {first} "
+        f"{enumerate_hosts(pair.hosts)} {'is' if len(set(pair.hosts)) == 1 else 'are'} also in VirtualService {first} "
         f"({winner.origin.file}:{winner.origin.line}), whose rules come first: {reason}"
     )
-    index = _host_index(service, hosts[0])
+    index = _host_index(service, pair.hosts[0])
     findings.note("spec.hosts" if index is None else f"spec.hosts[{index}]", message, SHARED)
     return findings.diagnostics[0]
-
-
-def _only_catch_all(host: VirtualHost, key: str) -> bool:
-    """E4: then its place tells nothing about its precedence."""
-    return all(takes_everything(rule) for rule in host.rules if rule.virtual_service.key == key)
 
 
 def reason_of_order(winner: Resource, loser: Resource, namespace: str) -> str:

@@ -32,8 +32,8 @@ class ExpectedDestination(Spec):
 class Expectation(Spec):
     """``virtual_service``: "namespace/name", or "name" in whatever namespace. ``route``: the name of the http route.
 
-    ``status``: of the gateway's own answer; a request that reaches an endpoint counts as 200. ``path`` (with query) and
-    ``authority`` are those that the upstream sees; headers are compared after all edits, null means that there is none.
+    ``status``: of the gateway's own answer; a request that reaches an endpoint counts as 200. ``path`` (its query counts where one
+    is written) and ``authority`` are those that the upstream sees; headers are compared after all edits, null means "none".
     """
 
     virtual_service: str | None = None

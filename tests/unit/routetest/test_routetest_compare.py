@@ -88,6 +88,12 @@ def test_nothing_at_all() -> None:
     ]
 
 
+@pytest.mark.parametrize(("expected", "agrees"), [("/a", True), ("/a?x=1", True), ("/a?", False), ("/a?x=2", False), ("/", False)])
+def test_the_query_counts_where_it_is_written(expected: str, agrees: bool) -> None:
+    assert (differences(Expectation(path=expected), actual(path="/a?x=1")) == []) is agrees
+    assert differences(Expectation(path=expected), actual(path=None)) == [Difference("path", expected, "none")]
+
+
 def test_an_expected_absence() -> None:
     assert differences(Expectation(response_headers={"Location": None}), actual(response_headers={"location": "/x"})) == [
         Difference("responseHeaders.Location", "none", "/x")

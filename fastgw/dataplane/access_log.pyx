@@ -25,7 +25,7 @@ from fastgw.native.state cimport (
     FGW_C_LOG_DROPPED, FGW_C_LOG_LINES, FGW_F_DC, FGW_F_DPE, FGW_F_NC, FGW_F_NR, FGW_F_SI, FGW_F_UC, FGW_F_UF, FGW_F_UH, FGW_F_UO,
     FGW_F_UPE, FGW_F_UR, FGW_F_URX, FGW_F_UT,
 )
-from fastgw.native.system cimport AF_INET, AF_INET6, EAGAIN, EINTR, POLLOUT, errno, inet_ntop, poll, pollfd, write
+from fastgw.native.system cimport AF_INET, AF_INET6, EAGAIN, EINTR, POLLOUT, close, errno, inet_ntop, poll, pollfd, write
 
 cdef enum:
     FLUSH_BYTES = 32768
@@ -87,12 +87,16 @@ cdef class AccessLog(Observer):
     cdef int op_count
     cdef list kept                 # keeps the bytes that ops point at
     cdef int fd
+    cdef int own_fd                # a pipe opened once more without blocking, -1: none
     cdef bint is_file
     cdef bint json
     cdef size_t value_max          # longest value from outside, for the next operation
     cdef bint wrote                # the present value is not missing
     cdef int64_t oldest_ms         # when the first waiting line was written
     cdef uint32_t response_ops
+
+    def __cinit__(self):
+        self.own_fd = -1
 
     def __init__(self, Context ctx, int fd, program):
         cdef LogFlush hook = LogFlush()
@@ -106,11 +110,17 @@ cdef class AccessLog(Observer):
 
     def __dealloc__(self):
         free(self.ops)
+        if self.own_fd >= 0:
+            close(self.own_fd)
 
     def use(self, int fd):
         """Write to this descriptor from now on (log rotation); the caller closes the old one."""
-        self.fd = fd
-        self.is_file = stat.S_ISREG(os.fstat(fd).st_mode) or stat.S_ISCHR(os.fstat(fd).st_mode) and not os.isatty(fd)
+        mode = os.fstat(fd).st_mode
+        if self.own_fd >= 0:
+            close(self.own_fd)
+        self.own_fd = open_again(fd) if stat.S_ISFIFO(mode) else -1
+        self.fd = self.own_fd if self.own_fd >= 0 else fd
+        self.is_file = stat.S_ISREG(mode) or stat.S_ISCHR(mode) and not os.isatty(fd)
 
     def compile(self, program):
         cdef int i
@@ -166,17 +176,29 @@ cdef class AccessLog(Observer):
         return 0
 
     cdef int on_finished(self, Exchange x) except -1:
-        cdef int i
-        if self.out.size() > LIMIT_BYTES:
+        cdef size_t before = self.out.size()
+        if before > LIMIT_BYTES:
             self.ctx.loop.count(FGW_C_LOG_DROPPED)
             return 0
-        if self.out.size() == 0:
+        if before == 0:
             self.oldest_ms = self.ctx.loop.now_ms
+        try:
+            self.write_line(x)
+        except OverflowError:  # the line is longer than the room that is left
+            self.out.end = self.out.start + before
+            self.ctx.loop.count(FGW_C_LOG_DROPPED)
+            if before == 0:
+                self.out.release()
+            return 0
+        self.ctx.loop.count(FGW_C_LOG_LINES)
+        return 0
+
+    cdef int write_line(self, Exchange x) except -1:
+        cdef int i
         self.json = False
         self.value_max = VALUE_MAX
         for i in range(self.op_count):
             self.run(&self.ops[i], x)
-        self.ctx.loop.count(FGW_C_LOG_LINES)
         return 0
 
     # ---- values
@@ -290,6 +312,8 @@ cdef class AccessLog(Observer):
             return self.plain(fgw_reason_name(x.reject_reason))
         if code == OP_ATTEMPTS and x.attempts:
             return self.number(<uint64_t>x.attempts)
+        if code == OP_LISTENER:
+            return self.escaped(<const char *>x.client.listener_name, <size_t>len(x.client.listener_name))
         if x.image is None or x.route.rule == FGW_NONE:
             return 0
         if code == OP_ROUTE_NAME:
@@ -474,18 +498,24 @@ cdef class AccessLog(Observer):
         self.flush_now()
 
 
+def open_again(fd):
+    """The same pipe through a description of our own that never blocks; -1 when it cannot be had (then poll() has to do).
+    The one we were given is shared with others, who may rely on its flags."""
+    try:
+        return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return -1
+
+
 cdef size_t whole_lines(const char *p, size_t n) noexcept:
-    """Length of the whole lines in the first PIECE bytes; of the first line when it is longer."""
+    """Length of the whole lines in the first PIECE bytes, which a pipe takes in one piece (PIPE_BUF); of a longer line the
+    first PIECE bytes, since more could block."""
     cdef size_t i = PIECE
-    cdef const char *end
     if n <= PIECE:
         return n
     while i and p[i - 1] != 10:
         i -= 1
-    if i:
-        return i
-    end = <const char *>memchr(p, 10, n)
-    return n if end == NULL else <size_t>(end - p) + 1
+    return i if i else PIECE
 
 
 cdef int fraction_of(char *out, int64_t ns) noexcept:

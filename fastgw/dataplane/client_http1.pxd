@@ -23,7 +23,6 @@ cdef class ClientHttp1(ClientStream):
     cdef Exchange spare            # the connection's exchange object, used again and again
     # borrowed
     cdef ConnectionOwner owner     # the Server, told when the connection ends
-    cdef bytes listener_name
     # state
     cdef int state                 # enum ClientState
     cdef size_t seen               # bytes of pending the head parser has looked at

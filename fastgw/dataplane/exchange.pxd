@@ -44,6 +44,7 @@ cdef class ClientStream(Protocol):
     cdef Context ctx
     cdef Exchange exchange         # the one in flight
     cdef uint32_t listener         # index in the current image, FGW_NONE when it is gone
+    cdef bytes listener_name
     cdef char peer[64]             # text of the client's address
     cdef uint32_t peer_len
     cdef uint32_t peer_port

@@ -30,6 +30,7 @@ cdef class Transport(Watcher):
     cdef bint paused               # reading is paused by the protocol
     cdef bint eof                  # the peer's FIN was read
     cdef bint failed               # a send failed; on_closed follows at the end of the turn
+    cdef bint reads_rest           # what was received before an error still counts (upstreams)
     cdef int error                 # errno of the failure
     cdef bint write_blocked        # the socket buffer is full
     cdef bint shut_after_flush
@@ -50,6 +51,7 @@ cdef class Transport(Watcher):
     cdef int close(self) except -1
     cdef int reset(self) except -1
     cdef int read_ready(self) except -1
+    cdef int read_rest(self) except -1
     cdef int finish_connect(self, uint32_t events) except -1
     cdef int send_queue(self) except -1
     cdef int send_failed(self, int error) except -1

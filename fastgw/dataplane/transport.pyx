@@ -50,6 +50,7 @@ cdef class ReadAgain(Turn):
         if t is None or t.fd < 0:
             return 0
         if t.failed:
+            t.read_rest()
             t.lose(CLOSE_RESET, t.error)
         elif t.readable and not t.paused:
             t.read_ready()
@@ -79,6 +80,7 @@ cdef class Transport(Watcher):
             if self.fd < 0 or self.connecting:
                 return 0
         if events & EPOLLERR and not self.failed:
+            self.read_rest()
             return self.lose(CLOSE_RESET, ECONNRESET)
         if events & (EPOLLRDHUP | EPOLLHUP):
             self.hangup = True
@@ -134,6 +136,20 @@ cdef class Transport(Watcher):
                 self.readable = False
             elif errno != EINTR:
                 return self.lose(CLOSE_RESET, errno)
+        return 0
+
+    cdef int read_rest(self) except -1:
+        """The connection is broken, but bytes that came before may be an answer that explains it (requirement H8)."""
+        cdef Loop loop = self.loop
+        cdef Protocol protocol = self.protocol
+        cdef ssize_t n
+        self.hangup = True
+        while self.reads_rest and not self.paused and self.fd >= 0:
+            n = recv(self.fd, loop.scratch, SCRATCH_BYTES, 0)
+            if n <= 0:
+                break
+            loop.count_add(self.counter_in, <uint64_t>n)
+            protocol.on_data(loop.scratch, <size_t>n)
         return 0
 
     cdef int pause_reading(self) except -1:

@@ -93,6 +93,7 @@ cdef class UpstreamHttp1(UpstreamStream):
         self.transport = Transport()
         self.transport.counter_in = FGW_C_UPSTREAM_BYTES_IN
         self.transport.counter_out = FGW_C_UPSTREAM_BYTES_OUT
+        self.transport.reads_rest = True
         self.state = U_CONNECTING
         self.transport.open(self.ctx.loop, fd, self, True)
         self.ctx.loop.set_deadline(self, self.ctx.loop.now_ms + max(timeout_ms, 1))

@@ -106,6 +106,10 @@ cdef class Server(ConnectionOwner):
         self.resume.server = self
         self.reserve_fd = open(b"/dev/null", O_RDONLY | O_CLOEXEC)
 
+    def __dealloc__(self):
+        if self.reserve_fd >= 0:
+            close(self.reserve_fd)
+
     def listen(self, sockets):
         """sockets: list of (name, fd), the full set from now on. Sockets of listeners that are gone are closed here
         (the supervisor has closed or still holds its own)."""

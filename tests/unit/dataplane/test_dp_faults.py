@@ -170,6 +170,33 @@ def test_an_answer_before_the_upload_ends_is_relayed_and_burns_the_connection(ga
     assert up.until_end() and gateway.pool.idle == 0
 
 
+@pytest.mark.parametrize("size", [3, 30_000])
+@pytest.mark.parametrize("while_writing", [False, True])
+def test_an_answer_that_came_before_a_reset_is_relayed(gateway: Gateway, size: int, while_writing: bool) -> None:
+    """A server that refuses an upload closes with unread bytes, which is a reset; its answer explains it."""
+    client, up = started(gateway, post(1 << 20) + b"x" * 1000)
+    up.until(lambda data: b"\r\n\r\n" in data)
+    client.send(b"x" * 30_000)  # not read by the upstream
+    body = b"b" * size
+    assert up.try_send(b"HTTP/1.1 413 Too Large\r\nContent-Length: %d\r\n\r\n%b" % (size, body)) > size
+    if while_writing:
+        client.sock.send(b"x" * 30_000)  # the gateway writes into the broken connection before it reads
+    up.sock.close()
+    answer = client.response()
+    assert (answer.status, answer.body == body, answer["connection"]) == (413, True, "close")
+    assert gateway.pool.idle == 0
+
+
+def test_a_half_answer_before_a_reset_is_still_cut(gateway: Gateway) -> None:
+    client, up = started(gateway, post(1 << 20) + b"x" * 1000)
+    client.send(b"x" * 30_000)
+    up.try_send(b"HTTP/1.1 200 OK\r\n\r\nclose-delimited")
+    up.sock.close()
+    client.until_end()
+    seen = read_message(bytes(client.data), "POST", True)
+    assert seen is not None and seen.body == b"close-delimited" and not seen.whole
+
+
 def test_what_is_uploaded_after_the_answer_is_read_only_up_to_a_limit(gateway: Gateway) -> None:
     client, up = started(gateway, post(1 << 20))
     up.until(lambda data: b"\r\n\r\n" in data)

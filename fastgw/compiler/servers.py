@@ -19,6 +19,9 @@ TLS_PROTOCOLS = frozenset({"HTTPS", "TLS"})
 TCP_PROTOCOLS = frozenset({"TCP", "MONGO", "MYSQL", "REDIS", "UDP"})
 PROXY_PROTOCOL = "gateway.fastgw.io/proxy-protocol"
 
+MAX_UNIX_PATH_BYTES = 107
+"""sun_path of unix(7), without the byte that ends it."""
+
 HTTP, TLS, TCP = "HTTP", "TLS", "TCP"
 
 
@@ -138,6 +141,8 @@ def _bind_problem(bind: str, number: int) -> tuple[str, str] | None:
             return ".port.number", "a Unix socket takes port number 0"
         if not name.startswith(("/", "@")) or name.endswith("/"):
             return ".bind", f'"{bind}" is no absolute path of a Unix socket'
+        if len(name.encode()) > MAX_UNIX_PATH_BYTES:
+            return ".bind", f"the path of a Unix socket has at most {MAX_UNIX_PATH_BYTES} bytes"
         return None
     if not 1 <= number <= 65535:
         return ".port.number", f"{number} is no port number"

@@ -1,7 +1,7 @@
 """Listening sockets: one SO_REUSEPORT socket per worker slot, listener and address, never closed while the listener exists.
 
 A worker that dies leaves its accept queue in its socket to its successor. Opening a listener either succeeds for all slots or
-leaves nothing behind.
+leaves nothing behind. Unix sockets: see unix_listener.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import msgspec
 
 from fastgw.model.worker_protocol import ListenerSpec
 from fastgw.supervisor.port_holder import find_holder
+from fastgw.supervisor.unix_listener import SocketFile, explain_unix, is_unix, name_of, open_unix
 
 BACKLOG = 4096
 MAX_PER_WORKER = 250
@@ -25,7 +26,7 @@ _NO_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """A listener of the plan. ``bind`` "" is the wildcard, ``port`` the Gateway's number (before --listen-map)."""
+    """A listener of the plan. ``bind`` "" is the wildcard, ``port`` its number (before --listen-map; 0 for a Unix socket)."""
 
     name: str
     bind: str
@@ -39,15 +40,18 @@ class ListenError(Exception):
 class OpenListener:
     """The sockets of one listener: ``sockets[slot]`` one per address."""
 
-    def __init__(self, wanted: Wanted, sockets: list[list[socket.socket]]) -> None:
+    def __init__(self, wanted: Wanted, sockets: list[list[socket.socket]], file: SocketFile | None = None) -> None:
         self.wanted = wanted
         self.sockets = sockets
+        self._file = file
 
     @property
     def addresses(self) -> list[str]:
         return [format_address(sock) for sock in self.sockets[0]]
 
     def close(self) -> None:
+        if self._file is not None:
+            self._file.remove()
         for row in self.sockets:
             for sock in row:
                 sock.close()
@@ -105,7 +109,7 @@ class ListenerSet:
         specs, fds = [], []
         for name, listener in self._open.items():
             for sock in listener.sockets[slot]:
-                host, port = sock.getsockname()[:2]
+                host, port = _name_of(sock)
                 specs.append(ListenerSpec(name, host, port))
                 fds.append(sock.fileno())
         return specs, fds
@@ -118,6 +122,8 @@ class ListenerSet:
         used = sum(len(other.sockets[0]) for other in self._open.values())
         if used + len(addresses) > MAX_PER_WORKER:
             raise ListenError(f"port {listener.port}: more than {MAX_PER_WORKER} listening sockets")
+        if is_unix(listener.bind):
+            return self._open_unix(listener)
         port = self._listen_map.get(listener.port, listener.port)
         with contextlib.ExitStack() as undo:
             rows: list[list[socket.socket]] = [[] for _ in range(self._slots)]
@@ -131,6 +137,13 @@ class ListenerSet:
                     port = group[0].getsockname()[1]
             undo.pop_all()
         return OpenListener(listener, rows)
+
+    def _open_unix(self, listener: Wanted) -> OpenListener:
+        try:
+            group = open_unix(listener.bind, self._slots, BACKLOG)
+        except OSError as error:
+            raise ListenError(explain_unix(error, listener.bind)) from None
+        return OpenListener(listener, [[sock] for sock in group], SocketFile(listener.bind))
 
     def _open_group(self, listener: Wanted, address: str, port: int, optional: bool) -> list[socket.socket]:
         """The sockets of all slots on one address; none where an optional address family does not exist."""
@@ -151,8 +164,18 @@ class ListenerSet:
 
 
 def format_address(sock: socket.socket) -> str:
-    host, port = sock.getsockname()[:2]
+    host, port = _name_of(sock)
+    if sock.family == socket.AF_UNIX:
+        return host
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _name_of(sock: socket.socket) -> tuple[str, int]:
+    """(address, port); the name and 0 of a Unix socket."""
+    if sock.family == socket.AF_UNIX:
+        return name_of(sock), 0
+    host, port = sock.getsockname()[:2]
+    return host, port
 
 
 def _new_socket(address: str) -> socket.socket:

@@ -17,10 +17,8 @@ from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.exchange cimport Address, Exchange, Observer, ResponseHead
 from fastgw.dataplane.headers cimport write_decimal
 from fastgw.dataplane.loop cimport Turn
-from fastgw.native.base cimport (
-    FGW_FIELD_HIDDEN, FGW_FIELD_LISTED, FGW_HDR_OTHER, fgw_field, fgw_header_id_of, fgw_reason_name, fgw_span,
-)
-from fastgw.native.route cimport FGW_FAMILY_IPV4, FGW_FAMILY_IPV6, FGW_FAMILY_UNIX, FGW_NONE, fgw_img_origin
+from fastgw.native.base cimport FGW_FIELD_HIDDEN, FGW_FIELD_LISTED, fgw_field, fgw_header_id_of, fgw_reason_name, fgw_span
+from fastgw.native.route cimport FGW_FAMILY_IPV4, FGW_FAMILY_UNIX, FGW_NONE, fgw_img_origin
 from fastgw.native.state cimport (
     FGW_C_LOG_DROPPED, FGW_C_LOG_LINES, FGW_F_DC, FGW_F_DPE, FGW_F_NC, FGW_F_NR, FGW_F_SI, FGW_F_UC, FGW_F_UF, FGW_F_UH, FGW_F_UO,
     FGW_F_UPE, FGW_F_UR, FGW_F_URX, FGW_F_UT,
@@ -233,12 +231,12 @@ cdef class AccessLog(Observer):
         cdef int code = op.code
         if code == OP_START_TIME:
             return self.start_time(op, x)
-        if code == OP_METHOD and x.has_head:
-            return self.escaped(x.base + x.req.method.off, x.req.method.len)
-        if code == OP_PATH and x.has_head:
-            return self.escaped(x.base + x.req.target.off, x.req.target.len)
-        if code == OP_PROTOCOL and x.has_head:
-            return self.plain(b"HTTP/1.1" if x.req.minor else b"HTTP/1.0")
+        if code == OP_METHOD and x.head.present:
+            return self.escaped(x.head.base + x.head.req.method.off, x.head.req.method.len)
+        if code == OP_PATH and x.head.present:
+            return self.escaped(x.head.base + x.head.req.target.off, x.head.req.target.len)
+        if code == OP_PROTOCOL and x.head.present:
+            return self.plain(b"HTTP/1.1" if x.head.req.minor else b"HTTP/1.0")
         if code == OP_CODE:
             return self.number(x.status)
         if code == OP_FLAGS:
@@ -262,10 +260,10 @@ cdef class AccessLog(Observer):
     cdef int address_value(self, int code, Exchange x) except -1:
         cdef char text[128]
         cdef size_t n = 0
-        if code == OP_AUTHORITY and x.has_head:
-            return self.escaped(x.base + x.req.authority.off, x.req.authority.len)
-        if code == OP_REQUEST_ID and x.request_id_at:
-            return self.escaped(x.base + x.request_id_at, 36)
+        if code == OP_AUTHORITY and x.head.present:
+            return self.escaped(x.head.base + x.head.req.authority.off, x.head.req.authority.len)
+        if code == OP_REQUEST_ID and x.head.request_id_at:
+            return self.escaped(x.head.base + x.head.request_id_at, 36)
         if code == OP_UPSTREAM_HOST and x.attempts:
             n = format_endpoint(&x.address, text)
         elif code == OP_UPSTREAM_CLUSTER and x.cluster_name.len:
@@ -277,7 +275,7 @@ cdef class AccessLog(Observer):
         elif code == OP_DOWNSTREAM_REMOTE_ADDRESS:
             n = self.remote(x, text)
         elif code == OP_DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT:
-            return self.escaped(x.remote, x.remote_len)
+            return self.escaped(x.head.remote, x.head.remote_len)
         elif code == OP_DOWNSTREAM_REMOTE_PORT and x.client.peer_port:
             return self.number(x.client.peer_port)
         return self.escaped(text, n)
@@ -327,14 +325,14 @@ cdef class AccessLog(Observer):
 
     cdef int request_header(self, const Op *op, Exchange x) except -1:
         cdef const fgw_field *f
-        if not x.has_head:
+        if not x.head.present:
             return 0
-        f = find_field(x.base, x.fields, x.field_count, op.header_id, op.arg, op.arg_len)
+        f = find_field(x.head.base, x.head.fields, x.head.field_count, op.header_id, op.arg, op.arg_len)
         if f == NULL and op.alt_len:
-            f = find_field(x.base, x.fields, x.field_count, op.alt_id, op.alt, op.alt_len)
+            f = find_field(x.head.base, x.head.fields, x.head.field_count, op.alt_id, op.alt, op.alt_len)
         if f == NULL:
             return 0
-        return self.escaped(x.base + f.value_off, f.value_len)
+        return self.escaped(x.head.base + f.value_off, f.value_len)
 
     cdef int response_header(self, const Op *op, Exchange x) except -1:
         cdef const char *p

@@ -9,11 +9,9 @@ from libc.string cimport memcpy
 from fastgw.dataplane.context cimport Context, Image
 from fastgw.dataplane.exchange cimport Address
 from fastgw.native.route cimport (
-    FGW_DISCOVERY_DNS, FGW_ENDPOINT_UNHEALTHY, FGW_FAMILY_IPV4, FGW_LB_RANDOM, FGW_LB_ROUND_ROBIN, fgw_img_cluster, fgw_img_endpoint,
+    FGW_DISCOVERY_DNS, FGW_ENDPOINT_UNHEALTHY, FGW_LB_RANDOM, FGW_LB_ROUND_ROBIN, fgw_img_cluster, fgw_img_endpoint,
 )
-from fastgw.native.state cimport (
-    FGW_CELL_EJECTED, FGW_CELL_UNHEALTHY, FGW_DNS_UNKNOWN, FGW_STATE_CELLS, fgw_cell, fgw_dns_slot, fgw_dns_read,
-)
+from fastgw.native.state cimport FGW_CELL_EJECTED, FGW_CELL_UNHEALTHY, FGW_DNS_UNKNOWN, FGW_STATE_CELLS, fgw_dns_slot, fgw_dns_read
 from fastgw.native.system cimport FGW_ATOMIC_LOAD32
 
 cdef enum:

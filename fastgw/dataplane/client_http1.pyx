@@ -15,9 +15,8 @@ from fastgw.dataplane.headers cimport status_phrase, write_decimal
 from fastgw.dataplane.transport cimport Transport
 from fastgw.native.base cimport FGW_HDR_DATE, FGW_OK, FGW_R_BODY_TIMEOUT, FGW_R_HEAD_TIMEOUT
 from fastgw.native.http1 cimport (
-    FGW_CHUNK_DATA, FGW_CHUNK_END, FGW_CHUNK_MORE, FGW_FRAMING_CHUNKED, FGW_FRAMING_CLOSE, FGW_FRAMING_LENGTH, FGW_FRAMING_NONE,
-    FGW_METHOD_HEAD, FGW_MSG_CLOSE, FGW_MSG_KEEP_ALIVE, fgw_chunk_head, fgw_chunked_decode, fgw_fields_size, fgw_parse_request,
-    fgw_write_fields,
+    FGW_CHUNK_DATA, FGW_CHUNK_END, FGW_CHUNK_MORE, FGW_FRAMING_CHUNKED, FGW_FRAMING_LENGTH, FGW_FRAMING_NONE, FGW_METHOD_HEAD,
+    FGW_MSG_CLOSE, FGW_MSG_KEEP_ALIVE, fgw_chunk_head, fgw_chunked_decode, fgw_fields_size, fgw_parse_request, fgw_write_fields,
 )
 from fastgw.native.route cimport FGW_NONE, FGW_SET_COOKIE_MAX
 from fastgw.native.state cimport (
@@ -26,7 +25,7 @@ from fastgw.native.state cimport (
     FGW_G_CLIENT_ACTIVE,
 )
 from fastgw.native.system cimport (
-    AF_INET, AF_INET6, AF_UNIX, getsockname, inet_ntop, ntohs, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage, socklen_t,
+    AF_INET, AF_INET6, getsockname, inet_ntop, ntohs, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage, socklen_t,
 )
 
 cdef enum:
@@ -279,7 +278,8 @@ cdef class ClientHttp1(ClientStream):
         cdef Buffer out = self.transport.out
         cdef const char *phrase = status_phrase(head.status)
         cdef size_t phrase_len = strlen(phrase)
-        cdef size_t room = fgw_fields_size(head.fields, head.field_count) + phrase_len + self.ctx.server_len + 320 + (FGW_SET_COOKIE_MAX + 16 if x.gives_cookie else 0)
+        cdef size_t cookie = FGW_SET_COOKIE_MAX + 16 if x.gives_cookie else 0
+        cdef size_t room = fgw_fields_size(head.fields, head.field_count) + phrase_len + self.ctx.server_len + cookie + 320
         cdef char *start
         cdef char *to
         if self.transport.fd < 0 or self.transport.failed:
@@ -288,7 +288,8 @@ cdef class ClientHttp1(ClientStream):
             self.close_after = True
         if self.transport.queued() == 0:
             self.transport.progress_ms = self.ctx.loop.now_ms
-        self.no_answer_body = (x.req.method_id == FGW_METHOD_HEAD and x.has_head) or head.status == 204 or head.status == 304
+        self.no_answer_body = head.status == 204 or head.status == 304 or (
+            x.head.present and x.head.req.method_id == FGW_METHOD_HEAD)
         start = to = out.reserve(room)
         memcpy(to, b"HTTP/1.1 ", 9)
         to += 9

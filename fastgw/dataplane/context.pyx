@@ -10,7 +10,7 @@ from fastgw.native.route cimport (
     FGW_IMAGE_VERSION, fgw_image_header, fgw_img_action, fgw_img_cluster, fgw_img_destination, fgw_img_endpoint, fgw_img_origin,
     fgw_img_rule, fgw_regexes_close, fgw_regexes_open,
 )
-from fastgw.native.state cimport FGW_G_END, FGW_G_IMAGES_ALIVE, FGW_STATE_MAGIC, FGW_STATE_VERSION, fgw_state, fgw_worker_state
+from fastgw.native.state cimport FGW_G_END, FGW_G_IMAGES_ALIVE, FGW_STATE_MAGIC, FGW_STATE_VERSION, fgw_state
 from fastgw.native.system cimport (
     CLOCK_REALTIME, MAP_SHARED, PROT_READ, PROT_WRITE, clock_gettime, errno, getrandom, mmap, munmap, timespec,
 )

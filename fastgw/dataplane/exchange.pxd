@@ -3,8 +3,8 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context, Image
-from fastgw.dataplane.headers cimport RequestMarks
 from fastgw.dataplane.loop cimport Timer
+from fastgw.dataplane.request_head cimport RequestHead
 from fastgw.dataplane.transport cimport Protocol
 from fastgw.native.base cimport fgw_field, fgw_span
 from fastgw.native.http1 cimport fgw_request
@@ -98,7 +98,7 @@ cdef class ConnectionOwner:
 
 cdef class Exchange(Timer):
     # owned
-    cdef Buffer arena              # head bytes, own fields' bytes, field table; never grows while in use
+    cdef RequestHead head          # of the request
     cdef Buffer replay             # request body so far, while the request could still be sent again
     # borrowed
     cdef Context ctx
@@ -107,19 +107,6 @@ cdef class Exchange(Timer):
     cdef Image image               # the one it began with
     cdef ClientStream client
     cdef UpstreamStream upstream
-    # the request
-    cdef char *base                # start of the arena
-    cdef fgw_field *fields
-    cdef uint32_t field_count
-    cdef uint32_t field_cap
-    cdef size_t extra_at           # where the next own field's bytes go
-    cdef size_t extra_end
-    cdef fgw_request req
-    cdef const char *path          # normalised
-    cdef uint32_t path_len
-    cdef uint32_t raw_path_len     # with '?' and query, contiguous after path
-    cdef uint32_t request_id_at    # offset of x-request-id's 36 bytes in the arena, 0: none
-    cdef bint has_head
     # the decision
     cdef fgw_route_result route
     cdef uint32_t cluster          # index in the image, FGW_NONE
@@ -155,9 +142,6 @@ cdef class Exchange(Timer):
     cdef int64_t service_time_ms   # -1: no upstream answered
     cdef char upstream_local[64]
     cdef int upstream_local_len
-    cdef char remote[64]           # the trusted client address
-    cdef uint32_t remote_len
-    cdef bint secure               # the client's side is TLS, as far as we may believe
     cdef Buffer kept_response      # values of response fields that the access log wants
 
     cdef int open(self) except -1
@@ -165,20 +149,13 @@ cdef class Exchange(Timer):
     cdef int begin_rejected(self, int reason, bint close) except -1
     cdef int refuse(self, int reason, const char *details) except -1
     cdef int count_leniencies(self, uint32_t used) except -1
-    cdef int copy_head(self, const char *p, const fgw_request *r, const fgw_field *fields) except -1
-    cdef int normalize(self) except -2
     cdef int decide(self) except -1
     cdef int redirect_to_https(self) except -1
     cdef int choose_destination(self, const fgw_route_request *q) except -1
     cdef uint32_t weighted(self, const fgw_img_action *a, const fgw_route_request *q) noexcept
     cdef bint keep_destination(self, const fgw_img_action *a, const fgw_route_request *q) noexcept
     cdef size_t write_set_cookie(self, char *to) noexcept
-    cdef int add_own_fields(self, const RequestMarks *marks) except -1
-    cdef int add_fixed_fields(self) except -1
-    cdef int trust(self, const char *forwarded, size_t n) except -1
-    cdef int believe_proto(self) except -1
     cdef int wait_for_dns(self) except -1
-    cdef int set_attempt_count(self) except -1
     cdef int keep_for_replay(self, const char *p, size_t n) except -1
     cdef int reply_reset(self, int status, uint32_t flags, const char *details, const char *reason) except -1
     cdef int abandon_upstream(self) except -1
@@ -203,7 +180,6 @@ cdef class Exchange(Timer):
     cdef int reply(self, int status, uint32_t flags, const char *details, const char *body, size_t n) except -1
     cdef int reply_redirect(self, int status, const char *location, size_t n) except -1
     cdef int send_reply(self, int status, const char *location, size_t location_len, const char *body, size_t n) except -1
-    cdef int add_field(self, int header_id, const char *name, size_t name_len, const char *value, size_t value_len) except -1
     cdef int charge(self) except -1
     cdef int uncharge(self, bint failed) except -1
     cdef int detach_upstream(self) except -1

@@ -7,39 +7,36 @@ What may be sent again (requirement H9): after a failed connect anything, since 
 connection without a byte of the answer only idempotent methods, once, on a new connection.
 """
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy, memset, strlen
+from libc.string cimport memcpy, memset, strlen
 
 from fastgw.dataplane.balancer cimport PICK_NONE, PICK_WAIT, pick
 from fastgw.dataplane.buffers cimport Buffer
-from fastgw.dataplane.context cimport Context, Image
-from fastgw.dataplane.headers cimport RequestMarks, drop_all, join_values, mark_request, mark_response, write_decimal
+from fastgw.dataplane.context cimport Context
+from fastgw.dataplane.headers cimport mark_response
 from fastgw.dataplane.loop cimport Timer
+from fastgw.dataplane.request_head cimport RequestHead
 from fastgw.native.base cimport (
-    FGW_HDR_CONTENT_TYPE, FGW_HDR_COOKIE, FGW_HDR_LOCATION, FGW_HDR_REFERER, FGW_HDR_X_ENVOY_ATTEMPT_COUNT,
-    FGW_HDR_X_ENVOY_EXTERNAL_ADDRESS, FGW_HDR_X_FORWARDED_FOR, FGW_HDR_X_FORWARDED_PROTO, FGW_HDR_X_REQUEST_ID, FGW_OK,
-    FGW_R_HTTP10, FGW_R_UNDERSCORE, FGW_R_UPGRADE_NOT_ALLOWED, fgw_field, fgw_reason_name, fgw_reason_status,
+    FGW_HDR_CONTENT_TYPE, FGW_HDR_LOCATION, FGW_OK, FGW_R_HTTP10, FGW_R_UPGRADE_NOT_ALLOWED, fgw_field, fgw_reason_name,
+    fgw_reason_status,
 )
 from fastgw.native.http1 cimport (
     FGW_FRAMING_LENGTH, FGW_FRAMING_NONE, FGW_LENIENT_ABSOLUTE_HOST, FGW_LENIENT_EQUAL_LENGTHS, FGW_LENIENT_FRAGMENT,
     FGW_LENIENT_LF_IN_HEAD, FGW_METHOD_DELETE, FGW_METHOD_GET, FGW_METHOD_HEAD, FGW_METHOD_OPTIONS, FGW_METHOD_PUT,
-    FGW_METHOD_TRACE, FGW_MSG_ASTERISK_FORM, FGW_MSG_EXPECT_CONTINUE, FGW_MSG_PATH_SPECIAL, FGW_MSG_UPGRADE, fgw_path_is_normal, fgw_path_normalize,
-    fgw_request,
+    FGW_METHOD_TRACE, FGW_MSG_EXPECT_CONTINUE, FGW_MSG_UPGRADE, fgw_request,
 )
 from fastgw.native.route cimport (
     FGW_ACTION_ROUTE, FGW_NONE, FGW_ROUTE_MATCH, FGW_ROUTE_REQUIRE_TLS, FGW_STICKY_COOKIE, FGW_STICKY_NONE, fgw_img_action,
-    fgw_img_destination, fgw_img_rule, fgw_regexes_calls, fgw_route_match, fgw_route_request, fgw_sticky_key, fgw_sticky_pick,
+    fgw_img_destination, fgw_regexes_calls, fgw_route_match, fgw_route_request, fgw_sticky_key, fgw_sticky_pick,
     fgw_sticky_set_cookie,
 )
 from fastgw.native.state cimport (
     FGW_C_CLIENT_REQUESTS, FGW_C_LENIENT_ABSOLUTE_HOST, FGW_C_LENIENT_EQUAL_LENGTHS, FGW_C_LENIENT_FRAGMENT,
-    FGW_C_LENIENT_LF_IN_HEAD, FGW_C_UNDERSCORE_FIELDS_DROPPED, FGW_C_UPSTREAM_CONNECT_FAILURES, FGW_C_UPSTREAM_CONNECT_TIMEOUTS,
-    FGW_C_UPSTREAM_REQUESTS, FGW_C_UPSTREAM_RETRIES, FGW_C_UPSTREAM_REUSED, FGW_C_UPSTREAM_TIMEOUTS, FGW_F_DC, FGW_F_DPE, FGW_F_NC,
-    FGW_F_NR, FGW_F_UC, FGW_F_UF, FGW_F_UH, FGW_F_UPE, FGW_F_URX, FGW_F_UT, FGW_G_EXCHANGES_ACTIVE, fgw_series_add, fgw_series_key,
-    fgw_series_of,
+    FGW_C_LENIENT_LF_IN_HEAD, FGW_C_UPSTREAM_CONNECT_FAILURES, FGW_C_UPSTREAM_CONNECT_TIMEOUTS, FGW_C_UPSTREAM_REQUESTS,
+    FGW_C_UPSTREAM_RETRIES, FGW_C_UPSTREAM_REUSED, FGW_C_UPSTREAM_TIMEOUTS, FGW_F_DC, FGW_F_DPE, FGW_F_NC, FGW_F_NR, FGW_F_UC,
+    FGW_F_UF, FGW_F_UH, FGW_F_UPE, FGW_F_URX, FGW_F_UT, FGW_G_EXCHANGES_ACTIVE, fgw_series_add, fgw_series_key, fgw_series_of,
 )
 from fastgw.native.system cimport (
-    AF_INET, AF_INET6, CLOCK_MONOTONIC, CLOCK_REALTIME, FGW_ATOMIC_ADD32, FGW_ATOMIC_ADD64, FGW_ATOMIC_SUB32, clock_gettime,
-    inet_pton, timespec,
+    CLOCK_MONOTONIC, CLOCK_REALTIME, FGW_ATOMIC_ADD32, FGW_ATOMIC_ADD64, FGW_ATOMIC_SUB32, clock_gettime, timespec,
 )
 
 cdef enum:
@@ -48,12 +45,6 @@ cdef enum:
     REPLAY_LIMIT_BYTES = 65536   # requirement H11
     DNS_WAIT_MS = 5000           # interface.md: a name is known to be good or bad within 5 s
     DNS_POLL_MS = 20
-
-# names of the fixed own fields (17 + 24 + 12 + 21 bytes, then padding up to 83) and the constant values
-cdef bytes FIXED_TEXT = b"x-forwarded-protox-envoy-external-addressx-request-idx-envoy-attempt-count".ljust(83) + b"https1"
-cdef const char *FIXED = FIXED_TEXT
-cdef enum:
-    FIXED_BYTES = 89
 
 cdef long exchanges = 0
 
@@ -174,7 +165,7 @@ cdef class ConnectionOwner:
 
 cdef class Exchange(Timer):
     def __cinit__(self):
-        self.arena = Buffer()
+        self.head = RequestHead()
         self.cluster = FGW_NONE
 
     def __init__(self, Context ctx, Connector connector, Observer observer):
@@ -190,10 +181,7 @@ cdef class Exchange(Timer):
         exchanges += 1
         self.active = True
         self.image = self.ctx.image
-        self.has_head = False
-        self.path = NULL
-        self.path_len = self.raw_path_len = 0
-        self.field_count = 0
+        self.head.reset(self.ctx, self.client.peer, self.client.peer_len)
         self.cluster = FGW_NONE
         self.cluster_name.len = 0
         self.route.rule = self.route.vhost = self.route.action = FGW_NONE
@@ -211,10 +199,6 @@ cdef class Exchange(Timer):
         self.details = NULL
         self.service_time_ms = -1
         self.upstream_local_len = 0
-        self.request_id_at = 0
-        self.remote_len = self.client.peer_len
-        memcpy(self.remote, self.client.peer, self.remote_len)
-        self.secure = False
         self.start_ns = self.ctx.loop.now_ns
         if self.observer is not None:
             self.start_wall_ns = clock_ns(CLOCK_REALTIME)
@@ -225,34 +209,25 @@ cdef class Exchange(Timer):
     cdef int begin(self, const char *p, const fgw_request *r, const fgw_field *fields) except -1:
         """A request head has been parsed at p (its bytes are copied). The client is tied already."""
         cdef int reason
-        cdef RequestMarks marks
         self.open()
-        self.copy_head(p, r, fields)
+        self.head.take(p, r, fields)
         self.request_done = r.framing == FGW_FRAMING_NONE or (r.framing == FGW_FRAMING_LENGTH and r.content_length == 0)
         if r.leniencies:
             self.count_leniencies(r.leniencies)
         if r.minor == 0 and not self.ctx.http10:
             return self.refuse(FGW_R_HTTP10, b"low_version")
-        reason = self.normalize()
+        reason = self.head.normalize()
         if reason:
             return self.refuse(reason, b"path_normalization_failed")
-        # sanitise before routing (requirement C2): no rule may match what a client only pretends to be
-        marks = mark_request(self.fields, self.field_count, self.ctx.underscores)
-        if marks.rejected:
-            return self.refuse(FGW_R_UNDERSCORE, b"header_with_underscore")
-        if marks.underscores:
-            self.ctx.loop.count_add(FGW_C_UNDERSCORE_FIELDS_DROPPED, marks.underscores)
-        if self.ctx.trusted_hops:
-            self.believe_proto()
-        self.add_own_fields(&marks)
+        reason = self.head.sanitise()
+        if reason:
+            return self.refuse(reason, b"header_with_underscore")
         return self.decide()
 
     cdef int begin_rejected(self, int reason, bint close) except -1:
         """The head could not be parsed: answer, count and record it all the same."""
         self.open()
         self.request_done = True
-        memset(&self.req, 0, sizeof(self.req))
-        self.req.minor = 1
         return self.refuse(reason, fgw_reason_name(reason))
 
     cdef int refuse(self, int reason, const char *details) except -1:
@@ -276,80 +251,20 @@ cdef class Exchange(Timer):
             self.ctx.loop.count(FGW_C_LENIENT_ABSOLUTE_HOST)
         return 0
 
-    cdef int copy_head(self, const char *p, const fgw_request *r, const fgw_field *fields) except -1:
-        """Arena: the head's bytes, room for own values and a normalised path, the field table."""
-        cdef size_t head = r.head_len
-        cdef size_t extra = head + OWN_BYTES
-        cdef size_t table_at = (head + extra + 7) & ~<size_t>7
-        cdef char *to
-        self.field_cap = r.field_count + OWN_FIELDS
-        to = self.arena.reserve(table_at + self.field_cap * sizeof(fgw_field))
-        self.base = to
-        memcpy(to, p, head)
-        self.fields = <fgw_field *>(to + table_at)
-        memcpy(self.fields, fields, r.field_count * sizeof(fgw_field))
-        self.field_count = r.field_count
-        self.extra_at = head
-        self.extra_end = head + extra
-        self.req = r[0]
-        self.has_head = True
-        return 0
-
-    cdef int normalize(self) except -2:
-        """Set path and raw_path (contiguous: path, '?', query). Returns 0 or an fgw_reason."""
-        cdef const char *path = self.base + self.req.path.off
-        cdef size_t n = self.req.path.len
-        cdef char *to
-        cdef long length
-        if self.req.flags & FGW_MSG_ASTERISK_FORM or (n and (self.ctx.path_mode == 0 or (
-                self.ctx.path_mode == 1 and (not self.req.flags & FGW_MSG_PATH_SPECIAL or fgw_path_is_normal(path, n))))):
-            self.path = path
-            self.path_len = <uint32_t>n
-            self.raw_path_len = <uint32_t>(n + 1 + self.req.query.len) if self.req.has_query else <uint32_t>n
-            return 0
-        to = self.base + self.extra_at
-        length = fgw_path_normalize(path, n, self.ctx.path_mode if self.ctx.path_mode else 1, to, self.extra_end - self.extra_at)
-        if length < 0:
-            return <int>-length
-        self.path = to
-        self.path_len = <uint32_t>length
-        if self.req.has_query:
-            to[length] = 63  # '?'
-            memcpy(to + length + 1, self.base + self.req.query.off, self.req.query.len)
-            length += 1 + self.req.query.len
-        self.raw_path_len = <uint32_t>length
-        self.extra_at += <size_t>length
-        return 0
-
     # ---- decide
 
     cdef int decide(self) except -1:
         cdef fgw_route_request q
         if self.image is None or self.client.listener == FGW_NONE:
             return self.reply(404, FGW_F_NR, b"route_not_found", NULL, 0)
-        q.base = self.base
-        q.fields = self.fields
-        q.field_count = self.field_count
-        q.host = self.base + self.req.host.off
-        q.host_len = self.req.host.len
-        q.authority = self.base + self.req.authority.off
-        q.authority_len = self.req.authority.len
-        q.path = self.path
-        q.path_len = self.path_len
-        q.raw_path = self.path
-        q.raw_path_len = self.raw_path_len
-        q.query = self.base + self.req.query.off
-        q.query_len = self.req.query.len if self.req.has_query else 0
-        q.method = self.base + self.req.method.off
-        q.method_len = self.req.method.len
-        q.scheme = b"https"
-        q.scheme_len = 5 if self.secure else 4
-        fgw_route_match(self.image.base, self.client.listener, &q, self.secure, self.image.regexes, fgw_regexes_calls(), &self.route)
+        self.head.describe(&q)
+        fgw_route_match(self.image.base, self.client.listener, &q, self.head.secure, self.image.regexes, fgw_regexes_calls(),
+                        &self.route)
         if self.route.verdict == FGW_ROUTE_REQUIRE_TLS:
             return self.redirect_to_https()
         if self.route.verdict != FGW_ROUTE_MATCH:
             return self.reply(404, FGW_F_NR, b"route_not_found", NULL, 0)
-        if self.req.flags & FGW_MSG_UPGRADE:
+        if self.head.req.flags & FGW_MSG_UPGRADE:
             self.reject_reason = FGW_R_UPGRADE_NOT_ALLOWED
             self.ctx.reject(FGW_R_UPGRADE_NOT_ALLOWED)
             return self.reply(403, 0, b"upgrade_failed", NULL, 0)
@@ -357,11 +272,11 @@ cdef class Exchange(Timer):
 
     cdef int redirect_to_https(self) except -1:
         """httpsRedirect: Host exactly as sent, path and query (statement M1)."""
-        cdef size_t n = 8 + self.req.authority.len + self.raw_path_len
+        cdef size_t n = 8 + self.head.req.authority.len + self.head.raw_path_len
         cdef Buffer text = Buffer()
         text.append(b"https://", 8)
-        text.append(self.base + self.req.authority.off, self.req.authority.len)
-        text.append(self.path, self.raw_path_len)
+        text.append(self.head.base + self.head.req.authority.off, self.head.req.authority.len)
+        text.append(self.head.path, self.head.raw_path_len)
         self.details = b"https_redirect"
         return self.reply_redirect(301, text.head(), n)
 
@@ -394,7 +309,7 @@ cdef class Exchange(Timer):
 
     cdef bint keep_destination(self, const fgw_img_action *a, const fgw_route_request *q) noexcept:
         """Set sticky_key. A client without a usable cookie gets one; False: there is nothing to know the client by."""
-        if fgw_sticky_key(self.image.base, self.route.action, q, self.remote, self.remote_len, &self.sticky_key):
+        if fgw_sticky_key(self.image.base, self.route.action, q, self.head.remote, self.head.remote_len, &self.sticky_key):
             return True
         if a.sticky != FGW_STICKY_COOKIE:
             return False
@@ -405,104 +320,6 @@ cdef class Exchange(Timer):
     cdef size_t write_set_cookie(self, char *to) noexcept:
         """The value of Set-Cookie (at most FGW_SET_COOKIE_MAX bytes) when gives_cookie is set; its length."""
         return fgw_sticky_set_cookie(self.image.base, self.route.action, self.sticky_key, to)
-
-    cdef int add_own_fields(self, const RequestMarks *marks) except -1:
-        """What the gateway says to the upstream (K13, K14, C3-C7). Values are built in the arena's own part."""
-        cdef char *to = self.base + self.extra_at
-        cdef size_t n
-        cdef uint32_t count = self.field_count
-        if marks.cookies > 1:
-            n = join_values(to, self.base, self.fields, count, FGW_HDR_COOKIE, b"; ", 2)
-            drop_all(self.fields, count, FGW_HDR_COOKIE)
-            self.extra_at += n
-            self.add_field(FGW_HDR_COOKIE, b"cookie", 6, to, n)
-        if marks.referers > 1:
-            drop_all(self.fields, count, FGW_HDR_REFERER)
-        to = self.base + self.extra_at
-        n = 0
-        if marks.forwarded_for:
-            n = join_values(to, self.base, self.fields, count, FGW_HDR_X_FORWARDED_FOR, b",", 1)
-            if self.ctx.trusted_hops:
-                self.trust(to, n)
-            if n:
-                to[n] = 44  # ','
-                n += 1
-        memcpy(to + n, self.client.peer, self.client.peer_len)
-        n += self.client.peer_len
-        self.extra_at += n
-        self.add_field(FGW_HDR_X_FORWARDED_FOR, b"x-forwarded-for", 15, to, n)
-        return self.add_fixed_fields()
-
-    cdef int add_fixed_fields(self) except -1:
-        """The fields that every request gets: their names and constant values lie in one block, copied at once."""
-        cdef size_t at = self.extra_at
-        cdef fgw_field *f = &self.fields[self.field_count]
-        if self.field_count + 4 > self.field_cap or at + FIXED_BYTES + 64 + 36 > self.extra_end:
-            raise OverflowError("no room for own header fields")
-        memcpy(self.base + at, FIXED, FIXED_BYTES)
-        place(&f[0], FGW_HDR_X_FORWARDED_PROTO, at, 17, at + 83, 5 if self.secure else 4)
-        place(&f[1], FGW_HDR_X_ENVOY_EXTERNAL_ADDRESS, at + 17, 24, at + FIXED_BYTES, self.remote_len)
-        memcpy(self.base + at + FIXED_BYTES, self.remote, self.remote_len)
-        place(&f[2], FGW_HDR_X_REQUEST_ID, at + 41, 12, at + FIXED_BYTES + self.remote_len, 36)
-        self.ctx.uuid4(self.base + at + FIXED_BYTES + self.remote_len)
-        self.request_id_at = <uint32_t>(at + FIXED_BYTES + self.remote_len)
-        place(&f[3], FGW_HDR_X_ENVOY_ATTEMPT_COUNT, at + 53, 21, at + 88, 1)
-        self.field_count += 4
-        self.extra_at = at + FIXED_BYTES + self.remote_len + 36
-        return 0
-
-    cdef int trust(self, const char *forwarded, size_t n) except -1:
-        """With N trusted hops: the client is the Nth address from the right of what came in, and X-Forwarded-Proto is
-        believed (K14, K15); too few or an unreadable address: the peer."""
-        cdef size_t end = n, start = n
-        cdef int hop = 0
-        while True:
-            start = end
-            while start and forwarded[start - 1] != 44:
-                start -= 1
-            hop += 1
-            if hop == self.ctx.trusted_hops or start == 0:
-                break
-            end = start - 1
-        while start < end and forwarded[start] == 32:
-            start += 1
-        while end > start and forwarded[end - 1] == 32:
-            end -= 1
-        if hop == self.ctx.trusted_hops and is_address(forwarded + start, end - start):
-            self.remote_len = <uint32_t>(end - start)
-            memcpy(self.remote, forwarded + start, self.remote_len)
-        return 0
-
-    cdef int believe_proto(self) except -1:
-        cdef uint32_t i
-        for i in range(self.field_count):
-            if self.fields[i].id == FGW_HDR_X_FORWARDED_PROTO:
-                self.secure = self.fields[i].value_len == 5 and memcmp(self.base + self.fields[i].value_off, b"https", 5) == 0
-        return 0
-
-    cdef int add_field(self, int header_id, const char *name, size_t name_len, const char *value, size_t value_len) except -1:
-        """Append a field of our own; its value is copied into the arena unless it lies there already."""
-        cdef fgw_field *f
-        cdef bint inside = self.base <= value < self.base + self.extra_end
-        cdef size_t room = name_len + (0 if inside else value_len)
-        if self.field_count >= self.field_cap or self.extra_at + room > self.extra_end:
-            raise OverflowError("no room for an own header field")
-        f = &self.fields[self.field_count]
-        f.name_off = <uint32_t>self.extra_at
-        f.name_len = <unsigned short>name_len
-        f.id = <uint8_t>header_id
-        f.flags = 0
-        f.value_len = <uint32_t>value_len
-        memcpy(self.base + self.extra_at, name, name_len)
-        self.extra_at += name_len
-        if inside:
-            f.value_off = <uint32_t>(value - self.base)
-        else:
-            f.value_off = <uint32_t>self.extra_at
-            memcpy(self.base + self.extra_at, value, value_len)
-            self.extra_at += value_len
-        self.field_count += 1
-        return 0
 
     # ---- pick and connect
 
@@ -556,7 +373,7 @@ cdef class Exchange(Timer):
         if self.upstream.reused:
             self.ctx.stats.counters[FGW_C_UPSTREAM_REUSED] += 1
         if self.attempts > 1:
-            self.set_attempt_count()
+            self.head.set_attempts(self.attempts)
         if self.observer is not None and self.observer.wants_local:
             self.upstream_local_len = self.upstream.local_address(self.upstream_local)
         self.upstream.start_request(self)
@@ -566,16 +383,10 @@ cdef class Exchange(Timer):
         if self.request_done:
             self.upstream.end_request()
             return self.upstream.flush()
-        if self.req.flags & FGW_MSG_EXPECT_CONTINUE and self.bytes_received == 0 and not self.continue_sent:
+        if self.head.req.flags & FGW_MSG_EXPECT_CONTINUE and self.bytes_received == 0 and not self.continue_sent:
             self.continue_sent = True
             self.client.send_continue()
         return self.client.resume_request()
-
-    cdef int set_attempt_count(self) except -1:
-        """x-envoy-attempt-count is the last of our own fields; one digit, since attempts are few."""
-        cdef fgw_field *f = &self.fields[self.field_count - 1]
-        self.base[f.value_off] = <char>(48 + min(self.attempts, 9))
-        return 0
 
     cdef int on_upstream_ready(self) except -1:
         self.send_request()
@@ -675,7 +486,7 @@ cdef class Exchange(Timer):
         return self.finish()
 
     cdef bint idempotent(self) noexcept:
-        cdef int m = self.req.method_id
+        cdef int m = self.head.req.method_id
         return (m == FGW_METHOD_GET or m == FGW_METHOD_HEAD or m == FGW_METHOD_OPTIONS or m == FGW_METHOD_PUT
                 or m == FGW_METHOD_DELETE or m == FGW_METHOD_TRACE)
 
@@ -690,7 +501,8 @@ cdef class Exchange(Timer):
             self.client.abort_response()
             return self.finish()
         if fault == FAULT_CONNECT_FAILED or fault == FAULT_CONNECT_TIMEOUT:
-            self.ctx.loop.count(FGW_C_UPSTREAM_CONNECT_FAILURES if fault == FAULT_CONNECT_FAILED else FGW_C_UPSTREAM_CONNECT_TIMEOUTS)
+            self.ctx.loop.count(
+                FGW_C_UPSTREAM_CONNECT_FAILURES if fault == FAULT_CONNECT_FAILED else FGW_C_UPSTREAM_CONNECT_TIMEOUTS)
             if self.attempts < self.ctx.connect_attempts:
                 self.ctx.loop.count(FGW_C_UPSTREAM_RETRIES)
                 return self.try_upstream(False)
@@ -707,7 +519,8 @@ cdef class Exchange(Timer):
             return self.reply_reset(503, FGW_F_UF, b"upstream_reset_before_response_started{remote_connection_failure}",
                                     b"remote connection failure")
         if fault == FAULT_CONNECT_TIMEOUT:
-            return self.reply_reset(503, FGW_F_UF, b"upstream_reset_before_response_started{connection_timeout}", b"connection timeout")
+            return self.reply_reset(503, FGW_F_UF, b"upstream_reset_before_response_started{connection_timeout}",
+                                    b"connection timeout")
         if fault == FAULT_TIMEOUT:
             self.ctx.loop.count(FGW_C_UPSTREAM_TIMEOUTS)
             return self.reply(504, FGW_F_UT, b"upstream_response_timeout", b"upstream request timeout", 24)
@@ -715,7 +528,8 @@ cdef class Exchange(Timer):
             self.reject_reason = reason
             self.ctx.reject(reason)
             return self.reply_reset(502, FGW_F_UPE, b"upstream_reset_before_response_started{protocol_error}", b"protocol error")
-        return self.reply_reset(503, FGW_F_UC, b"upstream_reset_before_response_started{connection_termination}", b"connection termination")
+        return self.reply_reset(503, FGW_F_UC, b"upstream_reset_before_response_started{connection_termination}",
+                                b"connection termination")
 
     cdef int reply_reset(self, int status, uint32_t flags, const char *details, const char *reason) except -1:
         cdef char text[256]
@@ -823,7 +637,7 @@ cdef class Exchange(Timer):
         self.record()
         self.ctx.gauge(FGW_G_EXCHANGES_ACTIVE, -1)
         self.image = None
-        self.arena.release()
+        self.head.release()
         if self.replay is not None:
             self.replay.release()
         if self.kept_response is not None:
@@ -833,7 +647,7 @@ cdef class Exchange(Timer):
     cdef int record(self) except -1:
         cdef uint32_t metric = 0
         cdef int64_t now = clock_ns(CLOCK_MONOTONIC) + self.ctx.loop.skipped_ns
-        cdef uint64_t received = self.bytes_received + (self.req.head_len if self.has_head else 0)
+        cdef uint64_t received = self.bytes_received + (self.head.req.head_len if self.head.present else 0)
         if self.cluster != FGW_NONE:
             metric = self.image.clusters[self.cluster].metric_id
         fgw_series_add(
@@ -842,14 +656,3 @@ cdef class Exchange(Timer):
         if self.observer is not None:
             self.observer.on_finished(self)
         return 0
-
-
-cdef bint is_address(const char *p, size_t n) noexcept:
-    """IPv4 or IPv6 text."""
-    cdef char text[64]
-    cdef char parsed[16]
-    if n == 0 or n >= sizeof(text):
-        return False
-    memcpy(text, p, n)
-    text[n] = 0
-    return inet_pton(AF_INET, text, parsed) == 1 or inet_pton(AF_INET6, text, parsed) == 1

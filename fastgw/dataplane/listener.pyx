@@ -56,8 +56,8 @@ cdef class Listener(Watcher):
         cdef Server server = self.server
         cdef sockaddr_storage address
         cdef socklen_t n
-        cdef int fd, i
-        for i in range(ACCEPTS_PER_TURN):
+        cdef int fd, _i
+        for _i in range(ACCEPTS_PER_TURN):
             if server.paused or server.full:
                 return 0
             n = sizeof(address)

@@ -59,11 +59,11 @@ cdef class Loop:
             raise MemoryError
 
     def __init__(self, bug_handler=None):
-        cdef int i
+        cdef int _i
         cdef Timer head
         self.watchers = []
         self.slots = []
-        for i in range(WHEEL_SLOTS):
+        for _i in range(WHEEL_SLOTS):
             head = Timer()
             head.prev = head.next = head
             self.slots.append(head)

@@ -99,7 +99,7 @@ cdef class Pool(Connector):
         c = UpstreamHttp1(self.ctx, shelf)
         c.address = to[0]
         c.exchange = x
-        if not c.connect(connect_timeout_ms):
+        if not c.start_connect(connect_timeout_ms):
             c.exchange = None
             return None
         return c

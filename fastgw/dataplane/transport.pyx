@@ -7,7 +7,7 @@ was announced; then one more recv() fetches the FIN.
 Errors of send are reported through on_closed() at the end of the turn, never from inside write(), so that no protocol
 is called back while it is in the middle of a call.
 """
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.loop cimport SCRATCH_BYTES, Loop, Timer, Turn, Watcher

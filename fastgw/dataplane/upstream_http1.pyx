@@ -3,7 +3,7 @@
 A connection is given back to the pool only when both messages are complete, the peer keeps it alive, and not a byte is left
 over; anything else burns it (H3, H6). While it is idle every byte and every hang-up ends it.
 """
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from fastgw.dataplane.buffers cimport Buffer
@@ -80,11 +80,10 @@ cdef class UpstreamHttp1(UpstreamStream):
 
     # ---- connect
 
-    cdef int connect(self, int64_t timeout_ms) except -1:
+    cdef int start_connect(self, int64_t timeout_ms) except -1:
         """Begin a connection to self.address for self.exchange. 0 when not even that was possible."""
         global connections
         cdef int fd = self.open_socket()
-        cdef int in_progress
         if fd < 0:
             return 0
         connections += 1
@@ -132,7 +131,8 @@ cdef class UpstreamHttp1(UpstreamStream):
     cdef int start_request(self, Exchange x) except -1:
         """Request line, Host, relayed and own fields, framing."""
         cdef Buffer out = self.transport.out
-        cdef size_t room = (fgw_fields_size(x.fields, x.field_count) + x.req.method.len + x.raw_path_len + x.req.authority.len + 96)
+        cdef size_t line = x.head.req.method.len + x.head.raw_path_len + x.head.req.authority.len
+        cdef size_t room = fgw_fields_size(x.head.fields, x.head.field_count) + line + 96
         cdef char *start
         cdef char *to
         self.requests += 1
@@ -140,30 +140,30 @@ cdef class UpstreamHttp1(UpstreamStream):
         self.seen = 0
         self.interims = 0
         self.answered = self.request_sent = False
-        self.method_id = x.req.method_id
-        self.chunk_request = x.req.framing == FGW_FRAMING_CHUNKED
+        self.method_id = x.head.req.method_id
+        self.chunk_request = x.head.req.framing == FGW_FRAMING_CHUNKED
         if self.transport.fd < 0 or self.transport.failed:
             return 0
         self.transport.progress_ms = self.ctx.loop.now_ms
         start = to = out.reserve(room)
-        memcpy(to, x.base + x.req.method.off, x.req.method.len)
-        to += x.req.method.len
+        memcpy(to, x.head.base + x.head.req.method.off, x.head.req.method.len)
+        to += x.head.req.method.len
         to[0] = 32
-        memcpy(to + 1, x.path, x.raw_path_len)
-        to += 1 + x.raw_path_len
+        memcpy(to + 1, x.head.path, x.head.raw_path_len)
+        to += 1 + x.head.raw_path_len
         memcpy(to, b" HTTP/1.1\r\nhost: ", 17)
         to += 17
-        memcpy(to, x.base + x.req.authority.off, x.req.authority.len)
-        to += x.req.authority.len
+        memcpy(to, x.head.base + x.head.req.authority.off, x.head.req.authority.len)
+        to += x.head.req.authority.len
         memcpy(to, b"\r\n", 2)
         to += 2
-        to += fgw_write_fields(to, x.base, x.fields, x.field_count)
+        to += fgw_write_fields(to, x.head.base, x.head.fields, x.head.field_count)
         if self.chunk_request:
             memcpy(to, b"transfer-encoding: chunked\r\n", 28)
             to += 28
-        elif x.req.framing == FGW_FRAMING_LENGTH:
+        elif x.head.req.framing == FGW_FRAMING_LENGTH:
             memcpy(to, b"content-length: ", 16)
-            to += 16 + write_decimal(to + 16, x.req.content_length)
+            to += 16 + write_decimal(to + 16, x.head.req.content_length)
             memcpy(to, b"\r\n", 2)
             to += 2
         memcpy(to, b"\r\n", 2)

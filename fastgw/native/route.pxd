@@ -146,6 +146,7 @@ cdef extern from "fgw/sticky.h" nogil:
     enum:
         FGW_SET_COOKIE_MAX
 
-    int fgw_sticky_key(const void *image, uint32_t action, const fgw_route_request *req, const char *source_ip, size_t n, uint64_t *key)
+    int fgw_sticky_key(const void *image, uint32_t action, const fgw_route_request *req, const char *source_ip, size_t n,
+                       uint64_t *key)
     size_t fgw_sticky_set_cookie(const void *image, uint32_t action, uint64_t key, char *to)
     uint32_t fgw_sticky_pick(const void *image, uint32_t action, uint64_t key)

@@ -1,0 +1,257 @@
+"""The head of one request as the gateway holds it: a copy of its bytes, what was parsed of them, and the fields of our own.
+
+Everything lies in one arena and is described by offsets, so that routing, sending, sending again and logging need no second
+parse and no Python object. A codec that decodes fields instead of parsing them fills the same arena.
+"""
+from libc.stdint cimport uint8_t, uint32_t
+from libc.string cimport memcmp, memcpy, memset
+
+from fastgw.dataplane.buffers cimport Buffer
+from fastgw.dataplane.context cimport Context
+from fastgw.dataplane.headers cimport RequestMarks, drop_all, join_values, mark_request
+from fastgw.native.base cimport (
+    FGW_HDR_COOKIE, FGW_HDR_REFERER, FGW_HDR_X_ENVOY_ATTEMPT_COUNT, FGW_HDR_X_ENVOY_EXTERNAL_ADDRESS, FGW_HDR_X_FORWARDED_FOR,
+    FGW_HDR_X_FORWARDED_PROTO, FGW_HDR_X_REQUEST_ID, FGW_R_UNDERSCORE, fgw_field,
+)
+from fastgw.native.http1 cimport (
+    FGW_MSG_ASTERISK_FORM, FGW_MSG_PATH_SPECIAL, fgw_path_is_normal, fgw_path_normalize, fgw_request,
+)
+from fastgw.native.route cimport fgw_route_request
+from fastgw.native.state cimport FGW_C_UNDERSCORE_FIELDS_DROPPED
+from fastgw.native.system cimport AF_INET, AF_INET6, inet_pton
+
+cdef enum:
+    OWN_FIELDS = 12              # fields the gateway may add to a request
+    OWN_BYTES = 1024             # bytes of their values, without what is copied from the head
+
+# names of the fixed own fields (17 + 24 + 12 + 21 bytes, then padding up to 83) and the constant values
+cdef bytes FIXED_TEXT = b"x-forwarded-protox-envoy-external-addressx-request-idx-envoy-attempt-count".ljust(83) + b"https1"
+cdef const char *FIXED = FIXED_TEXT
+cdef enum:
+    FIXED_BYTES = 89
+
+
+cdef class RequestHead:
+    def __cinit__(self):
+        self.arena = Buffer()
+
+    cdef int reset(self, Context ctx, const char *peer, uint32_t peer_len) except -1:
+        """No request yet, from a client with this address."""
+        self.ctx = ctx
+        self.peer = peer
+        self.peer_len = peer_len
+        self.present = self.secure = False
+        self.path = NULL
+        self.path_len = self.raw_path_len = 0
+        self.field_count = 0
+        self.request_id_at = 0
+        self.remote_len = peer_len
+        memcpy(self.remote, peer, peer_len)
+        memset(&self.req, 0, sizeof(self.req))
+        self.req.minor = 1
+        return 0
+
+    cdef int release(self) except -1:
+        return self.arena.release()
+
+    cdef int take(self, const char *p, const fgw_request *r, const fgw_field *fields) except -1:
+        """Arena: the head's bytes, room for own values and a normalised path, the field table."""
+        cdef size_t head = r.head_len
+        cdef size_t extra = head + OWN_BYTES
+        cdef size_t table_at = (head + extra + 7) & ~<size_t>7
+        cdef char *to
+        self.field_cap = r.field_count + OWN_FIELDS
+        to = self.arena.reserve(table_at + self.field_cap * sizeof(fgw_field))
+        self.base = to
+        memcpy(to, p, head)
+        self.fields = <fgw_field *>(to + table_at)
+        memcpy(self.fields, fields, r.field_count * sizeof(fgw_field))
+        self.field_count = r.field_count
+        self.extra_at = head
+        self.extra_end = head + extra
+        self.req = r[0]
+        self.present = True
+        return 0
+
+    cdef int normalize(self) except -2:
+        """Set path and raw_path (contiguous: path, '?', query). Returns 0 or an fgw_reason."""
+        cdef const char *path = self.base + self.req.path.off
+        cdef size_t n = self.req.path.len
+        cdef char *to
+        cdef long length
+        if self.req.flags & FGW_MSG_ASTERISK_FORM or (n and (self.ctx.path_mode == 0 or (
+                self.ctx.path_mode == 1 and (not self.req.flags & FGW_MSG_PATH_SPECIAL or fgw_path_is_normal(path, n))))):
+            self.path = path
+            self.path_len = <uint32_t>n
+            self.raw_path_len = <uint32_t>(n + 1 + self.req.query.len) if self.req.has_query else <uint32_t>n
+            return 0
+        to = self.base + self.extra_at
+        length = fgw_path_normalize(path, n, self.ctx.path_mode if self.ctx.path_mode else 1, to, self.extra_end - self.extra_at)
+        if length < 0:
+            return <int>-length
+        self.path = to
+        self.path_len = <uint32_t>length
+        if self.req.has_query:
+            to[length] = 63  # '?'
+            memcpy(to + length + 1, self.base + self.req.query.off, self.req.query.len)
+            length += 1 + self.req.query.len
+        self.raw_path_len = <uint32_t>length
+        self.extra_at += <size_t>length
+        return 0
+
+    cdef int sanitise(self) except -1:
+        """Before routing (requirement C2): no rule may match what a client only pretends to be. 0, or the fgw_reason to refuse."""
+        cdef RequestMarks marks = mark_request(self.fields, self.field_count, self.ctx.underscores)
+        if marks.rejected:
+            return FGW_R_UNDERSCORE
+        if marks.underscores:
+            self.ctx.loop.count_add(FGW_C_UNDERSCORE_FIELDS_DROPPED, marks.underscores)
+        if self.ctx.trusted_hops:
+            self.believe_proto()
+        self.add_own_fields(&marks)
+        return 0
+
+    cdef int describe(self, fgw_route_request *q) except -1:
+        """For the matcher; pointers into the arena."""
+        q.base = self.base
+        q.fields = self.fields
+        q.field_count = self.field_count
+        q.host = self.base + self.req.host.off
+        q.host_len = self.req.host.len
+        q.authority = self.base + self.req.authority.off
+        q.authority_len = self.req.authority.len
+        q.path = self.path
+        q.path_len = self.path_len
+        q.raw_path = self.path
+        q.raw_path_len = self.raw_path_len
+        q.query = self.base + self.req.query.off
+        q.query_len = self.req.query.len if self.req.has_query else 0
+        q.method = self.base + self.req.method.off
+        q.method_len = self.req.method.len
+        q.scheme = b"https"
+        q.scheme_len = 5 if self.secure else 4
+        return 0
+
+    cdef int add_own_fields(self, const RequestMarks *marks) except -1:
+        """What the gateway says to the upstream (K13, K14, C3-C7). Values are built in the arena's own part."""
+        cdef char *to = self.base + self.extra_at
+        cdef size_t n
+        cdef uint32_t count = self.field_count
+        if marks.cookies > 1:
+            n = join_values(to, self.base, self.fields, count, FGW_HDR_COOKIE, b"; ", 2)
+            drop_all(self.fields, count, FGW_HDR_COOKIE)
+            self.extra_at += n
+            self.add_field(FGW_HDR_COOKIE, b"cookie", 6, to, n)
+        if marks.referers > 1:
+            drop_all(self.fields, count, FGW_HDR_REFERER)
+        to = self.base + self.extra_at
+        n = 0
+        if marks.forwarded_for:
+            n = join_values(to, self.base, self.fields, count, FGW_HDR_X_FORWARDED_FOR, b",", 1)
+            if self.ctx.trusted_hops:
+                self.trust(to, n)
+            if n:
+                to[n] = 44  # ','
+                n += 1
+        memcpy(to + n, self.peer, self.peer_len)
+        n += self.peer_len
+        self.extra_at += n
+        self.add_field(FGW_HDR_X_FORWARDED_FOR, b"x-forwarded-for", 15, to, n)
+        return self.add_fixed_fields()
+
+    cdef int add_fixed_fields(self) except -1:
+        """The fields that every request gets: their names and constant values lie in one block, copied at once."""
+        cdef size_t at = self.extra_at
+        cdef fgw_field *f = &self.fields[self.field_count]
+        if self.field_count + 4 > self.field_cap or at + FIXED_BYTES + 64 + 36 > self.extra_end:
+            raise OverflowError("no room for own header fields")
+        memcpy(self.base + at, FIXED, FIXED_BYTES)
+        place(&f[0], FGW_HDR_X_FORWARDED_PROTO, at, 17, at + 83, 5 if self.secure else 4)
+        place(&f[1], FGW_HDR_X_ENVOY_EXTERNAL_ADDRESS, at + 17, 24, at + FIXED_BYTES, self.remote_len)
+        memcpy(self.base + at + FIXED_BYTES, self.remote, self.remote_len)
+        place(&f[2], FGW_HDR_X_REQUEST_ID, at + 41, 12, at + FIXED_BYTES + self.remote_len, 36)
+        self.ctx.uuid4(self.base + at + FIXED_BYTES + self.remote_len)
+        self.request_id_at = <uint32_t>(at + FIXED_BYTES + self.remote_len)
+        place(&f[3], FGW_HDR_X_ENVOY_ATTEMPT_COUNT, at + 53, 21, at + 88, 1)
+        self.field_count += 4
+        self.extra_at = at + FIXED_BYTES + self.remote_len + 36
+        return 0
+
+    cdef int trust(self, const char *forwarded, size_t n) except -1:
+        """With N trusted hops: the client is the Nth address from the right of what came in, and X-Forwarded-Proto is
+        believed (K14, K15); too few or an unreadable address: the peer."""
+        cdef size_t end = n, start = n
+        cdef int hop = 0
+        while True:
+            start = end
+            while start and forwarded[start - 1] != 44:
+                start -= 1
+            hop += 1
+            if hop == self.ctx.trusted_hops or start == 0:
+                break
+            end = start - 1
+        while start < end and forwarded[start] == 32:
+            start += 1
+        while end > start and forwarded[end - 1] == 32:
+            end -= 1
+        if hop == self.ctx.trusted_hops and is_address(forwarded + start, end - start):
+            self.remote_len = <uint32_t>(end - start)
+            memcpy(self.remote, forwarded + start, self.remote_len)
+        return 0
+
+    cdef int believe_proto(self) except -1:
+        cdef uint32_t i
+        for i in range(self.field_count):
+            if self.fields[i].id == FGW_HDR_X_FORWARDED_PROTO:
+                self.secure = self.fields[i].value_len == 5 and memcmp(self.base + self.fields[i].value_off, b"https", 5) == 0
+        return 0
+
+    cdef int add_field(self, int header_id, const char *name, size_t name_len, const char *value, size_t value_len) except -1:
+        """Append a field of our own; its value is copied into the arena unless it lies there already."""
+        cdef fgw_field *f
+        cdef bint inside = self.base <= value < self.base + self.extra_end
+        cdef size_t room = name_len + (0 if inside else value_len)
+        if self.field_count >= self.field_cap or self.extra_at + room > self.extra_end:
+            raise OverflowError("no room for an own header field")
+        f = &self.fields[self.field_count]
+        f.name_off = <uint32_t>self.extra_at
+        f.name_len = <unsigned short>name_len
+        f.id = <uint8_t>header_id
+        f.flags = 0
+        f.value_len = <uint32_t>value_len
+        memcpy(self.base + self.extra_at, name, name_len)
+        self.extra_at += name_len
+        if inside:
+            f.value_off = <uint32_t>(value - self.base)
+        else:
+            f.value_off = <uint32_t>self.extra_at
+            memcpy(self.base + self.extra_at, value, value_len)
+            self.extra_at += value_len
+        self.field_count += 1
+        return 0
+
+    cdef int set_attempts(self, int attempts) except -1:
+        """x-envoy-attempt-count is the last of our own fields; one digit, since attempts are few."""
+        cdef fgw_field *f = &self.fields[self.field_count - 1]
+        self.base[f.value_off] = <char>(48 + min(attempts, 9))
+        return 0
+
+
+cdef inline void place(fgw_field *f, int header_id, size_t name_off, size_t name_len, size_t value_off, size_t value_len) noexcept:
+    f.name_off = <uint32_t>name_off
+    f.name_len = <unsigned short>name_len
+    f.value_off = <uint32_t>value_off
+    f.value_len = <uint32_t>value_len
+    f.id = <uint8_t>header_id
+    f.flags = 0
+
+
+cdef bint is_address(const char *p, size_t n) noexcept:
+    """IPv4 or IPv6 text."""
+    cdef char text[64]
+    cdef char parsed[16]
+    if n == 0 or n >= sizeof(text):
+        return False
+    memcpy(text, p, n)
+    text[n] = 0
+    return inet_pton(AF_INET, text, parsed) == 1 or inet_pton(AF_INET6, text, parsed) == 1

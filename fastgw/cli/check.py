@@ -59,15 +59,15 @@ def fails(diagnostics: Iterable[Diagnostic], fail_on: str) -> bool:
 
 
 def _print(diagnostics: list[Diagnostic], output: str, color: bool) -> None:
-    from fastgw.cli.output import diagnostic_text, diagnostics_as_json, github_annotation, print_json
+    from fastgw.cli.output import SourceLines, diagnostic_text, diagnostics_as_json, github_annotation, print_json
 
     if output == "json":
         print_json(diagnostics_as_json(diagnostics))
         return
-    terminal = sys.stdout.isatty()
+    source = SourceLines() if sys.stdout.isatty() else None
     for found in diagnostics:
         # click would strip colours that were asked for when the output is no terminal
-        text = github_annotation(found) if output == "github" else diagnostic_text(found, color=color, source=terminal)
+        text = github_annotation(found) if output == "github" else diagnostic_text(found, color=color, source=source)
         click.echo(text, color=color)
 
 

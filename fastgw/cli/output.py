@@ -12,6 +12,8 @@ from fastgw.model.diagnostic import ERROR, INFO, WARNING, Diagnostic
 from fastgw.model.origin import NOWHERE
 
 _COLORS = {ERROR: "red", WARNING: "yellow", INFO: "cyan"}
+SOURCE_WIDTH = 160
+"""Characters of a source line that are shown."""
 _GITHUB = {ERROR: "error", WARNING: "warning", INFO: "notice"}
 
 
@@ -24,31 +26,48 @@ def diagnostics_as_json(diagnostics: Iterable[Diagnostic]) -> list[dict[str, obj
     return [found.to_json() for found in diagnostics]
 
 
-def diagnostic_text(found: Diagnostic, *, color: bool, source: bool) -> str:
+class SourceLines:
+    """Lines of files, each file read once as long as it is asked for in a row (diagnostics are sorted by file)."""
+
+    def __init__(self) -> None:
+        self._file = ""
+        self._lines: list[str] = []
+
+    def line(self, file: str, number: int) -> str | None:
+        """Line ``number`` from 1, without its end; None when it is not there."""
+        if file != self._file:
+            self._file, self._lines = file, _read_lines(file)
+        return self._lines[number - 1] if 0 < number <= len(self._lines) else None
+
+
+def _read_lines(file: str) -> list[str]:
+    try:
+        with open(file, encoding="utf-8", errors="replace") as opened:
+            return opened.read().split("\n")
+    except OSError:
+        return []
+
+
+def diagnostic_text(found: Diagnostic, *, color: bool, source: SourceLines | None) -> str:
     """The one-line form; with ``source`` the line of the file and a caret below."""
     text = found.text()
     if color:
         word = f"{found.severity}[{found.code}]"
         text = text.replace(word, click.style(word, fg=_COLORS[found.severity], bold=True), 1)
-    line = _source_line(found) if source else None
+    line = source.line(found.origin.file, found.origin.line) if source is not None and found.origin.file else None
     if line is None:
         return text
-    caret = " " * (found.origin.column - 1) + "^"
+    line, column = _window(_printable(line), found.origin.column - 1)
+    caret = " " * column + "^"
     return f"{text}\n    {line}\n    {click.style(caret, fg='green', bold=True) if color else caret}"
 
 
-def _source_line(found: Diagnostic) -> str | None:
-    """The line of the file, None when it is not there; tabs become blanks, so that the caret stands right."""
-    if not found.origin.line:
-        return None
-    try:
-        with open(found.origin.file, encoding="utf-8", errors="replace") as file:
-            for number, line in enumerate(file, 1):
-                if number == found.origin.line:
-                    return _printable(line.rstrip("\r\n"))[:200]
-    except OSError:
-        pass
-    return None
+def _window(line: str, column: int) -> tuple[str, int]:
+    """The part of a long line that holds ``column``, and where that is in it."""
+    if len(line) <= SOURCE_WIDTH:
+        return line, column
+    start = max(0, min(column - SOURCE_WIDTH // 2, len(line) - SOURCE_WIDTH))
+    return line[start : start + SOURCE_WIDTH], column - start
 
 
 def _printable(text: str) -> str:

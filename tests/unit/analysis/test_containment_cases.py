@@ -12,7 +12,7 @@ import pytest
 from test_validation_cases import CASES, write_case
 
 from fastgw.compiler.compile import CompileOptions, compile_plan
-from fastgw.image.explain import Explainer, Explanation, ExplainRequest
+from fastgw.image.explain import Explainer, ExplainRequest, Explanation
 from fastgw.image.numbers import StateNumbers
 from fastgw.image.writer import write_image
 from fastgw.sources.files import load_paths

@@ -19,7 +19,7 @@ from fastgw.image.writer import write_image
 from fastgw.model.plan import Action, ObjectRef, PathMatch, Plan, Predicate, Rule, VirtualHost
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "image"))
-from image_plans import LISTENER, some_plan, some_request  # noqa: E402
+from image_plans import LISTENER, some_plan, some_request
 
 
 def covered(host: VirtualHost) -> set[int]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -144,3 +147,26 @@ def test_secrets_directory(tmp_path: Path) -> None:
 def test_color_only_when_asked_for(bad: Path) -> None:
     assert "\x1b[" not in check(bad).stdout
     assert "\x1b[" in check(bad, "--color", "always").stdout
+
+
+def test_on_a_terminal_the_line_is_shown(bad: Path) -> None:
+    """As a person sees it: through a pseudo terminal."""
+    parent, child = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fastgw.cli.main", "check", str(bad), "--color", "never"], stdout=child, stderr=subprocess.DEVNULL
+    )
+    os.close(child)
+    with open(parent, "rb", buffering=0) as terminal:
+        text = b""
+        while True:
+            try:
+                more = terminal.read(65536)
+            except OSError:
+                break
+            if not more:
+                break
+            text += more
+    assert process.wait() == 1
+    lines = text.decode().replace("\r", "").split("\n")
+    shown = next(index for index, line in enumerate(lines) if 'unknown field "hostz"' in line)
+    assert lines[shown + 1 : shown + 3] == ['      hostz: ["webapp.istioinaction.io"]', "      ^"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fastgw.cli.options import Labels, Resolve, split_address
-from fastgw.cli.output import diagnostic_text, github_annotation, print_json, table
+from fastgw.cli.output import SOURCE_WIDTH, SourceLines, diagnostic_text, github_annotation, print_json, table
 from fastgw.model.diagnostic import Diagnostic
 from fastgw.model.origin import Origin
 
@@ -17,22 +17,41 @@ def finding(file: str = "a.yaml", line: int = 2, column: int = 5) -> Diagnostic:
 
 
 def test_one_line() -> None:
-    assert diagnostic_text(finding(), color=False, source=False) == (
+    assert diagnostic_text(finding(), color=False, source=None) == (
         "a.yaml:2:5: error[IST0101]: VirtualService ns/vs: spec.gateways[0]: not found"
     )
-    assert "\x1b[31m\x1b[1merror[IST0101]" in diagnostic_text(finding(), color=True, source=False)
+    assert "\x1b[31m\x1b[1merror[IST0101]" in diagnostic_text(finding(), color=True, source=None)
 
 
 def test_source_line_and_caret(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text("a: 1\n\tb: \x1b[2J2\n")
-    text = diagnostic_text(finding(str(file)), color=False, source=True)
+    text = diagnostic_text(finding(str(file)), color=False, source=SourceLines())
     assert text.splitlines()[1:] == ["     b:  [2J2", "        ^"]
+
+
+def test_a_long_line_is_shown_around_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    file.write_text("x" * 5_000 + "HERE" + "y" * 5_000)
+    _, line, caret = diagnostic_text(finding(str(file), 1, 5_001), color=False, source=SourceLines()).splitlines()
+    assert len(line) == SOURCE_WIDTH + 4
+    assert line[caret.index("^") :].startswith("HERE")
+
+
+def test_a_file_is_read_once(tmp_path: Path) -> None:
+    one, other = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    one.write_text("a\nb\n")
+    other.write_text("c")
+    source = SourceLines()
+    assert [source.line(str(one), 2), source.line(str(one), 9), source.line(str(other), 1)] == ["b", None, "c"]
+    other.unlink()
+    assert source.line(str(other), 1) == "c"
+    assert source.line(str(one), 1) == "a"
 
 
 @pytest.mark.parametrize("origin", [("/nowhere/a.yaml", 2, 5), ("", 0, 0), ("/nowhere", 0, 0)])
 def test_no_source_line(origin: tuple[str, int, int]) -> None:
-    assert "\n" not in diagnostic_text(finding(*origin), color=False, source=True)
+    assert "\n" not in diagnostic_text(finding(*origin), color=False, source=SourceLines())
 
 
 def test_github_escapes() -> None:

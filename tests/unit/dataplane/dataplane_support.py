@@ -277,7 +277,7 @@ class Gateway:
         lib.fgw_state_init(self.state, 1)
         self.context = context.Context(self.loop, fd, size, 0, Limits(**(limits or {})))
         os.close(fd)
-        self.log = access_log.AccessLog(self.context, log_fd, log) if log is not None else None
+        self.log: Any = access_log.AccessLog(self.context, log_fd, log) if log is not None else None
         self.pool = pool.Pool(self.context)
         self.server = listener.Server(self.context, self.pool, self.log)
         self.server.listen([(name, self.open_listener(name)) for name in listeners])

@@ -166,6 +166,11 @@ def test_what_was_sanitised_away_is_not_logged(logged: Callable[..., Logged], na
     assert log.text() == b"-\n"
 
 
+def both(field: bytes) -> tuple[bytes, bytes]:
+    """A request and an answer with the same field."""
+    return b"GET / HTTP/1.1\r\nHost: a\r\n" + field + b"\r\n", b"HTTP/1.1 200 OK\r\n" + field + b"Content-Length: 0\r\n\r\n"
+
+
 def expected_text(c: int) -> bytes:
     return bytes([c]) if 32 <= c < 127 and c not in b'"\\' else b"\\x%02x" % c
 
@@ -178,7 +183,9 @@ def test_every_byte_is_escaped_in_text(logged: Callable[..., Logged], kind: str)
     log = logged([(kind, "x-a")])
     for c in PASSING:
         field = b"X-A: a" + bytes([c]) + b"b\r\n"
-        log.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n" + field + b"\r\n", b"HTTP/1.1 200 OK\r\n" + field + b"Content-Length: 0\r\n\r\n")
+        log.exchange(
+            b"GET / HTTP/1.1\r\nHost: a\r\n" + field + b"\r\n", b"HTTP/1.1 200 OK\r\n" + field + b"Content-Length: 0\r\n\r\n"
+        )
         assert log.text() == b"a" + expected_text(c) + b"b\n"
 
 
@@ -187,7 +194,9 @@ def test_every_byte_is_escaped_in_json(logged: Callable[..., Logged], kind: str)
     log = logged([("json", "ON"), ("text", '{"a":"'), (kind, "x-a"), ("text", '"}')])
     for c in PASSING:
         field = b"X-A: a" + bytes([c]) + b"b\r\n"
-        log.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n" + field + b"\r\n", b"HTTP/1.1 200 OK\r\n" + field + b"Content-Length: 0\r\n\r\n")
+        log.exchange(
+            b"GET / HTTP/1.1\r\nHost: a\r\n" + field + b"\r\n", b"HTTP/1.1 200 OK\r\n" + field + b"Content-Length: 0\r\n\r\n"
+        )
         line = log.text()
         assert line.isascii() and json.loads(line) == {"a": f"a{chr(c)}b"}
 
@@ -226,7 +235,7 @@ def test_json_may_be_switched_off_again(logged: Callable[..., Logged]) -> None:
 def test_long_values_are_cut(logged: Callable[..., Logged], kind: str) -> None:
     log = logged([(kind, "x-a"), ("text", "|"), ("limit", "5"), (kind, "x-a"), ("text", "|"), (kind, "x-b"), ("text", "|")])
     field = b"X-A: " + b"ab\xe9" * 4000 + b"\r\nX-B: 0123456789\r\n"
-    log.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n" + field + b"\r\n", b"HTTP/1.1 200 OK\r\n" + field + b"Content-Length: 0\r\n\r\n")
+    log.exchange(*both(field))
     whole, cut, short, _ = log.text().split(b"|")
     assert whole == (b"ab\\xe9" * 4000)[: 2730 * 6 + 2]  # 8192 bytes before escaping
     assert (cut, short) == (b"ab\\xe9ab", b"0123456789")
@@ -337,7 +346,7 @@ def drained(reader: int) -> bytes:
 
 @pytest.mark.parametrize("length", [50, 3_000, 7_000])
 def test_a_stuck_pipe_never_blocks(make_gateway: Callable[..., Gateway], pipe: tuple[int, int], length: int) -> None:
-    """Lines shorter and longer than what a pipe takes in one piece; what finds no room is dropped, whole lines of it, and counted."""
+    """Lines shorter and longer than what a pipe takes in one piece; what finds no room is dropped in whole lines, and counted."""
     writer, reader = pipe
     gateway = make_gateway(log=[("path", ""), END], log_fd=writer)
     count = 2 * 300_000 // length

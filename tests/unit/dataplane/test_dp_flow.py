@@ -49,7 +49,8 @@ def test_a_large_upload_arrives_unchanged(gateway: Gateway, framing: str, sip: i
 
 def pieces(data: bytes) -> list[bytes]:
     """Cut at many different lengths, one byte among them."""
-    sizes, at, out = [1, 5, 4095, 4096, 4097, 40_000, 100], 0, []
+    sizes, at = [1, 5, 4095, 4096, 4097, 40_000, 100], 0
+    out: list[bytes] = []
     while at < len(data):
         size = sizes[len(out) % len(sizes)]
         out.append(data[at : at + size])

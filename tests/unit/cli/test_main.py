@@ -45,7 +45,9 @@ def test_version_as_json() -> None:
 
 
 def test_version_is_quick_because_it_imports_little() -> None:
-    code = "import sys; from fastgw.cli.main import main\ntry: main(['version'])\nexcept SystemExit: pass\nprint(sorted(sys.modules))"
+    code = (
+        "import sys; from fastgw.cli.main import main\ntry: main(['version'])\nexcept SystemExit: pass\nprint(sorted(sys.modules))"
+    )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()[-1]
     for heavy in ("asyncio", "aiohttp", "rich", "fastgw.compiler", "fastgw.supervisor", "cryptography"):
         assert f"'{heavy}'" not in loaded

@@ -16,6 +16,7 @@ from fastgw.admin.http import Server
 from fastgw.admin.status_server import metrics_response
 from fastgw.native._native import lib
 from fastgw.supervisor import memfd
+from fastgw.supervisor.compiler_client import CompileError
 from fastgw.supervisor.supervisor import Supervisor
 
 CLIENT_ACTIVE = int(lib.FGW_G_CLIENT_ACTIVE)
@@ -54,10 +55,11 @@ class AdminServer(Server):
         return answer({"version": fastgw.__version__, "uptimeSeconds": round(time.time() - self._supervisor.started_at, 3)})
 
     async def _plan(self, request: web.Request) -> web.Response:
-        current = self._supervisor.generations.current
-        if current is None:
-            return nothing_yet()
-        return web.Response(body=current.plan_json(), content_type="application/json")
+        try:
+            plan = await self._supervisor.generations.plan_json()
+        except CompileError as error:
+            return answer({"error": str(error)}, status=503)
+        return web.Response(body=plan, content_type="application/json")
 
     async def _image(self, request: web.Request) -> web.Response:
         current = self._supervisor.generations.current

@@ -25,6 +25,7 @@ from fastgw.model.resource import Resource
 from fastgw.sources.assemble import assemble
 from fastgw.sources.documents import read_text
 from fastgw.sources.limits import FILE_BYTES
+from fastgw.sources.reload import Layout, Span, reload_changed
 
 SUFFIXES = (".yaml", ".yml", ".json")
 RACY_NS = 50_000_000
@@ -59,6 +60,7 @@ class FileCache:
 
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str], _Entry] = {}
+        self._last: _Last | None = None
         self.files_parsed = 0
         """Files whose text was decoded since the start: what a reload really cost."""
 
@@ -78,6 +80,33 @@ class FileCache:
         self._entries[key] = entry
         return entry.content
 
+    def reload(self, paths: list[str], gateway_namespace: str, changed: Iterable[str]) -> LoadResult | None:
+        """The last load with only the ``changed`` files read again; None when all have to be looked at."""
+        last = self._last
+        if last is None or (last.paths, last.gateway_namespace) != (paths, gateway_namespace):
+            return None
+
+        def read(file: str) -> list[Resource] | None:
+            entry = self._entries.get((file, gateway_namespace))
+            try:
+                content = self.content(file, gateway_namespace)
+            except OSError:
+                return None
+            spoken = content.diagnostics or (entry is not None and entry.content.diagnostics)
+            return None if spoken else content.resources
+
+        with without_collector():
+            resources = reload_changed(last.layout, changed, read)
+        if resources is None:
+            self._last = None
+            return None
+        last.layout.resources = resources
+        return LoadResult(resources, list(last.diagnostics), last.files)
+
+    def remember(self, last: _Last | None) -> None:
+        """What ``reload`` starts from."""
+        self._last = last
+
     def keep_only(self, paths: Iterable[str]) -> None:
         """Forgets files that are not there any more."""
         kept = set(paths)
@@ -85,11 +114,33 @@ class FileCache:
             del self._entries[key]
 
 
-def load_paths(paths: list[str], gateway_namespace: str, cache: FileCache | None = None) -> LoadResult:
-    """Everything in ``paths``. Never raises for what is in them: what cannot be used is a diagnostic, the rest is there."""
+class _Last(msgspec.Struct):
+    """The last load of a cache."""
+
+    paths: list[str]
+    gateway_namespace: str
+    layout: Layout
+    diagnostics: list[Diagnostic]
+    files: list[str]
+
+
+def load_paths(
+    paths: list[str], gateway_namespace: str, cache: FileCache | None = None, changed: Iterable[str] | None = None
+) -> LoadResult:
+    """Everything in ``paths``. Never raises for what is in them: what cannot be used is a diagnostic, the rest is there.
+
+    ``changed``: the only files that may have changed since the last load with this cache, as paths without links; None: any may.
+    """
     cache = cache if cache is not None else FileCache()
-    files, diagnostics = list_files(paths)
+    known = cache.reload(paths, gateway_namespace, changed) if changed is not None else None
+    return known or _load_all(paths, gateway_namespace, cache)
+
+
+def _load_all(paths: list[str], gateway_namespace: str, cache: FileCache) -> LoadResult:
+    listed, diagnostics = index_files(paths)
+    files = list(listed.values())
     resources: list[Resource] = []
+    spans: dict[str, Span] = {}
     with without_collector():
         for file in files:
             try:
@@ -97,6 +148,7 @@ def load_paths(paths: list[str], gateway_namespace: str, cache: FileCache | None
             except OSError as error:
                 diagnostics.append(_unreadable(file, error))
                 continue
+            spans[file] = Span(len(resources), len(resources) + len(content.resources))
             resources += content.resources
             diagnostics += content.diagnostics
         resources, twice = _first_of_each(resources)
@@ -104,7 +156,10 @@ def load_paths(paths: list[str], gateway_namespace: str, cache: FileCache | None
     diagnostics = _sum_up([*diagnostics, *twice])
     if not resources and not any(found.severity == "error" for found in diagnostics):
         diagnostics.append(_finding("FGW0004", f"no resource was found in {', '.join(paths) or 'nothing'}", ""))
-    return LoadResult(resources, diagnostics, files)
+    # where an object stands twice, a change of one file can matter to another one's
+    layout = Layout(listed, spans, resources)
+    cache.remember(None if twice else _Last(paths, gateway_namespace, layout, diagnostics, files))
+    return LoadResult(resources, list(diagnostics), files)
 
 
 def list_files(paths: list[str], *, every_name: bool = False) -> tuple[list[str], list[Diagnostic]]:
@@ -112,6 +167,12 @@ def list_files(paths: list[str], *, every_name: bool = False) -> tuple[list[str]
 
     ``every_name``: whatever their names end with (for directories of certificates).
     """
+    listed, diagnostics = index_files(paths, every_name=every_name)
+    return list(listed.values()), diagnostics
+
+
+def index_files(paths: list[str], *, every_name: bool = False) -> tuple[dict[str, str], list[Diagnostic]]:
+    """Like list_files; the files by their paths without links."""
     suffixes = ("",) if every_name else SUFFIXES
     files: dict[str, str] = {}
     directories: dict[str, str] = {}
@@ -122,7 +183,7 @@ def list_files(paths: list[str], *, every_name: bool = False) -> tuple[list[str]
                 diagnostics.append(found)
             else:
                 files.setdefault(_identity(found, directories), found)
-    return list(files.values()), diagnostics
+    return files, diagnostics
 
 
 def _identity(path: str, directories: dict[str, str]) -> str:

@@ -13,9 +13,9 @@ import os
 import select
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 
-from fastgw.sources.files import SUFFIXES, list_files
+from fastgw.sources.files import SUFFIXES, index_files
 from fastgw.sources.inotify import (
     IN_CREATE,
     IN_DELETE_SELF,
@@ -55,6 +55,9 @@ class Watcher:
         self._directories: dict[int, str] = {}
         self._set = WatchSet([])
         self._stamps: dict[str, tuple[int, ...]] = {}
+        self._listed: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._changed: set[str] | None = set()
         self._closed = False
         self.degraded = ""
         """Why inotify cannot be used ("" when it is): changes are then noticed later."""
@@ -66,8 +69,14 @@ class Watcher:
         except OSError as error:
             self._degrade(error)
         self._watch_directories()
-        self._stamps = snapshot(self._paths, self._every_name)
+        self._look()
         self._thread.start()
+
+    def take_changed(self) -> frozenset[str] | None:
+        """The only files that have changed since the last call, as paths without links; None when any may have."""
+        with self._lock:
+            changed, self._changed = self._changed, set()
+        return None if changed is None else frozenset(changed)
 
     def close(self) -> None:
         """Ends the thread; no call comes after this returned."""
@@ -98,9 +107,10 @@ class Watcher:
             if self._closed:
                 return
             if ready and self._take_events() and self._hold_off(poller):
-                # the snapshot only serves the next look at all files, so the change is told first
+                # what is noted here only serves the next look at all files, so the change is told first
+                changed = self._changed_files()
                 self._announce()
-                self._stamps = snapshot(self._paths, self._every_name)
+                self._note_stamps(changed)
             elif time.monotonic() >= next_scan:
                 began = time.monotonic()
                 self._rescan()
@@ -115,9 +125,36 @@ class Watcher:
         """Whether an event that matters came; directories that appeared are watched before anybody reads them."""
         events = self._inotify.read() if self._inotify is not None else []
         relevant = [event for event in events if self._matters(event)]
-        if any(self._changes_shape(event) for event in relevant):
+        shape = any(self._changes_shape(event) for event in relevant)
+        named = not shape and all(event.name and event.watch in self._directories for event in relevant)
+        self._note_changed({os.path.join(self._directories[event.watch], event.name) for event in relevant} if named else None)
+        if shape:
             self._watch_directories()
         return bool(relevant)
+
+    def _note_changed(self, files: set[str] | None) -> None:
+        with self._lock:
+            self._changed = None if files is None or self._changed is None else self._changed | files
+
+    def _changed_files(self) -> set[str] | None:
+        with self._lock:
+            return None if self._changed is None else set(self._changed)
+
+    def _note_stamps(self, changed: set[str] | None) -> None:
+        """So that the next look at all files does not find again what has been told."""
+        if changed is None or not changed <= self._listed.keys():
+            self._look()
+            return
+        for path in changed:
+            stamp = _stamp_of(self._listed[path])
+            if stamp is None:
+                self._look()
+                return
+            self._stamps[self._listed[path]] = stamp
+
+    def _look(self) -> None:
+        self._listed = index_files(self._paths, every_name=self._every_name)[0]
+        self._stamps = stamps_of(self._listed.values())
 
     def _matters(self, event: Event) -> bool:
         if event.mask & _SHAPE or not event.name:
@@ -157,9 +194,10 @@ class Watcher:
             _LOG.exception("reading changed configuration failed")
 
     def _rescan(self) -> None:
-        now = snapshot(self._paths, self._every_name)
-        if now != self._stamps:
-            self._stamps = now
+        before = self._stamps
+        self._look()
+        if self._stamps != before:
+            self._note_changed(None)
             self._watch_directories()
             self._announce()
 
@@ -180,16 +218,17 @@ class Watcher:
         self._directories = wanted
 
 
-def snapshot(paths: list[str], every_name: bool = False) -> dict[str, tuple[int, ...]]:
-    """The files of ``paths`` and their times: equal as long as nothing has changed."""
-    stamps: dict[str, tuple[int, ...]] = {}
-    for file in list_files(paths, every_name=every_name)[0]:
-        try:
-            info = os.stat(file)
-        except OSError:
-            continue
-        stamps[file] = (info.st_mtime_ns, info.st_size, info.st_ino, info.st_ctime_ns, info.st_dev)
-    return stamps
+def stamps_of(files: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """The files that are there and their times: equal as long as nothing has changed."""
+    return {file: stamp for file in files if (stamp := _stamp_of(file)) is not None}
+
+
+def _stamp_of(file: str) -> tuple[int, ...] | None:
+    try:
+        info = os.stat(file)
+    except OSError:
+        return None
+    return (info.st_mtime_ns, info.st_size, info.st_ino, info.st_ctime_ns, info.st_dev)
 
 
 async def changes(paths: list[str], *, every_name: bool = False) -> AsyncIterator[None]:

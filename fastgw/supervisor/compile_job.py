@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import gc
 import os
 import signal
 import socket
 import time
 import traceback
 from itertools import pairwise
-from typing import Any
 
 import msgspec
 
-from fastgw.compiler.compile import compile_plan
+from fastgw.compiler.compile import CompileCache, compile_plan
 from fastgw.compiler.options import CompileOptions
 from fastgw.image.numbers import StateNumbers
-from fastgw.image.writer import write_image
+from fastgw.image.writer import ImageWriter
+from fastgw.model.diagnostic import Diagnostic
 from fastgw.model.plan import Plan
 from fastgw.sources.files import FileCache, load_paths
 from fastgw.supervisor import compile_protocol as protocol
@@ -30,6 +31,8 @@ from fastgw.supervisor.control import receive
 from fastgw.supervisor.listeners import Wanted
 
 _PR_SET_PDEATHSIG = 1
+PLANS_KEPT = 2
+"""The one that is served is the last, or the one before when the last was refused."""
 
 
 class Job:
@@ -40,37 +43,91 @@ class Job:
         self._options = CompileOptions(labels=configure.labels, namespace=configure.namespace, resolve=configure.resolve)
         self._numbers = numbers
         self._files = FileCache()
-        self._compile_cache: Any = {}
+        self._compile_cache = CompileCache()
+        self._writer = ImageWriter(numbers)
+        self._plans: dict[int, Plan] = {}
+        self._reporter = Reporter(numbers)
 
-    def run(self, generation: int) -> tuple[protocol.Compiled, list[int]]:
+    def run(self, message: protocol.Compile) -> tuple[protocol.Compiled, list[int]]:
         """One compilation: the answer and its descriptors, which the caller owns."""
         times = [time.perf_counter()]
-        loaded = load_paths(self._configure.paths, self._configure.namespace, self._files)
+        configure, generation = self._configure, message.generation
+        loaded = load_paths(configure.paths, configure.namespace, self._files, message.changed)
         times.append(time.perf_counter())
         result = compile_plan(loaded.resources, self._options, self._compile_cache)
         times.append(time.perf_counter())
-        image = write_image(result.plan, self._numbers, generation)
+        linked = self._writer.link(result.plan, generation)
+        fds = [memfd.make_filled("fastgw-image", linked.total_bytes, linked.write_into)]
         times.append(time.perf_counter())
-        report = protocol.Report(
-            listeners=[Wanted(listener.name, listener.bind, listener.port) for listener in result.plan.listeners],
-            diagnostics=[*loaded.diagnostics, *result.diagnostics],
-            dns=dns_targets(result.plan, self._numbers),
-            metric_labels={number: protocol.MetricLabels(*names) for number, names in self._numbers.metric_names().items()},
-        )
-        counts = count(result.plan, len(image))
+        try:
+            fds += self._reporter.write(result.plan, [*loaded.diagnostics, *result.diagnostics])
+        except BaseException:
+            os.close(fds[0])
+            raise
+        self._keep_plan(generation, result.plan)
         timings = protocol.Timings(*(later - earlier for earlier, later in pairwise(times)))
-        fds = [
-            memfd.make_sealed("fastgw-image", image),
-            memfd.make_sealed("fastgw-report", protocol.encode_report(report)),
-            memfd.make_sealed("fastgw-plan", msgspec.json.encode(result.plan)),
-            memfd.make_sealed("fastgw-numbers", msgspec.json.encode(self._numbers.to_json())),
-        ]
-        return protocol.Compiled(generation, counts, timings), fds
+        return protocol.Compiled(generation, count(result.plan, linked.total_bytes), timings), fds
+
+    def plan_json(self, generation: int) -> bytes | None:
+        """None when the generation is unknown or too old."""
+        plan = self._plans.get(generation)
+        return None if plan is None else msgspec.json.encode(plan)
+
+    def _keep_plan(self, generation: int, plan: Plan) -> None:
+        self._plans[generation] = plan
+        for old in sorted(self._plans)[:-PLANS_KEPT]:
+            del self._plans[old]
+
+
+class Reporter:
+    """Writes what goes beside an image; parts that are the same as last time are left out."""
+
+    def __init__(self, numbers: StateNumbers) -> None:
+        self._numbers = numbers
+        self._sent: dict[str, bytes] = {}
+        self._numbers_taken = -1
+
+    def write(self, plan: Plan, diagnostics: list[Diagnostic]) -> list[int]:
+        """Descriptors, the caller's: of the Report, and of the numbers when they have changed."""
+        numbers = self._numbers
+        fresh_numbers = numbers.taken != self._numbers_taken
+        found, dns = dict.fromkeys(diagnostics), dns_targets(plan, numbers)
+        report = protocol.Report(
+            listeners=[Wanted(listener.name, listener.bind, listener.port) for listener in plan.listeners],
+            diagnostics=list(found) if self._is_new("diagnostics", list(found)) else None,
+            dns=dns if self._is_new("dns", dns) else None,
+            metric_labels=metric_labels(numbers) if fresh_numbers else None,
+        )
+        blobs = {"fastgw-report": protocol.encode_report(report)}
+        if fresh_numbers:
+            blobs["fastgw-numbers"] = msgspec.json.encode(numbers.to_json())
+        fds: list[int] = []
+        try:
+            for name, blob in blobs.items():
+                fds.append(memfd.make_sealed(name, blob))
+        except BaseException:
+            close_all(fds)
+            # nobody got them: the next report has to be whole
+            self._sent, self._numbers_taken = {}, -1
+            raise
+        self._numbers_taken = numbers.taken
+        return fds
+
+    def _is_new(self, part: str, value: object) -> bool:
+        blob = msgspec.msgpack.encode(value)
+        same = self._sent.get(part) == blob
+        self._sent[part] = blob
+        return not same
 
 
 def count(plan: Plan, image_bytes: int) -> protocol.Counts:
-    hosts = [host for table in plan.route_tables.values() for host in table.virtual_hosts]
-    return protocol.Counts(len(plan.listeners), len(hosts), sum(len(host.rules) for host in hosts), len(plan.clusters), image_bytes)
+    tables = [table.virtual_hosts for table in plan.route_tables.values()]
+    rules = sum(len(host.rules) for hosts in tables for host in hosts)
+    return protocol.Counts(len(plan.listeners), sum(map(len, tables)), rules, len(plan.clusters), image_bytes)
+
+
+def metric_labels(numbers: StateNumbers) -> dict[int, protocol.MetricLabels]:
+    return {number: protocol.MetricLabels(*names) for number, names in numbers.metric_names().items()}
 
 
 def dns_targets(plan: Plan, numbers: StateNumbers) -> list[protocol.DnsTarget]:
@@ -92,16 +149,38 @@ def restore_numbers(fds: list[int]) -> StateNumbers:
 def answer(job: Job, message: protocol.Compile, sock: socket.socket) -> None:
     """Compile and send what came of it; an exception is an answer too."""
     try:
-        compiled, fds = job.run(message.generation)
+        compiled, fds = job.run(message)
     except Exception as error:
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"
         sock.sendall(protocol.encode(protocol.Failed(message.generation, text[:2000], traceback.format_exc()[-20_000:])))
         return
+    send(sock, protocol.encode(compiled), fds)
+
+
+def answer_plan(job: Job, message: protocol.AskPlan, sock: socket.socket) -> None:
+    plan = job.plan_json(message.generation)
+    fds = [] if plan is None else [memfd.make_sealed("fastgw-plan", plan)]
+    send(sock, protocol.encode(protocol.PlanAnswer(message.generation)), fds)
+
+
+def send(sock: socket.socket, data: bytes, fds: list[int]) -> None:
+    """Takes the descriptors."""
     try:
-        socket.send_fds(sock, [protocol.encode(compiled)], fds)
+        socket.send_fds(sock, [data], fds)
     finally:
-        for fd in fds:
-            os.close(fd)
+        close_all(fds)
+
+
+def close_all(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+def set_garbage_aside() -> None:
+    """Called when nobody waits. What has come of a compilation lives long: the collector need not walk it ever again."""
+    if gc.get_freeze_count():
+        gc.collect()
+    gc.freeze()
 
 
 def serve(sock: socket.socket) -> None:
@@ -114,10 +193,13 @@ def serve(sock: socket.socket) -> None:
         message = protocol.decode_to_child(data)
         if isinstance(message, protocol.Configure):
             job = Job(message, restore_numbers(fds))
+        elif isinstance(message, protocol.AskPlan):
+            if job is not None:
+                answer_plan(job, message, sock)
         elif job is not None:
             answer(job, message, sock)
-        for fd in fds:
-            os.close(fd)
+            set_garbage_aside()
+        close_all(fds)
 
 
 def main() -> None:
@@ -127,6 +209,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # a collection in the middle of a compilation would walk millions of objects: it is done between them
+    gc.disable()
     with socket.socket(fileno=parser.parse_args().control) as sock:
         serve(sock)
 

@@ -1,7 +1,7 @@
 """What the supervisor and the compile child say to each other: one JSON message a packet, large parts in memory files.
 
 The child is started as ``python -m fastgw.supervisor.compile_job --control FD``, is told Configure once, and answers each
-Compile with Compiled or Failed. It ends when its socket does.
+Compile with Compiled or Failed and each AskPlan with PlanAnswer. It ends when its socket does.
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ class Configure(msgspec.Struct, tag="configure"):
 
 
 class Compile(msgspec.Struct, tag="compile"):
-    """Read the sources and compile them."""
+    """Read the sources and compile them. ``changed``: the only files that have changed since the last time; None: any may have."""
+
+    generation: int
+    changed: list[str] | None = None
+
+
+class AskPlan(msgspec.Struct, tag="ask_plan"):
+    """The plan of one of the last generations is wanted: seldom, so it is only then put into words."""
 
     generation: int
 
@@ -63,16 +70,19 @@ class MetricLabels(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct):
-    """Beside the image: what the supervisor has to act on. Encoded with msgpack in a memory file."""
+    """Beside the image: what the supervisor has to act on. Encoded with msgpack in a memory file.
+
+    None between the processes: the same as in the child's report before. A Result has no None.
+    """
 
     listeners: list[Wanted] = []
-    diagnostics: list[Diagnostic] = []
-    dns: list[DnsTarget] = []
-    metric_labels: dict[int, MetricLabels] = {}
+    diagnostics: list[Diagnostic] | None = []
+    dns: list[DnsTarget] | None = []
+    metric_labels: dict[int, MetricLabels] | None = {}
 
 
 class Compiled(msgspec.Struct, tag="compiled"):
-    """fds: [sealed image, Report, plan as JSON, numbers for a successor]."""
+    """fds: [sealed image, Report], and [numbers for a successor] when they have changed."""
 
     generation: int
     counts: Counts
@@ -87,8 +97,14 @@ class Failed(msgspec.Struct, tag="failed"):
     traceback: str = ""
 
 
-ToChild = Configure | Compile
-FromChild = Compiled | Failed
+class PlanAnswer(msgspec.Struct, tag="plan_answer"):
+    """fds: [plan as JSON], or none: the child does not have that generation's any more."""
+
+    generation: int
+
+
+ToChild = Configure | Compile | AskPlan
+FromChild = Compiled | Failed | PlanAnswer
 
 encode = msgspec.json.Encoder().encode
 decode_to_child = msgspec.json.Decoder(ToChild).decode

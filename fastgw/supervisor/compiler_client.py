@@ -10,13 +10,15 @@ from collections.abc import Sequence
 
 import msgspec
 
+from fastgw.model.diagnostic import Diagnostic
 from fastgw.supervisor import compile_protocol as protocol
 from fastgw.supervisor import memfd
 from fastgw.supervisor.child import Child, exit_text, module_command
 from fastgw.supervisor.control import Channel, make_pair
 
 log = logging.getLogger("fastgw.compile")
-HANG_S = 120.0
+HANG_S = 300.0
+MANY_NAMES_BYTES = 100_000
 
 
 class CompileError(Exception):
@@ -24,22 +26,29 @@ class CompileError(Exception):
 
 
 class Result:
-    """A compiled generation. Owns ``image_fd`` and ``plan_fd`` until closed."""
+    """A compiled generation. Owns ``image_fd`` until closed. ``report`` is whole."""
 
-    def __init__(self, message: protocol.Compiled, image_fd: int, plan_fd: int, report: protocol.Report) -> None:
+    def __init__(self, message: protocol.Compiled, image_fd: int, report: protocol.Report) -> None:
         self.generation = message.generation
         self.counts = message.counts
         self.timings = message.timings
         self.image_fd = image_fd
-        self.plan_fd = plan_fd
         self.report = report
 
-    def plan_json(self) -> bytes:
-        return memfd.read_all(self.plan_fd)
+    @property
+    def diagnostics(self) -> list[Diagnostic]:
+        return self.report.diagnostics or []
+
+    @property
+    def dns(self) -> list[protocol.DnsTarget]:
+        return self.report.dns or []
+
+    @property
+    def metric_labels(self) -> dict[int, protocol.MetricLabels]:
+        return self.report.metric_labels or {}
 
     def close(self) -> None:
         os.close(self.image_fd)
-        os.close(self.plan_fd)
 
 
 class Compiler:
@@ -52,6 +61,8 @@ class Compiler:
         self._child: Child | None = None
         self._channel: Channel | None = None
         self._answer: asyncio.Future[Result] | None = None
+        self._plan_answer: asyncio.Future[bytes] | None = None
+        self._report = protocol.Report()
         self._numbers_fd = -1
         self._stopped = False
 
@@ -68,15 +79,16 @@ class Compiler:
             fd = theirs.fileno()
             child = Child([*self._command, "--control", str(fd)], [fd], lambda code: self._on_exit(child, code))
         self._child = child
+        self._report = protocol.Report()
         self._channel = Channel(ours, protocol.MAX_MESSAGE_BYTES, self._on_packet, lambda: None)
         self._channel.send(protocol.encode(self._configure), [self._numbers_fd] if self._numbers_fd >= 0 else [])
 
-    async def compile(self, generation: int) -> Result:
-        """Raises CompileError."""
+    async def compile(self, generation: int, changed: list[str] | None = None) -> Result:
+        """Raises CompileError. ``changed``: the only files that have changed since the last call that succeeded."""
         self.start()
         assert self._channel is not None
         self._answer = asyncio.get_running_loop().create_future()
-        self._channel.send(protocol.encode(protocol.Compile(generation)))
+        self._channel.send(protocol.encode(compile_message(generation, changed)))
         try:
             return await asyncio.wait_for(self._answer, self._hang_s)
         except TimeoutError:
@@ -84,6 +96,18 @@ class Compiler:
             raise CompileError(f"compiling took longer than {self._hang_s:g} s and was given up") from None
         finally:
             self._answer = None
+
+    async def plan_json(self, generation: int) -> bytes:
+        """The plan of the last generation or the one before, as JSON. Raises CompileError when the child does not have it."""
+        if self._channel is None:
+            raise CompileError(f"the plan of generation {generation} is gone with the process that made it")
+        if self._plan_answer is None or self._plan_answer.done():
+            self._plan_answer = asyncio.get_running_loop().create_future()
+            self._channel.send(protocol.encode(protocol.AskPlan(generation)))
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._plan_answer), self._hang_s)
+        except TimeoutError:
+            raise CompileError(f"no plan of generation {generation} came within {self._hang_s:g} s") from None
 
     async def stop(self) -> None:
         """Returns when the child is gone."""
@@ -113,11 +137,15 @@ class Compiler:
         self._forget()
         if self._answer and not self._answer.done():
             self._answer.set_exception(CompileError(f"the compile process ended with {exit_text(code)}"))
+        if self._plan_answer and not self._plan_answer.done():
+            self._plan_answer.set_exception(CompileError(f"the compile process ended with {exit_text(code)}"))
 
     def _on_packet(self, data: bytes, fds: list[int]) -> None:
         try:
             message = protocol.decode_from_child(data)
-            if self._answer is None or self._answer.done():
+            if isinstance(message, protocol.PlanAnswer):
+                self._take_plan(message, fds)
+            elif self._answer is None or self._answer.done():
                 _close(fds)
             elif isinstance(message, protocol.Failed):
                 if message.traceback:
@@ -132,13 +160,41 @@ class Compiler:
                 self._answer.set_exception(CompileError(f"the compile process answered nonsense: {error}"))
 
     def _take(self, message: protocol.Compiled, fds: list[int]) -> Result:
-        image_fd, report_fd, plan_fd, numbers_fd = fds
-        report = protocol.decode_report(memfd.read_all(report_fd))
+        image_fd, report_fd, *numbers_fds = fds
+        self._report = _whole(protocol.decode_report(memfd.read_all(report_fd)), self._report)
         os.close(report_fd)
-        if self._numbers_fd >= 0:
-            os.close(self._numbers_fd)
-        self._numbers_fd = numbers_fd
-        return Result(message, image_fd, plan_fd, report)
+        for numbers_fd in numbers_fds:
+            if self._numbers_fd >= 0:
+                os.close(self._numbers_fd)
+            self._numbers_fd = numbers_fd
+        return Result(message, image_fd, self._report)
+
+    def _take_plan(self, message: protocol.PlanAnswer, fds: list[int]) -> None:
+        waiting = self._plan_answer
+        try:
+            if waiting is None or waiting.done():
+                return
+            if fds:
+                waiting.set_result(memfd.read_all(fds[0]))
+            else:
+                waiting.set_exception(CompileError(f"the plan of generation {message.generation} is not kept"))
+        finally:
+            _close(fds)
+
+
+def compile_message(generation: int, changed: list[str] | None) -> protocol.Compile:
+    """Without the names when they are so many that looking at every file is the simpler way."""
+    if changed is not None and sum(map(len, changed)) > MANY_NAMES_BYTES:
+        changed = None
+    return protocol.Compile(generation, changed)
+
+
+def _whole(report: protocol.Report, before: protocol.Report) -> protocol.Report:
+    """With the parts of ``before`` where the child had nothing new."""
+    for part in ("diagnostics", "dns", "metric_labels"):
+        if getattr(report, part) is None:
+            setattr(report, part, getattr(before, part))
+    return report
 
 
 def _close(fds: Sequence[int]) -> None:

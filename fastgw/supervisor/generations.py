@@ -60,6 +60,8 @@ class Generations:
         self._resolver = resolver
         self._wanted = asyncio.Event()
         self._wanted_since_s = 0.0
+        self._changed: frozenset[str] | None = None
+        """Files that have changed since the last compilation that succeeded; None: any may have."""
         self._tickets = 0
         self._done_tickets = 0
         self._finished = asyncio.Condition()
@@ -72,7 +74,18 @@ class Generations:
 
     @property
     def metric_labels(self) -> dict[int, MetricLabels]:
-        return self.current.report.metric_labels if self.current else {}
+        return self.current.metric_labels if self.current else {}
+
+    async def plan_json(self) -> bytes:
+        """The plan that is served, as JSON. Raises CompileError when there is none, or none can be had."""
+        if self.current is None:
+            raise CompileError("no configuration is served yet")
+        try:
+            return await self._compiler.plan_json(self.current.generation)
+        except CompileError:
+            # the child that knew it has died: the next one knows the plan of the same files
+            await self.reload()
+            return await self._compiler.plan_json(self.current.generation)
 
     @contextlib.contextmanager
     def borrow_image(self) -> Iterator[int]:
@@ -106,14 +119,15 @@ class Generations:
             opened = "none of the listeners could be opened" if result.report.listeners else "no listener came of the configuration"
             raise NothingToServe(opened)
         self.current, self._image_bytes = result, image_bytes
-        self._resolver.follow(result.report.dns)
+        self._resolver.follow(result.dns)
         await self._resolver.wait_known(FIRST_DNS_S)
         self._succeeded(result, started_s)
 
-    def request(self) -> None:
-        """Something changed. Returns at once; ``run`` does it."""
+    def request(self, changed: frozenset[str] | None = None) -> None:
+        """Something changed. Returns at once; ``run`` does it. ``changed``: the only files that did; None when any may have."""
         if not self._wanted.is_set():
             self._wanted_since_s = time.monotonic()
+        self._changed = None if changed is None or self._changed is None else self._changed | changed
         self._tickets += 1
         self._wanted.set()
 
@@ -162,7 +176,12 @@ class Generations:
 
     async def _compile(self) -> tuple[Result, int]:
         self.outcome.generation += 1
-        result = await self._compiler.compile(self.outcome.generation)
+        changed, self._changed = self._changed, frozenset()
+        try:
+            result = await self._compiler.compile(self.outcome.generation, None if changed is None else sorted(changed))
+        except BaseException:
+            self._changed = None
+            raise
         try:
             return result, await asyncio.to_thread(check_image, result.image_fd)
         except BaseException:
@@ -176,7 +195,7 @@ class Generations:
         if not wanted:
             result.close()
             raise NothingToServe("no listener came of the changed configuration")
-        self._resolver.follow(result.report.dns)
+        self._resolver.follow(result.dns)
         if self._listeners.close_unwanted(wanted):
             self.fleet.tell_listen()
         before, before_bytes = self.current, self._image_bytes
@@ -195,7 +214,7 @@ class Generations:
         if self._listeners.open_wanted(wanted):
             self.fleet.tell_listen()
             await self.fleet.wait_listening(set(self._listeners.open), ACK_S)
-        self._resolver.retain(result.report.dns)
+        self._resolver.retain(result.dns)
 
     def _succeeded(self, result: Result, since_s: float) -> None:
         outcome = self.outcome
@@ -214,7 +233,7 @@ class Generations:
         log.error("generation %d is not served: %s; generation %d stays", self.outcome.generation, message, self.outcome.serving)
 
     def _take_diagnostics(self, result: Result) -> None:
-        self.diagnostics = result.report.diagnostics
+        self.diagnostics = result.diagnostics
 
     def _listener_diagnostics(self) -> list[Diagnostic]:
         return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+from collections.abc import Callable
 
 SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
@@ -16,6 +17,20 @@ def make_sealed(name: str, data: bytes | bytearray | memoryview) -> int:
         view = memoryview(data)
         while view.nbytes:
             view = view[os.write(fd, view) :]
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def make_filled(name: str, size_bytes: int, fill: Callable[[memoryview], None]) -> int:
+    """Like make_sealed, for content that ``fill`` writes straight into the file's zeroed memory. ``size_bytes`` > 0."""
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(fd, size_bytes)
+        with mmap.mmap(fd, size_bytes) as mapped, memoryview(mapped) as view:
+            fill(view)
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
     except BaseException:
         os.close(fd)

@@ -83,7 +83,7 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGUSR2, lambda: log.warning("SIGUSR2 means nothing to this version"))
 
         def on_change() -> None:
-            loop.call_soon_threadsafe(self.generations.request)
+            loop.call_soon_threadsafe(self.generations.request, watcher.take_changed())
 
         watcher = Watcher(self.settings.paths, on_change)
         watcher.start()

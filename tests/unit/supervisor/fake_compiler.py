@@ -32,7 +32,7 @@ def respond(sock: socket.socket, generation: int, what: str) -> None:
         image = image[: len(image) // 2]
     image_fd = unsealed(image) if what == "unsealed" else memfd.make_sealed("image", image)
     report = protocol.Report(listeners=[Wanted("127.0.0.1_1080", "127.0.0.1", 1080)])
-    rest = [memfd.make_sealed("x", data) for data in (protocol.encode_report(report), b'{"plan": 1}', b"{}")]
+    rest = [memfd.make_sealed("x", data) for data in (protocol.encode_report(report), b"{}")]
     compiled = protocol.Compiled(generation, protocol.Counts(listeners=1), protocol.Timings())
     socket.send_fds(sock, [protocol.encode(compiled)], [image_fd, *rest])
 
@@ -46,6 +46,10 @@ def main() -> None:
             return
         message = protocol.decode_to_child(data)
         if isinstance(message, protocol.Configure):
+            continue
+        if isinstance(message, protocol.AskPlan):
+            plan = memfd.make_sealed("x", b'{"plan": 1}')
+            socket.send_fds(sock, [protocol.encode(protocol.PlanAnswer(message.generation))], [plan])
             continue
         what = Path(script).read_text().strip()
         if what == "die":

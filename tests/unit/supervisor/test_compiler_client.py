@@ -55,7 +55,7 @@ def scripted(tmp_path: Path, what: str, hang_s: float = 30.0) -> Callable[[], Co
 def test_a_result_holds_image_plan_and_report(tmp_path: Path) -> None:
     async def act(compiler: Compiler) -> None:
         result = await compiler.compile(3)
-        assert (result.generation, result.plan_json(), result.counts.listeners) == (3, b'{"plan": 1}', 1)
+        assert (result.generation, await compiler.plan_json(3), result.counts.listeners) == (3, b'{"plan": 1}', 1)
         assert [listener.port for listener in result.report.listeners] == [1080]
         assert check_image(result.image_fd) == os.fstat(result.image_fd).st_size
         result.close()
@@ -109,10 +109,12 @@ def test_the_real_child_compiles_files(tmp_path: Path) -> None:
         result = await compiler.compile(1)
         assert check_image(result.image_fd) > 0
         assert [(listener.port, listener.bind) for listener in result.report.listeners] == [(80, "")]
-        assert [(target.name, target.port) for target in result.report.dns] == [("up.example", 8080)]
-        assert "up.example" in {labels.host for labels in result.report.metric_labels.values()}
+        assert [(target.name, target.port) for target in result.dns] == [("up.example", 8080)]
+        assert "up.example" in {labels.host for labels in result.metric_labels.values()}
         assert (result.counts.listeners, result.counts.hosts, result.counts.rules) == (1, 1, 1)
-        assert "http.80" in msgspec.json.decode(result.plan_json())["route_tables"]
+        assert "http.80" in msgspec.json.decode(await compiler.plan_json(1))["route_tables"]
+        with pytest.raises(CompileError, match="not kept"):
+            await compiler.plan_json(7)
         result.close()
 
     play(real(tmp_path), act)
@@ -131,9 +133,8 @@ def test_slots_and_metric_ids_outlive_a_child_that_dies(tmp_path: Path) -> None:
         )
         (tmp_path / "a.yaml").write_text(other.partition("---")[2])
         second = await compiler.compile(2)
-        old, new = first.report, second.report
-        assert old.dns[0] in new.dns and len({target.slot for target in new.dns}) == len(new.dns)
-        assert old.metric_labels.items() <= new.metric_labels.items()
+        assert first.dns[0] in second.dns and len({target.slot for target in second.dns}) == len(second.dns)
+        assert first.metric_labels.items() <= second.metric_labels.items()
         first.close()
         second.close()
 
@@ -143,7 +144,7 @@ def test_slots_and_metric_ids_outlive_a_child_that_dies(tmp_path: Path) -> None:
 def test_broken_files_are_diagnostics_not_failures(tmp_path: Path) -> None:
     async def act(compiler: Compiler) -> None:
         result = await compiler.compile(1)
-        errors = [found for found in result.report.diagnostics if found.severity == "error"]
+        errors = [found for found in result.diagnostics if found.severity == "error"]
         assert errors and errors[0].origin.file.endswith("broken.yaml")
         assert len(result.report.listeners) == 1
         result.close()
@@ -157,5 +158,33 @@ def test_the_child_inherits_no_socket_but_its_own(tmp_path: Path) -> None:
         (await compiler.compile(1)).close()
         links = [os.readlink(f"/proc/{compiler.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{compiler.pid}/fd")]
         assert len([link for link in links if link.startswith("socket:")]) == 1
+
+    play(real(tmp_path), act)
+
+
+def test_only_what_is_new_is_sent_again_and_every_report_is_whole(tmp_path: Path) -> None:
+    async def act(compiler: Compiler) -> None:
+        results = [await compiler.compile(1), await compiler.compile(2, [])]
+        (tmp_path / "broken.yaml").write_text("a: [b\n")
+        results.append(await compiler.compile(3))
+        first, second, third = results
+        assert first.dns and (first.dns, first.diagnostics) == (second.dns, second.diagnostics)
+        assert first.metric_labels == second.metric_labels
+        assert second.report.diagnostics is first.report.diagnostics
+        assert len(third.diagnostics) > len(first.diagnostics) and third.dns == first.dns
+        for result in results:
+            result.close()
+
+    play(real(tmp_path), act)
+
+
+def test_a_plan_is_gone_with_its_process(tmp_path: Path) -> None:
+    async def act(compiler: Compiler) -> None:
+        (await compiler.compile(1)).close()
+        assert compiler._child
+        compiler._child.kill()
+        await until(lambda: compiler.pid == 0)
+        with pytest.raises(CompileError, match="is gone"):
+            await compiler.plan_json(1)
 
     play(real(tmp_path), act)

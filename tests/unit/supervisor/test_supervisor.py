@@ -120,7 +120,7 @@ def test_a_changed_file_is_a_new_image_for_the_same_workers(scene: Scene) -> Non
         assert [slot.pid for slot in scene.supervisor.fleet.slots] == pids
         assert scene.told("Image") == 4 and scene.told("Listen") == 2
         current = scene.supervisor.generations.current
-        assert current and b"b.example" in current.plan_json()
+        assert current and b"b.example" in await scene.supervisor.generations.plan_json()
         assert 0 < scene.supervisor.generations.outcome.apply_seconds < PATIENCE_S
 
     play(scene, act)

@@ -80,6 +80,7 @@ def check_picture(
     from fastgw.analysis.delegation import check_delegation
     from fastgw.analysis.gateways import check_gateways
     from fastgw.analysis.reachable_hosts import check_reachable_hosts
+    from fastgw.analysis.scope import check_scope
     from fastgw.analysis.services import check_services
     from fastgw.analysis.shadowed import check_shadowed
     from fastgw.analysis.shared_hosts import check_shared_hosts
@@ -95,6 +96,7 @@ def check_picture(
         check_unreachable,
         check_upstream_tls,
         check_conditions,
+        check_scope,
         check_delegation,
         check_shadowed,
         check_shared_hosts,

@@ -116,7 +116,7 @@ def _resolved(matches: Sequence[HttpMatch], namespace: str) -> list[HttpMatch]:
 
 
 def _merge_route(root: HttpRoute, own: HttpRoute) -> HttpRoute:
-    inherited = {field: getattr(root, field) for field in _INHERITED if not getattr(own, field)}
+    inherited = {field: getattr(root, field) for field in _INHERITED if getattr(own, field) in (None, ())}
     return msgspec.structs.replace(own, name=_joined(root.name, own.name), **inherited)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from fastgw.compiler.clusters import ClusterBuilder
 from fastgw.compiler.destination_rules import DestinationRules
@@ -16,6 +17,9 @@ from fastgw.compiler.options import CompileOptions
 from fastgw.compiler.registry import Registry
 from fastgw.compiler.virtual_hosts import VirtualHostCache
 from fastgw.model.resource import Resource
+
+if TYPE_CHECKING:
+    from fastgw.compiler.exchange import Whole
 
 NAMING_KINDS = ("Service", "ServiceEntry")
 ENDPOINT_KINDS = ("EndpointSlice", "Endpoints", "WorkloadEntry", "Pod", "DestinationRule")
@@ -33,6 +37,7 @@ class CompileCache:
         self._services: dict[int, BoundService] = {}
         self._hosts: dict[str, tuple[Resource, list[ServerHosts]]] = {}
         self.virtual_hosts = VirtualHostCache()
+        self.whole: Whole | None = None
 
     def start(self, options: CompileOptions) -> None:
         """Other options make everything new."""
@@ -63,6 +68,20 @@ class CompileCache:
         services = [self._bound_service(resource) for resource in resources]
         self._services = {id(service.resource): service for service in services}
         return services
+
+    def service_of(self, resource: Resource) -> BoundService | None:
+        """What was made of the resource in the last compilation."""
+        return self._services.get(id(resource))
+
+    def services(self) -> Iterable[BoundService]:
+        """Those of the last compilation."""
+        return self._services.values()
+
+    def exchange_services(self, services: Iterable[tuple[BoundService, BoundService]]) -> None:
+        """The second of each pair takes the place of the first."""
+        for old, new in services:
+            del self._services[id(old.resource)]
+            self._services[id(new.resource)] = new
 
     def server_hosts(self, gateways: Sequence[Resource]) -> dict[str, list[ServerHosts]]:
         """The prepared hosts of all servers of each Gateway."""

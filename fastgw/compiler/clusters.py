@@ -42,7 +42,7 @@ class ClusterBuilder:
         self._known: dict[str, tuple[Use, Cluster | None, list[Diagnostic]]] = {}
         self._report = Report()
 
-    def build(self, uses: Iterable[Use], report: Report) -> dict[str, Cluster]:
+    def build(self, uses: Iterable[Use]) -> dict[str, Cluster]:
         """The clusters by name; one that cannot exist is left out, so that its requests are answered 503 NC (H3)."""
         clusters: dict[str, Cluster] = {}
         known: dict[str, tuple[Use, Cluster | None, list[Diagnostic]]] = {}
@@ -52,14 +52,38 @@ class ClusterBuilder:
                 continue
             entry = self._known.get(name)
             if entry is None or entry[0] is not use:
-                self._report = Report()
-                entry = (use, self._cluster(use), self._report.diagnostics)
+                entry = self._entry(use)
             known[name] = entry
             if entry[1] is not None:
                 clusters[name] = entry[1]
-            report.diagnostics += entry[2]
         self._known = known
         return clusters
+
+    def exchange(self, uses: Iterable[tuple[Use, Use]], clusters: dict[str, Cluster]) -> tuple[dict[str, Cluster], bool] | None:
+        """``clusters`` with other uses of the same names, old and new; whether everything that is said stays the same.
+
+        None when a cluster comes or goes: then all are to be built.
+        """
+        clusters, same = dict(clusters), True
+        for old, new in uses:
+            known = self._known[new.key.name]
+            if known[0] is not old:
+                continue
+            entry = self._known[new.key.name] = self._entry(new)
+            same = same and entry[2] == known[2]
+            if entry[1] is not None and known[1] is not None:
+                clusters[new.key.name] = entry[1]
+            elif entry[1] is not known[1]:
+                return None
+        return clusters, same
+
+    def diagnostics(self) -> list[Diagnostic]:
+        """What is to be said about the clusters that were built last."""
+        return [found for _, _, said in self._known.values() for found in said]
+
+    def _entry(self, use: Use) -> tuple[Use, Cluster | None, list[Diagnostic]]:
+        self._report = Report()
+        return use, self._cluster(use), self._report.diagnostics
 
     def _cluster(self, use: Use) -> Cluster | None:
         key, record = use.key, use.key.record

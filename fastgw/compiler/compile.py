@@ -14,14 +14,14 @@ from contextlib import contextmanager
 from fastgw.compiler.bind import Bindings, report_layer4, report_unbound
 from fastgw.compiler.cache import CompileCache
 from fastgw.compiler.destination_rules import report_unsupported
-from fastgw.compiler.http_routes import BoundService, CompiledRules, RuleCompiler
+from fastgw.compiler.exchange import Whole, exchange
+from fastgw.compiler.http_routes import CompiledRules, RuleCompiler
 from fastgw.compiler.inventory import Inventory
 from fastgw.compiler.options import CompileOptions, CompileResult
 from fastgw.compiler.ports import gateway_ports
-from fastgw.compiler.report import Report
+from fastgw.compiler.report import Report, in_file_order
 from fastgw.compiler.servers import PROXY_PROTOCOL, PlacedListener, place_servers
 from fastgw.compiler.virtual_hosts import TableBuilder
-from fastgw.model.diagnostic import Diagnostic
 from fastgw.model.plan import Listener, Plan
 from fastgw.model.resource import Resource
 
@@ -36,6 +36,11 @@ def compile_plan(
     cache = cache or CompileCache()
     with _garbage_collection_paused():
         cache.start(options)
+        whole, cache.whole = cache.whole, None
+        result = exchange(whole, resources, cache) if whole is not None else None
+        if result is not None:
+            cache.whole = whole
+            return result
         return _compile(resources, options, cache)
 
 
@@ -60,8 +65,10 @@ def _compile(resources: Sequence[Resource], options: CompileOptions, cache: Comp
         plan.route_tables[table.name] = table
         plan.listeners.append(_listener(listener))
     cache.virtual_hosts.finish()
-    plan.clusters = clusters.build((use for rules in used for use in rules.uses), report)
-    return CompileResult(plan, _in_file_order(report, services))
+    plan.clusters = clusters.build(use for rules in used for use in rules.uses)
+    diagnostics = in_file_order([*report.diagnostics, *clusters.diagnostics()], services)
+    cache.whole = Whole(list(resources), listeners, compiler, clusters, used, report.diagnostics, plan, diagnostics)
+    return CompileResult(plan, list(diagnostics))
 
 
 def _listener(placed: PlacedListener) -> Listener:
@@ -77,20 +84,6 @@ def _listener(placed: PlacedListener) -> Listener:
         proxy_protocol=any(server.gateway.annotations.get(PROXY_PROTOCOL) == "true" for server in servers),
         origin=first.gateway.at(first.path),
     )
-
-
-def _in_file_order(report: Report, services: Sequence[BoundService]) -> list[Diagnostic]:
-    """Each finding once: a VirtualService that is compiled for several Gateways finds the same things again."""
-    found = dict.fromkeys(report.diagnostics)
-    for service in services:
-        if service.report.diagnostics:
-            found.update(dict.fromkeys(service.report.diagnostics))
-    return sorted(found, key=_position)
-
-
-def _position(diagnostic: Diagnostic) -> tuple[str, int, int]:
-    origin = diagnostic.origin
-    return (origin.file, origin.line, origin.column)
 
 
 @contextmanager

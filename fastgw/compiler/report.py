@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Protocol
+
 from fastgw.model.diagnostic import ERROR, INFO, WARNING, Diagnostic
 from fastgw.model.resource import Resource
 
@@ -45,3 +48,23 @@ def place(resource: Resource, path: str = "") -> str:
     """``file:line`` of a field, for messages that point at the other object of a conflict."""
     origin = resource.at(path) if path else resource.origin
     return f"{origin.file}:{origin.line}"
+
+
+class Speaker(Protocol):
+    """Something with findings of its own."""
+
+    report: Report
+
+
+def in_file_order(diagnostics: Iterable[Diagnostic], speakers: Iterable[Speaker]) -> list[Diagnostic]:
+    """Each finding once: a VirtualService that is compiled for several Gateways finds the same things again."""
+    found = dict.fromkeys(diagnostics)
+    for speaker in speakers:
+        if speaker.report.diagnostics:
+            found.update(dict.fromkeys(speaker.report.diagnostics))
+    return sorted(found, key=_position)
+
+
+def _position(diagnostic: Diagnostic) -> tuple[str, int, int]:
+    origin = diagnostic.origin
+    return (origin.file, origin.line, origin.column)

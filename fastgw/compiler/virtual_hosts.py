@@ -8,7 +8,7 @@ rule, too (M1, M4).
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from fastgw.compiler.bind import Bindings
 from fastgw.compiler.http_routes import BoundService, CompiledRules, RuleCompiler
@@ -32,15 +32,17 @@ class _Draft:
 class VirtualHostCache:
     """Virtual hosts of the last compilation, kept when their parts are the very same objects."""
 
-    __slots__ = ("_last", "_next")
+    __slots__ = ("_last", "_next", "_positions")
 
     def __init__(self) -> None:
         self._last: dict[str, dict[str, tuple[_Draft, VirtualHost]]] = {}
         self._next: dict[str, dict[str, tuple[_Draft, VirtualHost]]] = {}
+        self._positions: dict[str, dict[str, int]] = {}
 
     def finish(self) -> None:
         """This compilation is done; what it did not use is dropped."""
         self._last, self._next = self._next, {}
+        self._positions = {}
 
     def virtual_hosts(self, table: str, drafts: dict[str, _Draft]) -> list[VirtualHost]:
         """One for each domain, the old object when it would come out the same."""
@@ -49,12 +51,38 @@ class VirtualHostCache:
         for domain, draft in drafts.items():
             known = last.get(domain)
             if known is None or not _alike(known[0], draft):
-                rules, left_out = match_order(draft.parts), _left_out(draft.parts)
-                name = f"{domain}:{draft.number}"
-                known = (draft, VirtualHost(name, [domain], rules, draft.require_tls, draft.origin, left_out))
+                known = (draft, _virtual_host(domain, draft))
             used[domain] = known
             found.append(known[1])
         return found
+
+    def exchange(
+        self,
+        table: str,
+        domains: Iterable[str],
+        rules: Mapping[CompiledRules, CompiledRules],
+        origins: Mapping[Origin, Origin],
+        hosts: list[VirtualHost],
+    ) -> list[VirtualHost]:
+        """The ``hosts`` of the last compilation, where some rules took the place of others in these domains."""
+        last, hosts = self._last[table], hosts.copy()
+        positions = self._positions.get(table)
+        if positions is None:
+            positions = self._positions[table] = {domain: position for position, domain in enumerate(last)}
+        for domain in domains:
+            before = last[domain][0]
+            draft = _Draft(before.number, origins.get(before.origin, before.origin))
+            draft.require_tls = before.require_tls
+            draft.parts = {rules.get(part, part): None for part in before.parts}
+            vhost = _virtual_host(domain, draft)
+            last[domain] = (draft, vhost)
+            hosts[positions[domain]] = vhost
+        return hosts
+
+
+def _virtual_host(domain: str, draft: _Draft) -> VirtualHost:
+    rules, left_out = match_order(draft.parts), _left_out(draft.parts)
+    return VirtualHost(f"{domain}:{draft.number}", [domain], rules, draft.require_tls, draft.origin, left_out)
 
 
 def _alike(one: _Draft, other: _Draft) -> bool:

@@ -1,0 +1,134 @@
+"""The short way through a compilation comes out where the long one does, over random edits; and it is taken where it can be."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+from made_resources import gateway, resource, to, virtual_service
+
+from fastgw.compiler import compile as compiling
+from fastgw.compiler.compile import CompileCache, CompileResult, compile_plan
+from fastgw.compiler.exchange import exchange
+from fastgw.model.kinds.virtual_service import VirtualService
+from fastgw.model.origin import Origin
+from fastgw.model.resource import Resource
+
+HOSTS = ["one.com", "two.com", "*.com", "*"]
+DESTINATIONS = ["web", "web.default.svc.cluster.local", "10.1.2.3", "nowhere.example", "secure", "gone"]
+
+
+def some_rule(random: Random) -> dict[str, Any]:
+    rule = to(random.choice(DESTINATIONS), random.choice([80, 80, 81]))
+    if random.random() < 0.2:
+        rule["route"][0]["destination"]["subset"] = random.choice(["v1", "none"])
+    if random.random() < 0.2:
+        del rule["route"][0]["destination"]["port"]
+    match: dict[str, Any] = {"uri": {"prefix": random.choice(["/", "/a", "/b"])}}
+    if random.random() < 0.2:
+        match |= random.choice([{"port": 80}, {"port": 8080}, {"gateways": ["gw"]}, {"gateways": ["other"]}])
+    if random.random() < 0.1:
+        match["uri"] = {"regex": random.choice(["(", "/x.*"])}
+    if random.random() < 0.8:
+        rule["match"] = [match]
+    return rule
+
+
+def some_service(random: Random, number: int) -> Resource:
+    hosts = random.sample(HOSTS, random.randint(1, 2)) if random.random() < 0.3 else [HOSTS[number % len(HOSTS)]]
+    spec: dict[str, Any] = {"hosts": hosts, "gateways": ["gw", "other"][: 1 + number % 2]}
+    spec["http"] = [some_rule(random) for _ in range(random.randint(1, 3))]
+    if random.random() < 0.05:
+        spec["gateways"] = ["missing"]
+    if random.random() < 0.05:
+        spec["tcp"] = [{"route": [{"destination": {"host": "web"}}]}]
+    if random.random() < 0.1:
+        spec["http"].insert(0, {"name": "d", "delegate": {"name": "inner"}})
+    metadata = {"annotations": {"gateway.fastgw.io/priority": str(random.randint(0, 2))}} if random.random() < 0.1 else {}
+    return resource("VirtualService", f"s{number}", spec, **metadata)
+
+
+def edited(random: Random, service: Resource, number: int) -> Resource:
+    """Mostly other http rules and nothing else; sometimes anything."""
+    if service.kind != "VirtualService" or random.random() < 0.2:
+        return some_service(random, number)
+    http = [some_rule(random) for _ in range(random.randint(1, 3))]
+    typed = msgspec.convert({"hosts": ["x"], "http": http}, VirtualService)
+    spec = msgspec.structs.replace(service.spec, http=typed.http)
+    return msgspec.structs.replace(service, spec=spec, origin=Origin(service.origin.file, random.randint(1, 5), 1))
+
+
+def world(random: Random) -> list[Resource]:
+    inner = {"http": [some_rule(random)]}
+    tls = {"host": "secure", "trafficPolicy": {"tls": {"mode": "SIMPLE"}}}
+    return [
+        gateway("gw"),
+        gateway("other", port=8080),
+        gateway("third", "one.com", port=8080),
+        resource("Service", "web", {"ports": [{"name": "http", "port": 80}]}),
+        resource("Service", "secure", {"ports": [{"name": "http", "port": 80}]}),
+        resource("DestinationRule", "secure", tls),
+        resource("DestinationRule", "web", {"host": "web", "subsets": [{"name": "v1"}]}),
+        resource("VirtualService", "inner", inner),
+        *(some_service(random, number) for number in range(6)),
+    ]
+
+
+def numbered(resources: list[Resource]) -> list[Resource]:
+    for order, one in enumerate(resources):
+        one.order = order
+    return resources
+
+
+def essence(result: CompileResult) -> object:
+    plan = result.plan
+    return plan, list(plan.clusters), list(plan.route_tables), result.diagnostics
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_random_edits_compile_as_afresh(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    short = 0
+
+    def counting(*arguments: Any) -> CompileResult | None:
+        nonlocal short
+        result = exchange(*arguments)
+        short += result is not None
+        return result
+
+    monkeypatch.setattr(compiling, "exchange", counting)
+    random, cache = Random(seed), CompileCache()
+    resources = numbered(world(random))
+    compile_plan(resources, cache=cache)
+    for _ in range(30):
+        for place in random.sample(range(8, len(resources)), random.randint(1, 2)):
+            resources[place] = edited(random, resources[place], place - 8)
+        if random.random() < 0.1:
+            resources.append(resources.pop(8))
+        resources = numbered(list(resources))
+        assert essence(compile_plan(resources, cache=cache)) == essence(compile_plan(resources))
+    assert short > 0
+
+
+def test_the_short_way_makes_new_only_what_has_changed() -> None:
+    resources = numbered([gateway(), *(virtual_service(f"s{i}", f"h{i}.com", to("web")) for i in range(5))])
+    cache = CompileCache()
+    before = compile_plan(resources, cache=cache)
+    resources[3] = msgspec.structs.replace(virtual_service("s2", "h2.com", to("web", uri={"prefix": "/x"})), order=3)
+    after = compile_plan(resources, cache=cache)
+    pairs = zip(before.plan.route_tables["http.80"].virtual_hosts, after.plan.route_tables["http.80"].virtual_hosts, strict=True)
+    assert [one is other for one, other in pairs] == [True, True, False, True, True]
+    assert before.plan.route_tables["http.80"].virtual_hosts[2].rules[0].path is None
+
+
+@pytest.mark.parametrize("change", [{"labels": {"a": "b"}}, {"creation_timestamp": "2020-01-01T00:00:00Z"}, {"namespace": "other"}])
+def test_other_metadata_takes_the_long_way(change: dict[str, Any]) -> None:
+    resources = numbered([gateway(), virtual_service("a", "a.com"), virtual_service("b", "b.com")])
+    cache = CompileCache()
+    compile_plan(resources, cache=cache)
+    whole = cache.whole
+    assert whole is not None
+    other = [*resources[:2], msgspec.structs.replace(resources[2], **change)]
+    assert exchange(whole, other, cache) is None
+    assert compile_plan(other, cache=cache) == compile_plan(other)

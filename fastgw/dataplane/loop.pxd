@@ -37,6 +37,7 @@ cdef class Turn:
 cdef class Loop:
     cdef int epfd
     cdef uint32_t generation
+    cdef uint64_t turns        # begun so far
     cdef list watchers         # by descriptor: Watcher or None; the strong references
     cdef list slots            # of the timer wheel: list heads
     cdef list turn_end         # Turn objects of this turn

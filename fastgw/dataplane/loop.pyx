@@ -310,6 +310,7 @@ cdef class Loop:
         cdef int64_t started
         if self.turn_end:
             timeout_ms = 0
+        self.turns += 1
         n = epoll_wait(self.epfd, self.events, MAX_EVENTS, timeout_ms)
         if n < 0:
             if errno != EINTR:

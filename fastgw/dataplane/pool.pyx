@@ -93,6 +93,7 @@ cdef class Pool(Connector):
         if c is not None:
             c.deadline_ms = 0
             c.reused = True
+            c.taken_turn = self.ctx.loop.turns
             c.state = U_HEAD
             c.exchange = x
             return c

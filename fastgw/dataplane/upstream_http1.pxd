@@ -41,6 +41,7 @@ cdef class UpstreamHttp1(UpstreamStream):
     cdef bint request_sent         # the request's end has been written
     cdef bint answered             # a byte of the present answer has come
     cdef uint64_t requests
+    cdef uint64_t taken_turn       # of the loop, when it was last taken from the pool
     cdef char local[64]            # text of our address, made when first asked for
     cdef int local_len
 

@@ -210,6 +210,8 @@ cdef class UpstreamHttp1(UpstreamStream):
         cdef Exchange x = self.exchange
         if x is None:  # bytes nobody asked for
             return self.destroy()
+        if self.taken_turn == self.ctx.loop.turns:  # they were there before the request went out (requirement H4)
+            return self.fault(FAULT_CLOSED, 0, 0)
         self.answered = True
         if self.pending.size():
             self.pending.append(p, n)
@@ -322,7 +324,7 @@ cdef class UpstreamHttp1(UpstreamStream):
         cdef Exchange x = self.exchange
         cdef bint reusable = (
             left_over == 0 and self.request_sent and x.request_done and self.transport.queued() == 0
-            and not self.transport.failed and not self.transport.hangup and not self.transport.eof
+            and not self.transport.failed and not self.transport.hangup and not self.transport.eof and not self.transport.readable
             and self.framing != FGW_FRAMING_CLOSE and not self.response.flags & FGW_MSG_CLOSE)
         self.exchange = None
         x.detach_upstream()

@@ -86,7 +86,7 @@ class Client:
             if message.status != 200:
                 assert message.status in (400, 502, 503), message.start
                 continue
-            assert message["x-name"] == name, "an answer that belongs to another request"
+            assert message["x-name"] == name, f"asked for {name}, got {message.fields}"
             if method != "HEAD":
                 assert message.body == body_of(name, len(message.body)), "a body that belongs to another request"
 
@@ -97,13 +97,14 @@ class Origin:
     def __init__(self, world: World, peer: Peer) -> None:
         self.world, self.peer = world, peer
         self.answer = b""
+        self.whole = False  # the answer is sent in one piece
         self.closes = False
 
     def step(self) -> None:
         chance = self.world.chance
         self.peer.poll()
         if self.answer:
-            n = chance.choice([1, 50, 3000, 1 << 20])
+            n = len(self.answer) if self.whole else chance.choice([1, 50, 3000, 1 << 20])
             try:
                 self.answer = self.answer[self.peer.try_send(self.answer[:n]) :]
             except OSError:
@@ -130,14 +131,15 @@ class Origin:
     def make_answer(self, method: str, name: str) -> bytes:
         chance = self.world.chance
         head = f"HTTP/1.1 200 OK\r\nX-Name: {name}\r\n"
-        field, body = framed(chance, body_of(name, chance.choice([0, 3, 2000, 60_000])))
         kind = chance.random()
+        self.whole = 0.1 <= kind < 0.15  # what follows an answer later could be taken for the next one, by anybody
+        field, body = framed(chance, body_of(name, chance.choice([0, 3, 2000, 2000 if self.whole else 60_000])))
         if kind < 0.04:
             return b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"
         if kind < 0.1:
             self.closes = True
             head += "Connection: close\r\n"
-        elif kind < 0.15:
+        elif self.whole:
             body += b"HTTP/1.1 200 OK\r\nX-Name: /evil\r\nContent-Length: 4\r\n\r\nevil"
         elif kind < 0.2:
             head = f"HTTP/1.1 103 Early Hints\r\nX-Name: {name}\r\n\r\n{head}"

@@ -195,3 +195,34 @@ def test_an_endpoint_keeps_a_limited_number_of_idle_connections(gateway: Gateway
     gateway.settle()
     gateway.until(lambda: gateway.alive()["exchanges"] == 0)
     assert gateway.pool.idle == 1024
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("first", ["request", "bytes"])
+def test_bytes_that_were_there_before_the_request_are_not_its_answer(gateway: Gateway, method: str, first: str) -> None:
+    """Both are seen in one turn; in either order of the descriptors the bytes are nobody's."""
+    client, upstream, up = warmed(gateway)
+    request, evil = GET if method == "GET" else post(0), b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+    sends = [(client, request), (up, evil)]
+    for peer, data in sends if first == "request" else reversed(sends):
+        peer.sock.send(data)
+    gateway.settle()
+    if upstream.has_connection(gateway):
+        gateway.peers[-1].send(OK)
+        assert client.response().body == b"ok"
+    else:
+        assert method == "POST" and client.response().status == 503, "it may have been sent already: not again"
+    assert up.until_end()
+
+
+def test_an_answer_of_exactly_one_read_does_no_harm(gateway: Gateway) -> None:
+    """32 KiB: the receive buffer is full, so nobody knows whether more is there."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+    size = 32768 - len(head) - 3
+    answer = head % size + b"x" * size
+    assert len(answer) == 32768
+    client, upstream, up = warmed(gateway, answer)
+    assert up.until_end() and gateway.pool.idle == 0
+    client.send(GET)
+    upstream.accept(gateway).send(OK)
+    assert client.response().body == b"ok"

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from fastgw.analysis.findings import Findings
 from fastgw.analysis.picture import Picture
 from fastgw.analysis.regex_shape import judge
+from fastgw.compiler.annotations import PATH_MATCH, wishes_of
+from fastgw.compiler.report import Report
 from fastgw.model.diagnostic import Diagnostic
 from fastgw.model.kinds.base import StringMatch
 from fastgw.model.kinds.http_route import HttpMatch
@@ -16,12 +18,24 @@ from fastgw.model.paths import join_key
 from fastgw.model.resource import Resource
 
 NEVER, SLOW, BEYOND = "FGW0109", "FGW0031", "FGW0032"
-PATH_MATCH = "gateway.fastgw.io/path-match"
 _DOTS = re.compile(r"/\.\.?/")
 
 
 def check_conditions(picture: Picture) -> list[Diagnostic]:
-    return picture.each("VirtualService", "conditions", odd_conditions)
+    found = picture.each("VirtualService", "conditions", odd_conditions)
+    whole = _delegates_by_segment(picture)
+    return [one for one in found if one.code != BEYOND or f"{one.namespace}/{one.name}" not in whole] if whole else found
+
+
+def _delegates_by_segment(picture: Picture) -> set[str]:
+    """Delegates of VirtualServices that ask for whole segments: it counts for them, too."""
+    return {
+        f"{route.delegate.namespace or service.namespace}/{route.delegate.name}"
+        for service in picture.of("VirtualService")
+        if PATH_MATCH in service.annotations and wishes_of(service, Report()).segments
+        for route in service.spec.http
+        if route.delegate is not None
+    }
 
 
 def odd_conditions(service: Resource) -> list[Diagnostic]:
@@ -41,7 +55,7 @@ def odd_conditions(service: Resource) -> list[Diagnostic]:
             for place, value in _texts(path, match):
                 if value.regex is not None:
                     _check_regex(findings, f"{place}.regex", value.regex, of_paths=False)
-    if beyond and service.annotations.get(PATH_MATCH) != "segment":
+    if beyond and not wishes_of(service, Report()).segments:
         _note_beyond(findings, beyond)
     return findings.diagnostics
 

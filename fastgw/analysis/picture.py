@@ -34,7 +34,7 @@ class Memory:
         """``find(thing)``, made once."""
         key = (check, id(thing))
         known = self._last.get(key)
-        if known is None or known[0] is not thing:
+        if known is None:
             known = (thing, find(thing))
         self._next[key] = known
         return known[1]

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fastgw.analysis.findings import Findings
-from fastgw.analysis.path_cover import PREFIX, Shape, shape_of
+from fastgw.analysis.path_cover import PREFIX, SEGMENT, Shape, shape_of
 from fastgw.analysis.picture import Picture
 from fastgw.analysis.plan_hosts import enumerate_hosts, is_shared, place_of, virtual_hosts
 from fastgw.analysis.rule_cover import Cover, Entry
+from fastgw.compiler.annotations import PRIORITY
 from fastgw.model.diagnostic import Diagnostic
 from fastgw.model.plan import Rule
 
@@ -94,7 +95,7 @@ def _finding(picture: Picture, shadow: Shadow, hosts: list[str]) -> list[Diagnos
     if _is_longer(shape_of(shadow.by.path), shape_of(shadow.rule.path)):
         message = (
             f"no request on {on} reaches this {what}: the shorter path of {by} comes first, and among VirtualServices the order "
-            "counts, not the length; join them, the longer path first, or set the annotation gateway.fastgw.io/priority"
+            f"counts, not the length; join them, the longer path first, or set the annotation {PRIORITY}"
         )
         findings.warn(path, message, HIDDEN)
     else:
@@ -103,4 +104,4 @@ def _finding(picture: Picture, shadow: Shadow, hosts: list[str]) -> list[Diagnos
 
 
 def _is_longer(wide: Shape, narrow: Shape) -> bool:
-    return wide.kind == PREFIX and len(narrow.value) > len(wide.value)
+    return wide.kind in (PREFIX, SEGMENT) and len(narrow.value) > len(wide.value)

@@ -8,13 +8,14 @@ from typing import NamedTuple
 from fastgw.analysis.findings import Findings
 from fastgw.analysis.picture import Picture
 from fastgw.analysis.plan_hosts import ends_in_catch_all, enumerate_hosts, is_shared, owners, takes_everything, virtual_hosts
+from fastgw.compiler.annotations import wishes_of
 from fastgw.compiler.hosts import covers, full_name
+from fastgw.compiler.report import Report
 from fastgw.model.diagnostic import Diagnostic
 from fastgw.model.plan import VirtualHost
 from fastgw.model.resource import Resource
 
 SHARED, WITHIN = "FGW0025", "FGW0028"
-PRIORITY = "gateway.fastgw.io/priority"
 
 
 def check_shared_hosts(picture: Picture) -> list[Diagnostic]:
@@ -80,11 +81,7 @@ def _host_index(service: Resource, domain: str) -> int | None:
 def _shared_finding(picture: Picture, first: str, key: str, pair: _Pair) -> Diagnostic:
     winner, service = picture.services[first], picture.services[key]
     findings = Findings(service)
-    reason = (
-        "the rule of this one takes every request, and such rules are moved to the end"
-        if pair.moved
-        else reason_of_order(winner, service, picture.options.namespace)
-    )
+    reason = reason_of_order(winner, service, picture.options.namespace, pair.moved)
     message = (
         f"{enumerate_hosts(pair.hosts)} {'is' if len(set(pair.hosts)) == 1 else 'are'} also in VirtualService {first} "
         f"({winner.origin.file}:{winner.origin.line}), whose rules come first: {reason}"
@@ -94,11 +91,13 @@ def _shared_finding(picture: Picture, first: str, key: str, pair: _Pair) -> Diag
     return findings.diagnostics[0]
 
 
-def reason_of_order(winner: Resource, loser: Resource, namespace: str) -> str:
-    """Why ``winner`` comes before ``loser`` (B5, E4, E5), in words. ``namespace`` is the gateway's."""
-    one, other = (service.annotations.get(PRIORITY, "0") for service in (winner, loser))
+def reason_of_order(winner: Resource, loser: Resource, namespace: str, moved: bool = False) -> str:
+    """Why ``winner`` comes before ``loser`` (B5, E4, E5), in words. ``namespace`` is the gateway's; ``moved``: see _Pair."""
+    one, other = (wishes_of(service, Report()).priority for service in (winner, loser))
     if one != other:
         return f"its priority is {one}, here it is {other}"
+    if moved:
+        return "the rule of this one takes every request, and such rules are moved to the end"
     ranks = _visibility(winner, namespace), _visibility(loser, namespace)
     if ranks[0] < ranks[1]:
         return "it is in the gateway's namespace" if ranks[0] == 0 else "it is exported to the gateway's namespace by name"

@@ -11,8 +11,10 @@ from fastgw.analysis.findings import Findings
 from fastgw.analysis.path_cover import ANYTHING, shape_of
 from fastgw.analysis.picture import Picture
 from fastgw.analysis.rule_cover import GATEWAYS, Cover, Entry
+from fastgw.compiler.annotations import wishes_of
 from fastgw.compiler.conditions import InvalidMatch, conditions_of
 from fastgw.compiler.delegates import resolve_gateway_name
+from fastgw.compiler.report import Report
 from fastgw.model.diagnostic import Diagnostic
 from fastgw.model.kinds.http_route import HttpMatch
 from fastgw.model.plan import Predicate
@@ -30,11 +32,23 @@ def unreachable_rules(service: Resource) -> list[Diagnostic]:
     routes = service.spec.http
     if len(routes) < 2 and all(len(route.match) < 2 for route in routes):
         return []
+    segments = wishes_of(service, Report()).segments
+    found = _check(service, segments)
+    if found and not segments and not service.spec.hosts:
+        # a root may ask for whole segments in the name of its delegates, so both readings have to agree
+        agreed = {one.path for one in _check(service, True)}
+        return [one for one in found if one.path in agreed]
+    return found
+
+
+def _check(service: Resource, segments: bool) -> list[Diagnostic]:
+    """``segments``: prefixes match whole path segments."""
+    routes = service.spec.http
     findings, cover = Findings(service), Cover()
     for index, route in enumerate(routes):
         path = f"spec.http[{index}]"
         # a delegate narrows what its root's rule matches, so such a rule covers nothing for certain
-        covered = list(_covered(service, path, route.match, cover, adds=route.delegate is None))
+        covered = list(_covered(service, path, route.match, segments, cover, adds=route.delegate is None))
         if covered and len(covered) == len(route.match):
             findings.warn(path, f"this rule is never reached: {_place(service, covered[0][1])} covers it", UNREACHABLE)
             continue
@@ -45,14 +59,14 @@ def unreachable_rules(service: Resource) -> list[Diagnostic]:
 
 
 def _covered(
-    service: Resource, path: str, matches: tuple[HttpMatch, ...], cover: Cover, *, adds: bool
+    service: Resource, path: str, matches: tuple[HttpMatch, ...], segments: bool, cover: Cover, *, adds: bool
 ) -> Iterator[tuple[int, str]]:
     """(position, place of the match that covers it) of each match that is covered; the others join ``cover``."""
     for position, match in enumerate(matches):
         here = f"{path}.match[{position}]"
         if here in service.broken:
             continue
-        entry = _entry(service, match, here)
+        entry = _entry(service, match, segments, here)
         if entry is None:
             continue
         by = cover.find(entry.shape, entry.predicates)
@@ -67,10 +81,10 @@ def _place(service: Resource, path: str) -> str:
     return f"{path} ({origin.file}:{origin.line})" if origin.line else path
 
 
-def _entry(service: Resource, match: HttpMatch, here: str) -> Entry | None:
+def _entry(service: Resource, match: HttpMatch, segments: bool, here: str) -> Entry | None:
     """None for a match that never holds."""
     try:
-        conditions = conditions_of(match)
+        conditions = conditions_of(match, segments)
     except InvalidMatch:
         return None
     if any(one.target == "never" for one in conditions.predicates):

@@ -66,6 +66,19 @@ def test_a_rule_that_delegates_covers_nothing_for_certain() -> None:
     assert unreachable_rules(root) == []
 
 
+def test_whole_segments() -> None:
+    resource = service((uri(prefix="/a"),), (uri(prefix="/ab"),), (uri(prefix="/a/b"),))
+    assert [one.path for one in unreachable_rules(resource)] == ["spec.http[1]", "spec.http[2]"]
+    resource.annotations = {"gateway.fastgw.io/path-match": "segment"}
+    assert [one.path for one in unreachable_rules(resource)] == ["spec.http[2]"]
+
+
+def test_a_delegate_may_be_read_by_segments() -> None:
+    resource = service((uri(prefix="/a"),), (uri(prefix="/ab"),), (uri(prefix="/a/b"),))
+    resource.spec = msgspec.structs.replace(resource.spec, hosts=())
+    assert [one.path for one in unreachable_rules(resource)] == ["spec.http[2]"]
+
+
 def test_a_broken_match_covers_nothing() -> None:
     resource = service((uri(prefix="/a"), uri(prefix="/b")), (uri(prefix="/a/b"),))
     resource.broken = frozenset({"spec.http[0].match[0]"})

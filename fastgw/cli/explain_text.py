@@ -68,7 +68,7 @@ def _action(answer: dict[str, Any]) -> str:
 
 def _destination(destination: dict[str, Any]) -> list[str]:
     subset = f" subset {destination['subset']}" if destination["subset"] else ""
-    share = f"{destination['share'] * 100:g} %"
+    share = "this client keeps it" if destination["kept"] else f"{destination['share'] * 100:g} %"
     lines = [_line("destination", f"{destination['host']}:{destination['port']}{subset}, {share}")]
     lines.append(_line("cluster", f"{destination['cluster']}{_place(destination)}"))
     if not destination["known"]:

@@ -108,7 +108,10 @@ class Decider:
             return answer | {"status": 503, "detail": rule.action.detail if rule else ""}
         total = sum(destination.weight for destination in explanation.destinations)
         alone = len(explanation.destinations) == 1
-        answer["destinations"] = [self._destination(each, total, alone) for each in explanation.destinations]
+        answer["destinations"] = [
+            self._destination(each, total, alone) | {"kept": index == explanation.kept}
+            for index, each in enumerate(explanation.destinations)
+        ]
         return answer
 
     def _destination(self, destination: ExplainedDestination, total: int, alone: bool) -> dict[str, Any]:
@@ -151,6 +154,7 @@ def _request(asked: Asked) -> ExplainRequest:
         query=asked.query,
         scheme=asked.scheme,
         headers=asked.headers,
+        source_ip=asked.source_ip,
     )
 
 

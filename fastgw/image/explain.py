@@ -18,6 +18,7 @@ class ExplainRequest(msgspec.Struct, frozen=True):
     query: str | None = None
     scheme: str = "http"
     headers: tuple[tuple[str, str], ...] = ()
+    source_ip: str = ""
 
 
 class ExplainedRule(msgspec.Struct, frozen=True):
@@ -45,7 +46,10 @@ class ExplainedDestination(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """``verdict``: match, no_rule, no_virtual_host, require_tls, no_listener, or a rejection's name (bad_escape, ...)."""
+    """``verdict``: match, no_rule, no_virtual_host, require_tls, no_listener, or a rejection's name (bad_escape, ...).
+
+    ``kept``: position of the destination that this client keeps (sticky), None when it is drawn by weight.
+    """
 
     verdict: str
     virtual_host: str = ""
@@ -54,6 +58,7 @@ class Explanation(msgspec.Struct, frozen=True):
     destinations: tuple[ExplainedDestination, ...] = ()
     considered: tuple[ExplainedRule, ...] = ()
     path: str = ""
+    kept: int | None = None
 
 
 def explain(image: bytes, listener: str, request: ExplainRequest) -> Explanation:
@@ -79,9 +84,9 @@ class Explainer:
             if isinstance(value, int):
                 return Explanation(ffi.string(lib.fgw_reason_name(value)).decode())
         assert isinstance(path, bytes) and isinstance(host, bytes)
-        return self._matched(index, _route_request(request, host, path), considered)
+        return self._matched(index, _route_request(request, host, path), request.source_ip, considered)
 
-    def _matched(self, listener: int, request: RouteRequest, want_considered: bool) -> Explanation:
+    def _matched(self, listener: int, request: RouteRequest, source_ip: str, want_considered: bool) -> Explanation:
         match = self._matcher.match(listener, request)
         path = request.path.decode("utf-8", "replace")
         if match.vhost is None:
@@ -96,7 +101,8 @@ class Explainer:
         action = self._reader.row("actions", match.action)
         kind = "route" if action["kind"] == lib.FGW_ACTION_ROUTE else "unsupported"
         matched = self._rule(match.rule, "")
-        return Explanation(match.verdict, name, matched, kind, self._destinations(action), considered, path)
+        kept = self._matcher.sticky_destination(match.action, request, source_ip)
+        return Explanation(match.verdict, name, matched, kind, self._destinations(action), considered, path, kept)
 
     # --- rules ---
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+
+from fastgw.cli.main import group
 
 from .conftest import StartGateway
 from .support.client import request_bytes
@@ -47,6 +51,16 @@ def ask(running: Gateway, *headers: str, target: str = "/") -> tuple[str, list[s
     answer = running.get(target, "a.test", *headers)
     assert answer.status == 200, answer.text
     return answer.value("x-origin") or "", answer.values("set-cookie")
+
+
+def explained(running: Gateway, *headers: str) -> list[str]:
+    """The destinations that ``explain`` says the client keeps."""
+    words = ["explain", str(running.config), "GET", "http://a.test/", "--port", "80", "-o", "json"]
+    for header in headers:
+        words += ["-H", header]
+    result = CliRunner().invoke(group, words)
+    assert result.exit_code == 0, result.output
+    return [entry["host"] for entry in json.loads(result.stdout)["destinations"] if entry["kept"]]
 
 
 # --- priority and path-match
@@ -150,6 +164,13 @@ def test_the_source_address_keeps_the_version(start_gateway: StartGateway, origi
     seen = {i: {ask(running, f"X-Forwarded-For: 10.1.2.{i}")[0] for _ in range(3)} for i in range(20)}
     assert all(len(versions) == 1 for versions in seen.values()), seen
     assert {version for versions in seen.values() for version in versions} == {"v1", "v2"}
+
+
+def test_explain_knows_what_a_client_keeps(start_gateway: StartGateway, origins: list[RecordingOrigin]) -> None:
+    running = start_gateway([*base(origins), split("header:x-user", 50, 50)])
+    for user in ("alice", "bob", "carol", "dave"):
+        assert [host.partition(".")[0] for host in explained(running, f"x-user: {user}")] == [ask(running, f"x-user: {user}")[0]]
+    assert explained(running) == []
 
 
 def test_a_lone_destination_needs_no_cookie(start_gateway: StartGateway, origins: list[RecordingOrigin]) -> None:

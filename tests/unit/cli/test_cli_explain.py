@@ -41,6 +41,7 @@ def test_a_weighted_route(config: str, run_json: Json) -> None:
             "endpoints": ["10.0.0.1:8080", "10.0.0.2:8080"],
             "file": config,
             "line": 37,
+            "kept": False,
         },
         {
             "host": "fixed.default.svc.cluster.local",
@@ -53,6 +54,7 @@ def test_a_weighted_route(config: str, run_json: Json) -> None:
             "endpoints": ["10.9.9.9:1234"],
             "file": config,
             "line": 32,
+            "kept": False,
         },
     ]
     (first,) = answer["considered"]

@@ -55,7 +55,7 @@ def logged(make_gateway: Callable[..., Gateway]) -> Iterator[Callable[[Program],
     fds: list[int] = []
 
     def make(program: Program, **limits: Any) -> Logged:
-        fds.append(os.open("/tmp", os.O_TMPFILE | os.O_RDWR))
+        fds.append(os.memfd_create("log"))
         gateway = make_gateway(log=[*program, END], log_fd=fds[-1], limits=limits)
         gateway.serve(gateway.upstream())
         return Logged(gateway, fds[-1])
@@ -303,7 +303,7 @@ def test_much_goes_out_at_once(logged: Callable[..., Logged]) -> None:
 def test_the_log_goes_to_another_file(logged: Callable[..., Logged]) -> None:
     log = logged([("code", "")])
     log.exchange(GET)
-    other = os.open("/tmp", os.O_TMPFILE | os.O_RDWR)
+    other = os.memfd_create("log")
     log.gateway.log.flush()
     log.gateway.log.use(other)
     log.gateway.client().send(b"BAD\r\n\r\n").response()

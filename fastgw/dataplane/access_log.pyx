@@ -31,6 +31,7 @@ cdef enum:
     LIMIT_BYTES = 196608       # lines beyond this are dropped
     PIECE = 4096               # of a pipe: at most what it takes at once when it is writable
     VALUE_MAX = 8192           # of one value; longer ones are cut
+    KEPT_MAX = 65536           # of all response fields that are kept for one line
 
 cdef enum OpCode:
     OP_TEXT, OP_START_TIME, OP_METHOD, OP_PATH, OP_PROTOCOL, OP_CODE, OP_FLAGS, OP_DETAILS, OP_TERMINATION_DETAILS,
@@ -168,8 +169,10 @@ cdef class AccessLog(Observer):
             if f == NULL and self.ops[i].alt_len:
                 f = find_field(head.base, head.fields, head.field_count, self.ops[i].alt_id, self.ops[i].alt, self.ops[i].alt_len)
             length = 0 if f == NULL else min(f.value_len, <uint32_t>VALUE_MAX) + 1
+            if x.kept_response.size() + length > KEPT_MAX:
+                length = 0  # as good as missing: a program with dozens of very long values
             x.kept_response.append(<const char *>&length, sizeof(length))
-            if f != NULL:
+            if length:
                 x.kept_response.append(head.base + f.value_off, length - 1)
         return 0
 

@@ -1,6 +1,6 @@
 /* Route images: what the checker lets through can be matched against without another bounds check. */
 #define _POSIX_C_SOURCE 200809L
-#include "fgw/route.h"
+#include "fgw/sticky.h"
 #include "fuzz.h"
 
 enum { IMAGE_MAX = 1 << 20, HITS_MAX = 64 };
@@ -51,6 +51,17 @@ static fgw_route_request request(const char *host, const char *path) {
     return r;
 }
 
+static void keep_destination(const fgw_image_header *image, uint32_t index, const fgw_route_request *r) {
+    const fgw_img_action *action = (const fgw_img_action *)(const void *)((const char *)image + image->actions.off) + index;
+    char cookie[FGW_SET_COOKIE_MAX];
+    uint64_t key = 0;
+    if (action->kind != FGW_ACTION_ROUTE)
+        return;
+    fgw_sticky_key(image, index, r, "10.0.0.1", 8, &key);
+    PROMISE(fgw_sticky_pick(image, index, key) < action->destinations.count);
+    PROMISE(fgw_sticky_set_cookie(image, index, key, cookie) <= sizeof cookie);
+}
+
 static void match_all(const fgw_image_header *image) {
     static const char *const hosts[] = {"webapp.istioinaction.io", "a.b.example.com", "", "x"};
     static const char *const paths[] = {"/", "/api/catalog", "/v1/items/0123456789", "*"};
@@ -64,6 +75,8 @@ static void match_all(const fgw_image_header *image) {
             fgw_route_result result;
             int verdict = fgw_route_match(image, listener, &r, i % 2, &regexes, &calls, &result);
             PROMISE(verdict >= FGW_ROUTE_NO_VHOST && verdict <= FGW_ROUTE_REQUIRE_TLS);
+            if (verdict == FGW_ROUTE_MATCH)
+                keep_destination(image, result.action, &r);
             if (verdict == FGW_ROUTE_MATCH) /* a damaged trie may lead to a rule that does not match, but only inside the image */
                 PROMISE(result.rule < image->rules.count && fgw_rule_check(image, result.rule, &r, &regexes, &calls) >= -1);
         }

@@ -21,6 +21,7 @@ from fastgw.model.plan import (
     Predicate,
     RouteTable,
     Rule,
+    Sticky,
     VirtualHost,
     WeightedDestination,
 )
@@ -46,6 +47,7 @@ OPEN_REGEXES = [
 ]  # fmt: skip
 HEADERS = ["x-one", "x-one", "x-two", "user-agent", "cookie", "x-envoy-custom"]
 VALUES = ["", "a", "b", "ab", "a,b", "a,", ",", "b,a"]
+STICKY = [None, Sticky("cookie", "cookie"), Sticky("cookie", "a", 60), Sticky("header", "x-one"), Sticky("source_ip")]
 METHODS = ["GET", "POST", "get", "OPTIONS"]
 
 
@@ -86,7 +88,8 @@ def some_rule(random: Random, index: int, values: list[str], bare: float) -> Rul
     count = 0 if random.random() < bare else random.randint(1, 3)
     predicates = tuple(some_predicate(random, values) for _ in range(count))
     owner = ObjectRef("VirtualService", f"default/vs-{index % 3}", Origin("a.yaml", 1 + index % 3, 1))
-    action = Action("route", (WeightedDestination(f"cluster-{index % 4}", 1),))
+    destinations = (WeightedDestination(f"cluster-{index % 4}", 1), WeightedDestination("cluster-0", 2))[: 1 + index % 2]
+    action = Action("route", destinations, sticky=random.choice(STICKY))
     return Rule(f"rule-{index}", owner, index, 0, action, some_path_match(random), predicates, Origin("a.yaml", 10 + index, 3))
 
 

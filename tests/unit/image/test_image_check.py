@@ -70,11 +70,25 @@ def use(pointer: object, random: Random, plan: Plan) -> None:
         for listener in (0, 1, lib.FGW_NONE):
             verdict = lib.fgw_route_match(pointer, listener, request, 0, regexes, calls, result)
             assert verdict == result.verdict
-            assert verdict != lib.FGW_ROUTE_MATCH or (result.rule < header.rules.count and result.action < header.actions.count)
+            if verdict == lib.FGW_ROUTE_MATCH:
+                assert result.rule < header.rules.count and result.action < header.actions.count
+                keep_destination(pointer, result.action, request)
         for rule_index in range(min(header.rules.count, 30)):
             lib.fgw_rule_check(pointer, rule_index, request, regexes, calls)
     lib.fgw_listener_find(pointer, b"x", 1)
     lib.fgw_regexes_close(regexes)
+
+
+def keep_destination(pointer: object, action: int, request: object) -> None:
+    """What the data plane does with an action that has destinations to choose from."""
+    table = ffi.cast("fgw_image_header *", pointer).actions
+    record = ffi.cast("fgw_img_action *", ffi.cast("char *", pointer) + table.off) + action
+    if record.kind != lib.FGW_ACTION_ROUTE:
+        return
+    key, out = ffi.new("uint64_t *"), ffi.new("char[]", lib.FGW_SET_COOKIE_MAX)
+    lib.fgw_sticky_key(pointer, action, request, b"10.0.0.1", 8, key)
+    assert lib.fgw_sticky_pick(pointer, action, key[0]) < record.destinations.count
+    assert lib.fgw_sticky_set_cookie(pointer, action, key[0], out) <= lib.FGW_SET_COOKIE_MAX
 
 
 @pytest.mark.parametrize("crowded", [False, True])

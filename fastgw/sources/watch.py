@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 
 from fastgw.sources.files import SUFFIXES, index_files
 from fastgw.sources.inotify import (
+    IN_CLOSE_WRITE,
     IN_CREATE,
     IN_DELETE_SELF,
     IN_IGNORED,
@@ -30,6 +31,8 @@ from fastgw.sources.inotify import (
 from fastgw.sources.watch_set import WatchSet
 
 QUIET_S = 0.015
+QUIET_WHOLE_S = 0.005
+"""When the last event said that a file is complete: closed by its writer, or moved to its place."""
 LONGEST_S = 0.2
 RESCAN_S = 2.0
 RESCAN_WITHOUT_INOTIFY_S = 0.25
@@ -56,6 +59,7 @@ class Watcher:
         self._set = WatchSet([])
         self._stamps: dict[str, tuple[int, ...]] = {}
         self._listed: dict[str, str] = {}
+        self._quiet_s = QUIET_S
         self._lock = threading.Lock()
         self._changed: set[str] | None = set()
         self._closed = False
@@ -125,6 +129,8 @@ class Watcher:
         """Whether an event that matters came; directories that appeared are watched before anybody reads them."""
         events = self._inotify.read() if self._inotify is not None else []
         relevant = [event for event in events if self._matters(event)]
+        if relevant:
+            self._quiet_s = QUIET_WHOLE_S if relevant[-1].mask & (IN_CLOSE_WRITE | IN_MOVED_TO) else QUIET_S
         shape = any(self._changes_shape(event) for event in relevant)
         named = not shape and all(event.name and event.watch in self._directories for event in relevant)
         self._note_changed({os.path.join(self._directories[event.watch], event.name) for event in relevant} if named else None)
@@ -177,14 +183,14 @@ class Watcher:
     def _hold_off(self, poller: select.poll) -> bool:
         """Waits until nothing has come for a moment; False when closed meanwhile."""
         end = time.monotonic() + LONGEST_S
-        quiet_until = time.monotonic() + QUIET_S
+        quiet_until = time.monotonic() + self._quiet_s
         while not self._closed:
             now = time.monotonic()
             left_s = min(end, quiet_until) - now
             if left_s <= 0:
                 return True
             if poller.poll(left_s * 1000) and not self._closed and self._take_events():
-                quiet_until = time.monotonic() + QUIET_S
+                quiet_until = time.monotonic() + self._quiet_s
         return False
 
     def _announce(self) -> None:

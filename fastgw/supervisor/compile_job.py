@@ -10,6 +10,7 @@ import argparse
 import ctypes
 import gc
 import os
+import select
 import signal
 import socket
 import time
@@ -18,12 +19,15 @@ from itertools import pairwise
 
 import msgspec
 
+from fastgw.analysis.examine import ExamineOptions, examine
+from  import ExamineMemory
 from fastgw.compiler.compile import CompileCache, compile_plan
 from fastgw.compiler.options import CompileOptions
 from fastgw.image.numbers import StateNumbers
 from fastgw.image.writer import ImageWriter
 from fastgw.model.diagnostic import Diagnostic
 from fastgw.model.plan import Plan
+from fastgw.model.resource import Resource
 from fastgw.sources.files import FileCache, load_paths
 from fastgw.supervisor import compile_protocol as protocol
 from fastgw.supervisor import memfd
@@ -31,6 +35,8 @@ from fastgw.supervisor.control import receive
 from fastgw.supervisor.listeners import Wanted
 
 _PR_SET_PDEATHSIG = 1
+QUIET_S = 1.0
+"""So long nothing is asked before the whole picture is looked at: a change must not wait for that."""
 PLANS_KEPT = 2
 """The one that is served is the last, or the one before when the last was refused."""
 
@@ -47,6 +53,11 @@ class Job:
         self._writer = ImageWriter(numbers)
         self._plans: dict[int, Plan] = {}
         self._reporter = Reporter(numbers)
+        self._examine_options = ExamineOptions(
+            labels=configure.labels, namespace=configure.namespace, secret_directories=configure.secrets
+        )
+        self._examine_memory = ExamineMemory()
+        self._unexamined: tuple[int, list[Resource], Plan] | None = None
 
     def run(self, message: protocol.Compile) -> tuple[protocol.Compiled, list[int]]:
         """One compilation: the answer and its descriptors, which the caller owns."""
@@ -65,8 +76,21 @@ class Job:
             os.close(fds[0])
             raise
         self._keep_plan(generation, result.plan)
+        self._unexamined = (generation, loaded.resources, result.plan)
         timings = protocol.Timings(*(later - earlier for earlier, later in pairwise(times)))
         return protocol.Compiled(generation, count(result.plan, linked.total_bytes), timings), fds
+
+    @property
+    def has_to_examine(self) -> bool:
+        """A generation was compiled whose whole picture has not been looked at."""
+        return self._unexamined is not None
+
+    def examine(self) -> tuple[int, list[Diagnostic]]:
+        """The last generation and what its whole picture shows; once."""
+        assert self._unexamined is not None
+        generation, resources, plan = self._unexamined
+        self._unexamined = None
+        return generation, examine(resources, plan, self._examine_options, self._examine_memory)
 
     def plan_json(self, generation: int) -> bytes | None:
         """None when the generation is unknown or too old."""
@@ -163,6 +187,17 @@ def answer_plan(job: Job, message: protocol.AskPlan, sock: socket.socket) -> Non
     send(sock, protocol.encode(protocol.PlanAnswer(message.generation)), fds)
 
 
+def tell_findings(job: Job, sock: socket.socket) -> None:
+    """A failure costs the findings, nothing else."""
+    try:
+        generation, found = job.examine()
+    except Exception:
+        traceback.print_exc()
+        return
+    fds = [memfd.make_sealed("fastgw-findings", protocol.encode_findings(found))]
+    send(sock, protocol.encode(protocol.Findings(generation)), fds)
+
+
 def send(sock: socket.socket, data: bytes, fds: list[int]) -> None:
     """Takes the descriptors."""
     try:
@@ -187,6 +222,8 @@ def serve(sock: socket.socket) -> None:
     """Until the supervisor's end is closed."""
     job: Job | None = None
     while True:
+        if job is not None and job.has_to_examine and not select.select([sock], [], [], QUIET_S)[0]:
+            tell_findings(job, sock)
         data, fds = receive(sock, protocol.MAX_MESSAGE_BYTES)
         if not data:
             return

@@ -1,7 +1,8 @@
 """What the supervisor and the compile child say to each other: one JSON message a packet, large parts in memory files.
 
 The child is started as ``python -m fastgw.supervisor.compile_job --control FD``, is told Configure once, and answers each
-Compile with Compiled or Failed and each AskPlan with PlanAnswer. It ends when its socket does.
+Compile with Compiled or Failed and each AskPlan with PlanAnswer. When nothing has been asked for a while it says Findings about
+the last generation. It ends when its socket does.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ class Configure(msgspec.Struct, tag="configure"):
     labels: dict[str, str]
     namespace: str
     resolve: dict[str, tuple[str, int | None]] = {}
+    secrets: list[str] = []
 
 
 class Compile(msgspec.Struct, tag="compile"):
@@ -103,12 +105,20 @@ class PlanAnswer(msgspec.Struct, tag="plan_answer"):
     generation: int
 
 
+class Findings(msgspec.Struct, tag="findings"):
+    """What the whole picture of a generation shows, beyond its Report's diagnostics. fds: [Diagnostics with msgpack]."""
+
+    generation: int
+
+
 ToChild = Configure | Compile | AskPlan
-FromChild = Compiled | Failed | PlanAnswer
+FromChild = Compiled | Failed | PlanAnswer | Findings
 
 encode = msgspec.json.Encoder().encode
 decode_to_child = msgspec.json.Decoder(ToChild).decode
 decode_from_child = msgspec.json.Decoder(FromChild).decode
 encode_report = msgspec.msgpack.Encoder().encode
 decode_report = msgspec.msgpack.Decoder(Report).decode
+encode_findings = msgspec.msgpack.Encoder().encode
+decode_findings = msgspec.msgpack.Decoder(list[Diagnostic]).decode
 MAX_MESSAGE_BYTES = 1 << 20

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -65,6 +65,8 @@ class Compiler:
         self._report = protocol.Report()
         self._numbers_fd = -1
         self._stopped = False
+        self.on_findings: Callable[[int, list[Diagnostic]], None] = lambda generation, found: None
+        """Called with a generation and what its whole picture shows, some time after it was compiled."""
 
     @property
     def pid(self) -> int:
@@ -145,6 +147,8 @@ class Compiler:
             message = protocol.decode_from_child(data)
             if isinstance(message, protocol.PlanAnswer):
                 self._take_plan(message, fds)
+            elif isinstance(message, protocol.Findings):
+                self._take_findings(message, fds)
             elif self._answer is None or self._answer.done():
                 _close(fds)
             elif isinstance(message, protocol.Failed):
@@ -168,6 +172,13 @@ class Compiler:
                 os.close(self._numbers_fd)
             self._numbers_fd = numbers_fd
         return Result(message, image_fd, self._report)
+
+    def _take_findings(self, message: protocol.Findings, fds: list[int]) -> None:
+        try:
+            found = protocol.decode_findings(memfd.read_all(fds[0]))
+        finally:
+            _close(fds)
+        self.on_findings(message.generation, found)
 
     def _take_plan(self, message: protocol.PlanAnswer, fds: list[int]) -> None:
         waiting = self._plan_answer

@@ -66,6 +66,9 @@ class Generations:
         self._done_tickets = 0
         self._finished = asyncio.Condition()
         self._printed: set[str] = set()
+        self._picture: list[Diagnostic] = []
+        """What the whole picture of the last examined generation shows."""
+        compiler.on_findings = self._take_findings
 
     @property
     def counts(self) -> Counts:
@@ -152,7 +155,7 @@ class Generations:
 
     def all_diagnostics(self) -> list[Diagnostic]:
         """Of the configuration, and of what happened to it here."""
-        return [*self.diagnostics, *self._listener_diagnostics()]
+        return [*self.diagnostics, *self._picture, *self._listener_diagnostics()]
 
     def close(self) -> None:
         if self.current:
@@ -234,6 +237,12 @@ class Generations:
 
     def _take_diagnostics(self, result: Result) -> None:
         self.diagnostics = result.diagnostics
+
+    def _take_findings(self, generation: int, found: list[Diagnostic]) -> None:
+        """They come after the generation is served; those of an older one are out of date."""
+        if generation == self.outcome.generation:
+            self._picture = found
+            self._print_new(self.all_diagnostics())
 
     def _listener_diagnostics(self) -> list[Diagnostic]:
         return [

@@ -47,7 +47,9 @@ class Supervisor:
         self.listeners = ListenerSet(count, settings.bind_addresses(), settings.listen_map)
         self._lookup = lookup or CaresLookup()
         self.resolver = Resolver(self.state, self._lookup)
-        self.compiler = Compiler(Configure(settings.paths, settings.labels, settings.namespace, settings.resolve_table()))
+        self.compiler = Compiler(
+            Configure(settings.paths, settings.labels, settings.namespace, settings.resolve_table(), settings.secrets)
+        )
         self.generations = Generations(self.compiler, self.listeners, self.resolver)
         self.fleet = Fleet(count, self.state, self, worker_command)
         self._limits = settings.limits()

@@ -304,3 +304,21 @@ def test_a_configuration_is_taken_whole(start_gateway: StartGateway, two: tuple[
     assert split <= swaps
     takes_effect(running, "one", "a.test")
     takes_effect(running, "two", "b.test")
+
+
+def test_what_the_whole_picture_shows_is_reported_while_serving(
+    start_gateway: StartGateway, two: tuple[RecordingOrigin, RecordingOrigin]
+) -> None:
+    running = start_gateway(base(*two) + rule("r", "one"))
+    metadata = {"name": "lost", "namespace": "default"}
+    spec = {"host": "nobody.nowhere.svc.cluster.local"}
+    running.write(
+        "lost.yaml", [{"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": metadata, "spec": spec}]
+    )
+    eventually(
+        lambda: any(d["name"] == "lost" and d["code"] == "IST0174" for d in running.admin("/config/diagnostics")),
+        "the host that nobody has is reported",
+    )
+    (running.config / "lost.yaml").unlink()
+    eventually(lambda: not any(d["name"] == "lost" for d in running.admin("/config/diagnostics")), "and no longer")
+    assert answering(running) == "one"

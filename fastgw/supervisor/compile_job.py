@@ -20,7 +20,7 @@ from itertools import pairwise
 import msgspec
 
 from fastgw.analysis.examine import ExamineOptions, examine
-from  import ExamineMemory
+from fastgw.analysis.picture import Memory
 from fastgw.compiler.compile import CompileCache, compile_plan
 from fastgw.compiler.options import CompileOptions
 from fastgw.image.numbers import StateNumbers
@@ -56,7 +56,7 @@ class Job:
         self._examine_options = ExamineOptions(
             labels=configure.labels, namespace=configure.namespace, secret_directories=configure.secrets
         )
-        self._examine_memory = ExamineMemory()
+        self._examine_memory = Memory()
         self._unexamined: tuple[int, list[Resource], Plan] | None = None
 
     def run(self, message: protocol.Compile) -> tuple[protocol.Compiled, list[int]]:

@@ -15,6 +15,7 @@ from fastgw.compiler.http_routes import BoundService, CompiledRules, RuleCompile
 from fastgw.compiler.servers import PlacedListener, PlacedServer
 from fastgw.model.origin import Origin
 from fastgw.model.plan import LeftOut, RouteTable, Rule, VirtualHost
+from fastgw.model.progress import with_progress
 
 
 class _Draft:
@@ -139,7 +140,8 @@ class TableBuilder:
     def build(self, cache: VirtualHostCache) -> RouteTable:
         """All virtual hosts, in the order in which they were first bound."""
         for server in self._listener.http_servers():
-            for service in self._bindings.of(server.gateway.key):
+            services = self._bindings.of(server.gateway.key)
+            for service in with_progress("compiling VirtualServices", services, len(services)):
                 self._bind(server, service)
             if server.redirects:
                 self._redirect(server)

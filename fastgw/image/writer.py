@@ -16,6 +16,7 @@ from fastgw.image.pieces import ClusterBuilder, RuleSet, RuleSetBuilder, TailBui
 from fastgw.image.references import FORMAT, NUMBERS
 from fastgw.image.tables import Symbols
 from fastgw.model.plan import Cluster, Plan, RouteTable, Rule, VirtualHost
+from fastgw.model.progress import with_progress
 
 ALIGNMENT = 64
 _SPARE_HOSTS = 1000
@@ -122,7 +123,7 @@ class ImageWriter:
 
     def _hosts_of(self, table: RouteTable) -> list[Host]:
         hosts, seen = [], self._hosts
-        for vhost in table.virtual_hosts:
+        for vhost in with_progress("writing virtual hosts", table.virtual_hosts, len(table.virtual_hosts)):
             known = seen.get(id(vhost))
             if known is None:
                 known = seen[id(vhost)] = _Known(vhost, build_host(vhost, self._rule_set(vhost.rules), self._symbols))

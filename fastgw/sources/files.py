@@ -21,6 +21,7 @@ from fastgw.model.codes import severity_of
 from fastgw.model.diagnostic import Diagnostic
 from fastgw.model.kind_notes import SUMMED_UP
 from fastgw.model.origin import Origin
+from fastgw.model.progress import with_progress
 from fastgw.model.resource import Resource
 from fastgw.sources.assemble import assemble
 from fastgw.sources.documents import read_text
@@ -142,7 +143,7 @@ def _load_all(paths: list[str], gateway_namespace: str, cache: FileCache) -> Loa
     resources: list[Resource] = []
     spans: dict[str, Span] = {}
     with without_collector():
-        for file in files:
+        for file in with_progress("reading files", files, len(files)):
             try:
                 content = cache.content(file, gateway_namespace)
             except OSError as error:

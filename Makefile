@@ -16,7 +16,7 @@ lint:
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	$(PY) -m mypy
-	.venv/bin/cython-lint fastgw
+	PATH="$$PWD/.venv/bin:$$PATH" cython-lint fastgw
 	$(CC) -fsyntax-only -std=c11 -Wall -Wextra -Wconversion -Werror -Iext/include -Iext/src $(PORTABLE_C)
 	if command -v clang-format >/dev/null; then clang-format --dry-run -Werror $$(find ext benchmarks tests -name '*.[ch]' -o -name '*.cc'); fi
 

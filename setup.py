@@ -38,7 +38,9 @@ def ext_sources() -> list[str]:
 LIBRARIES = [("fgw_ext", {"sources": ext_sources(), "include_dirs": INCLUDE, "cflags": C_FLAGS, "obj_deps": {"": HEADERS}})]
 REGEX_SOURCES = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "ext/src").glob("*.cc"))
 if REGEX_SOURCES:
-    LIBRARIES.append(("fgw_regex", {"sources": REGEX_SOURCES, "include_dirs": INCLUDE, "cflags": CXX_FLAGS, "obj_deps": {"": HEADERS}}))
+    LIBRARIES.append(
+        ("fgw_regex", {"sources": REGEX_SOURCES, "include_dirs": INCLUDE, "cflags": CXX_FLAGS, "obj_deps": {"": HEADERS}})
+    )
 LINK = ["fgw_regex", "fgw_ext"] if REGEX_SOURCES else ["fgw_ext"]
 SYSTEM = ["re2", "stdc++"] if REGEX_SOURCES else []
 

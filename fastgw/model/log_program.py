@@ -4,7 +4,8 @@ A program is a list of (operation, argument) pairs. Operations, in the worker's 
 
 - ``text`` ARG: the literal bytes of ARG
 - ``start_time`` FORMAT: wall-clock start; "" is 2026-01-02T03:04:05.678Z
-- ``method`` ``path`` (as sent, with query) ``protocol`` ``code`` ``flags`` ``details`` ``termination_details`` ``transport_failure``
+- ``method`` ``path`` (as sent, with query) ``protocol`` ``code`` ``flags`` ``details`` ``termination_details``
+  ``transport_failure``
   ``bytes_received`` ``bytes_sent`` ``duration`` (ms) ``upstream_service_time`` (ms) ``authority`` ``request_id``
   ``upstream_host`` ``upstream_cluster`` ``upstream_local_address`` ``downstream_local_address`` ``downstream_remote_address``
   ``downstream_remote_address_without_port`` ``downstream_remote_port`` ``requested_server_name`` ``route_name`` ``virtual_service``

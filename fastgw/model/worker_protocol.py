@@ -1,4 +1,5 @@
-"""What the supervisor and a worker say to each other, over one SOCK_SEQPACKET pair: one JSON message a packet, descriptors by SCM_RIGHTS.
+"""What the supervisor and a worker say to each other, over one SOCK_SEQPACKET pair: one JSON message a packet, descriptors by
+SCM_RIGHTS.
 
 The worker is started as ``python -m fastgw.dataplane.worker --control FD``. The first message is Start. A worker whose control
 socket closes drains and exits. Nothing here is on the path of a request.
@@ -43,7 +44,7 @@ class Limits(msgspec.Struct):
 
 
 class Start(msgspec.Struct, tag="start"):
-    """fds: [state memfd, access log (when access_log)]. ``access_log_format`` is the compiled program of fastgw.model.log_program."""
+    """fds: [state memfd, access log (when access_log)]. ``access_log_format``: the program, see fastgw.model.log_program."""
 
     slot: int
     state_bytes: int

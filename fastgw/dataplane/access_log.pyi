@@ -1,0 +1,9 @@
+"""What Python code may touch of the access log."""
+
+from fastgw.dataplane.context import Context
+from fastgw.model.log_program import Program
+
+class AccessLog:
+    def __init__(self, ctx: Context, fd: int, program: Program) -> None: ...
+    def use(self, fd: int) -> None: ...
+    def flush(self) -> None: ...

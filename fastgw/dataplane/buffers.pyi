@@ -1,0 +1,3 @@
+"""Counts for leak checks."""
+
+def live_buffer_bytes() -> int: ...

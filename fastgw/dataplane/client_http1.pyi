@@ -1,0 +1,3 @@
+"""Counts for leak checks."""
+
+def client_connections_alive() -> int: ...

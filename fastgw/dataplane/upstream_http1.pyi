@@ -1,0 +1,3 @@
+"""Counts for leak checks."""
+
+def upstream_connections_alive() -> int: ...

@@ -16,27 +16,23 @@
 
 enum { MAX_FDS = 65536, MAX_EVENTS = 256, BUFFER_BYTES = 65536 };
 
-static void die(const char *what)
-{
+static void die(const char *what) {
     perror(what);
     exit(1);
 }
 
-static struct sockaddr_in loopback(const char *port)
-{
+static struct sockaddr_in loopback(const char *port) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     return address;
 }
 
-static void set_nodelay(int fd)
-{
+static void set_nodelay(int fd) {
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
-static int listen_on(const char *port)
-{
+static int listen_on(const char *port) {
     struct sockaddr_in address = loopback(port);
     int on = 1;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -50,16 +46,14 @@ static int listen_on(const char *port)
     return fd;
 }
 
-static void watch(int poller, int fd, uint32_t events)
-{
+static void watch(int poller, int fd, uint32_t events) {
     struct epoll_event event = {.events = events, .data = {.fd = fd}};
     if (epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event) < 0)
         die("epoll_ctl");
 }
 
 /* Accept all that wait and watch them, edge-triggered. */
-static void accept_all(int poller, int listener)
-{
+static void accept_all(int poller, int listener) {
     for (;;) {
         int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0)

@@ -6,8 +6,7 @@ static const char HEAD[] = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nconte
 static char answer[sizeof HEAD - 1 + 128];
 static unsigned char matched[MAX_FDS]; /* how many bytes of CRLFCRLF a connection has seen last */
 
-static int count_heads(const char *p, ssize_t n, unsigned char *state)
-{
+static int count_heads(const char *p, ssize_t n, unsigned char *state) {
     static const char END[] = "\r\n\r\n";
     int heads = 0;
     for (ssize_t i = 0; i < n; i++) {
@@ -24,21 +23,18 @@ static int count_heads(const char *p, ssize_t n, unsigned char *state)
 }
 
 /* The common case, one whole head in one read, costs one comparison. */
-static int heads_in(const char *p, ssize_t n, unsigned char *state)
-{
+static int heads_in(const char *p, ssize_t n, unsigned char *state) {
     if (*state == 0 && n >= 18 && memcmp(p + n - 4, "\r\n\r\n", 4) == 0 && memmem(p, (size_t)n - 4, "\r\n\r\n", 4) == NULL)
         return 1;
     return count_heads(p, n, state);
 }
 
-static void drop(int fd)
-{
+static void drop(int fd) {
     matched[fd] = 0;
     close(fd);
 }
 
-static void serve(int fd)
-{
+static void serve(int fd) {
     static char buffer[BUFFER_BYTES];
     ssize_t n = recv(fd, buffer, sizeof buffer, 0);
     if (n < 0 && errno == EAGAIN)
@@ -55,8 +51,7 @@ static void serve(int fd)
     }
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     struct epoll_event events[MAX_EVENTS];
     if (argc != 2) {
         fprintf(stderr, "usage: origin PORT\n");

@@ -10,8 +10,7 @@ static int idle_count;
 static struct sockaddr_in upstream_address;
 static int poller;
 
-static void drop(int fd)
-{
+static void drop(int fd) {
     int partner = partner_of[fd];
     if (partner != 0) {
         is_upstream[partner] = 0;
@@ -30,8 +29,7 @@ static void drop(int fd)
     close(fd);
 }
 
-static int take_upstream(void)
-{
+static int take_upstream(void) {
     if (idle_count > 0)
         return idle[--idle_count];
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -43,23 +41,20 @@ static int take_upstream(void)
     return fd;
 }
 
-static int pair_with_upstream(int client)
-{
+static int pair_with_upstream(int client) {
     int upstream = take_upstream();
     partner_of[client] = upstream;
     partner_of[upstream] = client;
     return upstream;
 }
 
-static void unpair(int upstream)
-{
+static void unpair(int upstream) {
     partner_of[partner_of[upstream]] = 0;
     partner_of[upstream] = 0;
     idle[idle_count++] = upstream;
 }
 
-static void relay(int fd)
-{
+static void relay(int fd) {
     static char buffer[BUFFER_BYTES];
     ssize_t n = recv(fd, buffer, sizeof buffer, MSG_DONTWAIT);
     if (n < 0 && errno == EAGAIN)
@@ -77,8 +72,7 @@ static void relay(int fd)
         unpair(fd);
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     struct epoll_event events[MAX_EVENTS];
     if (argc != 3) {
         fprintf(stderr, "usage: relay PORT UPSTREAM_PORT\n");

@@ -28,9 +28,9 @@ static int tables_ok(const fgw_image_header *h, uint64_t n) {
            table_ok(h->endpoints, sizeof(fgw_img_endpoint), n) && table_ok(h->regexes, sizeof(fgw_img_regex), n) &&
            table_ok(h->origins, sizeof(fgw_img_origin), n) && table_ok(h->slots, sizeof(fgw_img_slot), n) &&
            table_ok(h->nodes, sizeof(fgw_img_node), n) && table_ok(h->lists, sizeof(fgw_img_list), n) &&
-           table_ok(h->groups, sizeof(fgw_img_group), n) &&
-           table_ok(h->regex_sets, sizeof(fgw_img_regex_set), n) && table_ok(h->candidates, sizeof(uint32_t), n) &&
-           table_ok(h->strings, 1, n) && h->rules.count < FGW_SINGLE && h->lists.count < FGW_SINGLE;
+           table_ok(h->groups, sizeof(fgw_img_group), n) && table_ok(h->regex_sets, sizeof(fgw_img_regex_set), n) &&
+           table_ok(h->candidates, sizeof(uint32_t), n) && table_ok(h->strings, 1, n) && h->rules.count < FGW_SINGLE &&
+           h->lists.count < FGW_SINGLE;
 }
 
 static int listener_ok(const checker *c, const fgw_img_listener *l) {
@@ -61,7 +61,8 @@ static int host_table_ok(const checker *c, fgw_table t) {
     for (uint32_t i = 0; i < t.count; i++) {
         if (slots[i].value == FGW_NONE)
             empty++;
-        else if (!slot_key_ok(c, &slots[i]) || !index_ok(slots[i].value, c->h->vhosts) || !index_or_none(slots[i].hint, c->h->rules))
+        else if (!slot_key_ok(c, &slots[i]) || !index_ok(slots[i].value, c->h->vhosts) ||
+                 !index_or_none(slots[i].hint, c->h->rules))
             return 0;
     }
     return t.count == 0 || empty > 0;
@@ -178,8 +179,8 @@ static int list_set_ok(const checker *c, const fgw_img_list *list) {
 
 static int list_ok(const checker *c, const fgw_img_list *list, uint32_t index) {
     const fgw_table candidates = {list->first, list->count};
-    return range_ok(candidates, c->h->candidates) && index_or_none(list->group, c->h->groups) &&
-           list_set_ok(c, list) && list_ref_ok(c, list->next, index);
+    return range_ok(candidates, c->h->candidates) && index_or_none(list->group, c->h->groups) && list_set_ok(c, list) &&
+           list_ref_ok(c, list->next, index);
 }
 
 /* Run after rules and candidates were checked. */
@@ -210,20 +211,20 @@ static int group_ok(const checker *c, const fgw_img_group *g) {
     return g->slots.count == 0 || empty > 0;
 }
 
-#define CHECK_ALL(table, type, check)                                   \
-    do {                                                                \
-        const type *records = FGW_TABLE(c.image, table, type);          \
-        for (uint32_t i = 0; i < c.h->table.count; i++)                 \
-            if (!check(&c, &records[i]))                                \
-                return -FGW_R_IMAGE_CONTENT;                            \
+#define CHECK_ALL(table, type, check)                                                                                              \
+    do {                                                                                                                           \
+        const type *records = FGW_TABLE(c.image, table, type);                                                                     \
+        for (uint32_t i = 0; i < c.h->table.count; i++)                                                                            \
+            if (!check(&c, &records[i]))                                                                                           \
+                return -FGW_R_IMAGE_CONTENT;                                                                                       \
     } while (0)
 
-#define CHECK_ALL_INDEXED(table, type, check)                           \
-    do {                                                                \
-        const type *records = FGW_TABLE(c.image, table, type);          \
-        for (uint32_t i = 0; i < c.h->table.count; i++)                 \
-            if (!check(&c, &records[i], i))                             \
-                return -FGW_R_IMAGE_CONTENT;                            \
+#define CHECK_ALL_INDEXED(table, type, check)                                                                                      \
+    do {                                                                                                                           \
+        const type *records = FGW_TABLE(c.image, table, type);                                                                     \
+        for (uint32_t i = 0; i < c.h->table.count; i++)                                                                            \
+            if (!check(&c, &records[i], i))                                                                                        \
+                return -FGW_R_IMAGE_CONTENT;                                                                                       \
     } while (0)
 
 static int candidate_ok(const checker *c, const uint32_t *rule) { return index_ok(*rule, c->h->rules); }

@@ -16,10 +16,10 @@
 
 namespace {
 
-constexpr int64_t kMaxMemBytes = 4 << 20;  // of one pattern; a program of kMaxProgramSize fits
-constexpr int64_t kSetMemBytes = 1 << 20;      // of one set, and for each of its members on top
+constexpr int64_t kMaxMemBytes = 4 << 20; // of one pattern; a program of kMaxProgramSize fits
+constexpr int64_t kSetMemBytes = 1 << 20; // of one set, and for each of its members on top
 constexpr int64_t kSetMemberMemBytes = 16 << 10;
-constexpr int kMaxProgramSize = 32768;     // Istio's re2.max_program_size.error_level
+constexpr int kMaxProgramSize = 32768; // Istio's re2.max_program_size.error_level
 constexpr int kMaxPrefixBytes = 128;
 
 RE2::Options options_for(bool ignore_case) {
@@ -61,7 +61,7 @@ std::string literal_prefix(const RE2 &re) {
 
 // A regex set, and what its last match found.
 struct Set {
-    std::unique_ptr<RE2::Set> compiled;  // none: too large for its memory
+    std::unique_ptr<RE2::Set> compiled; // none: too large for its memory
     std::vector<int> found;
     std::vector<uint32_t> hits;
 };
@@ -91,7 +91,7 @@ std::unique_ptr<Set> compile_set(const void *image, const fgw_img_regex_set &mem
     return set;
 }
 
-}  // namespace
+} // namespace
 
 struct fgw_regexes {
     const void *image;

@@ -37,8 +37,8 @@ static void copy_lower(char *to, const char *from, size_t n) {
         to[i] = (char)fgw_lower((uint8_t)from[i]);
 }
 
-/* Longest wildcard first: one pass from the right hashes every suffix, the last hit is the longest. `whole`: tail is the entire host;
- * a wildcard needs at least one more character than its suffix (D2). */
+/* Longest wildcard first: one pass from the right hashes every suffix, the last hit is the longest. `whole`: tail is the entire
+ * host; a wildcard needs at least one more character than its suffix (D2). */
 static const fgw_img_slot *find_suffix(const void *image, const fgw_img_route_table *table, const char *tail, size_t n, int whole) {
     const fgw_img_slot *found = NULL;
     const size_t most = whole ? n - 1 : n;
@@ -104,9 +104,7 @@ static int equal_fold(const char *mixed, const char *lower, size_t n) {
 }
 
 /* An id that stands for one name only needs no comparison of names. */
-static int id_is_exact(uint8_t id) {
-    return id != FGW_HDR_OTHER && id != FGW_HDR_X_ENVOY && id != FGW_HDR_X_ENVOY_PEER_METADATA;
-}
+static int id_is_exact(uint8_t id) { return id != FGW_HDR_OTHER && id != FGW_HDR_X_ENVOY && id != FGW_HDR_X_ENVOY_PEER_METADATA; }
 
 static int is_field(const context *c, const fgw_field *f, uint8_t id, fgw_span name) {
     if (f->id != id || (f->flags & (FGW_FIELD_HIDDEN | FGW_FIELD_LISTED)))

@@ -13,8 +13,8 @@ uint64_t fgw_series_key(uint32_t metric_id, uint32_t status, uint32_t flags, uin
 
 /* 0.5 ms ... 3,600,000 ms in microseconds */
 static const uint64_t BOUNDS_US[FGW_STATE_BUCKETS - 1] = {
-    500,       1000,       5000,       10000,       25000,       50000,       100000,       250000,       500000,    1000000,
-    2500000,   5000000,    10000000,   30000000,    60000000,    300000000,   600000000,    1800000000,   3600000000,
+    500,     1000,    5000,     10000,    25000,    50000,     100000,    250000,     500000,     1000000,
+    2500000, 5000000, 10000000, 30000000, 60000000, 300000000, 600000000, 1800000000, 3600000000,
 };
 /* the same figures read as bytes, the first one (0.5) rounded to 0: sizes are whole */
 static const uint64_t BOUNDS_BYTES[FGW_STATE_BUCKETS - 1] = {
@@ -75,9 +75,7 @@ void fgw_series_add(fgw_series *s, uint64_t duration_us, uint64_t request_bytes,
 
 /* --- the block --- */
 
-uint64_t fgw_state_bytes(uint32_t worker_slots) {
-    return sizeof(fgw_state) + (uint64_t)worker_slots * sizeof(fgw_worker_state);
-}
+uint64_t fgw_state_bytes(uint32_t worker_slots) { return sizeof(fgw_state) + (uint64_t)worker_slots * sizeof(fgw_worker_state); }
 
 void fgw_state_init(fgw_state *s, uint32_t worker_slots) {
     s->version = FGW_STATE_VERSION;

@@ -7,8 +7,8 @@ enum { FRACTION_BITS = 40 };
 
 __extension__ typedef unsigned __int128 wide;
 
-/* -log2((h + 1) / 2^64) with FRACTION_BITS bits behind the point. In integers, since the last bits of libm's logarithm differ between
- * machines: the exponent is a count of zeros, and each squaring of the mantissa shows one more bit of its logarithm. */
+/* -log2((h + 1) / 2^64) with FRACTION_BITS bits behind the point. In integers, since the last bits of libm's logarithm differ
+ * between machines: the exponent is a count of zeros, and each squaring of the mantissa shows one more bit of its logarithm. */
 static uint64_t minus_log2(uint64_t h) {
     if (h == UINT64_MAX)
         return 0;
@@ -147,7 +147,8 @@ static int key_in_headers(const fgw_route_request *req, uint8_t id, const char *
     return found;
 }
 
-int fgw_sticky_key(const void *image, uint32_t action, const fgw_route_request *req, const char *source_ip, size_t n, uint64_t *key) {
+int fgw_sticky_key(const void *image, uint32_t action, const fgw_route_request *req, const char *source_ip, size_t n,
+                   uint64_t *key) {
     const fgw_img_action *a = FGW_TABLE(image, actions, fgw_img_action) + action;
     const char *name = fgw_strings_of(image) + a->sticky_name.off;
     switch (a->sticky) {

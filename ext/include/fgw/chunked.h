@@ -1,4 +1,5 @@
-/* Resumable decoder of the chunked coding (RFC 9112 section 7.1), strict: CRLF only, sizes capped, extensions parsed and dropped. */
+/* Resumable decoder of the chunked coding (RFC 9112 section 7.1), strict: CRLF only, sizes capped, extensions parsed and dropped.
+ */
 #ifndef FGW_CHUNKED_H
 #define FGW_CHUNKED_H
 #include "base.h"
@@ -12,9 +13,9 @@ enum fgw_chunk_event {
 
 /* Caller-owned; all zero is the start state. */
 typedef struct fgw_chunked {
-    uint64_t left;         /* bytes of the current chunk still to come */
-    uint32_t line_bytes;   /* bytes of the current size or trailer line */
-    uint32_t ext_bytes;    /* extension bytes of this message */
+    uint64_t left;       /* bytes of the current chunk still to come */
+    uint32_t line_bytes; /* bytes of the current size or trailer line */
+    uint32_t ext_bytes;  /* extension bytes of this message */
     uint32_t trailer_bytes;
     uint16_t trailer_fields;
     uint8_t state;

@@ -95,10 +95,10 @@ long fgw_parse_response(const char *p, size_t n, size_t seen, const fgw_limits *
 /* Body framing of a final response to `method_id` (RFC 9112 section 6.3): HEAD, 1xx, 204 and 304 have none. */
 int fgw_response_framing(const fgw_response *r, int method_id);
 /* The scalar twins: no SIMD whatever the machine offers. Same contract, same answers. */
-long fgw_parse_request_scalar(const char *p, size_t n, size_t seen, const fgw_limits *limits, fgw_request *out,
-                              fgw_field *fields, size_t cap);
-long fgw_parse_response_scalar(const char *p, size_t n, size_t seen, const fgw_limits *limits, fgw_response *out,
-                               fgw_field *fields, size_t cap);
+long fgw_parse_request_scalar(const char *p, size_t n, size_t seen, const fgw_limits *limits, fgw_request *out, fgw_field *fields,
+                              size_t cap);
+long fgw_parse_response_scalar(const char *p, size_t n, size_t seen, const fgw_limits *limits, fgw_response *out, fgw_field *fields,
+                               size_t cap);
 /* "scalar", "sse4.2", "avx2", "neon": what the dispatching functions use on this machine. */
 const char *fgw_simd_name(void);
 

@@ -45,8 +45,8 @@ typedef struct fgw_image_header {
 /* Where a record came from, for explain, logs and admin. */
 typedef struct fgw_img_origin {
     fgw_span file;
-    fgw_span kind;      /* "VirtualService" */
-    fgw_span name;      /* "namespace/name" */
+    fgw_span kind; /* "VirtualService" */
+    fgw_span name; /* "namespace/name" */
     uint32_t line;
     uint32_t column;
 } fgw_img_origin;
@@ -63,13 +63,13 @@ typedef struct fgw_img_listener {
 } fgw_img_listener;
 
 typedef struct fgw_img_route_table {
-    fgw_span name;           /* "http.80" */
-    fgw_table vhosts;        /* adjacent in the vhost table */
-    fgw_table exact;         /* slots: a lower-case host -> vhost, fgw_hash_forward */
-    fgw_table suffix;        /* slots: the part after '*' of a wildcard domain -> vhost, fgw_hash_backward */
-    uint32_t default_vhost;  /* domain "*", FGW_NONE without one */
+    fgw_span name;                /* "http.80" */
+    fgw_table vhosts;             /* adjacent in the vhost table */
+    fgw_table exact;              /* slots: a lower-case host -> vhost, fgw_hash_forward */
+    fgw_table suffix;             /* slots: the part after '*' of a wildcard domain -> vhost, fgw_hash_backward */
+    uint32_t default_vhost;       /* domain "*", FGW_NONE without one */
     uint32_t label_suffixes_only; /* 1: every wildcard starts at a label ("*.x"), so only the dots of a host are probed */
-    uint32_t suffix_max;     /* longest of those parts */
+    uint32_t suffix_max;          /* longest of those parts */
     uint32_t reserved;
     uint64_t suffix_lengths[8]; /* bit n: a part of n bytes exists */
 } fgw_img_route_table;
@@ -77,8 +77,8 @@ typedef struct fgw_img_route_table {
 enum fgw_vhost_flag { FGW_VHOST_REQUIRE_TLS = 1 /* httpsRedirect: 301 before any route is looked at */ };
 
 typedef struct fgw_img_vhost {
-    fgw_span name;     /* "webapp.istioinaction.io:80" */
-    fgw_table rules;   /* first and count, in match order */
+    fgw_span name;   /* "webapp.istioinaction.io:80" */
+    fgw_table rules; /* first and count, in match order */
     uint32_t flags;
     uint32_t origin;
     uint32_t root_fold; /* node: trie of the rules with ignoreUriCase, keys in lower case; FGW_NONE without one */
@@ -88,27 +88,33 @@ typedef struct fgw_img_vhost {
 enum fgw_path_kind { FGW_PATH_ANY = 0, FGW_PATH_EXACT = 1, FGW_PATH_PREFIX = 2, FGW_PATH_REGEX = 3, FGW_PATH_SEGMENT_PREFIX = 4 };
 
 typedef struct fgw_img_rule {
-    fgw_span name;          /* "http.name" or "http.name.match.name", may be empty */
-    fgw_span path;          /* value of the path condition (lower case when ignore_case) */
-    uint8_t path_kind;      /* enum fgw_path_kind */
+    fgw_span name;     /* "http.name" or "http.name.match.name", may be empty */
+    fgw_span path;     /* value of the path condition (lower case when ignore_case) */
+    uint8_t path_kind; /* enum fgw_path_kind */
     uint8_t ignore_case;
     uint16_t predicate_count;
-    uint32_t predicates;    /* index of the first */
-    uint32_t regex;         /* index for FGW_PATH_REGEX, else FGW_NONE */
+    uint32_t predicates; /* index of the first */
+    uint32_t regex;      /* index for FGW_PATH_REGEX, else FGW_NONE */
     uint32_t action;
     uint32_t virtual_service; /* origin of the VirtualService object */
-    uint32_t origin;        /* of this match (file, line) */
-    uint16_t route_index;   /* within the VirtualService, from 0 */
+    uint32_t origin;          /* of this match (file, line) */
+    uint16_t route_index;     /* within the VirtualService, from 0 */
     uint16_t match_index;
 } fgw_img_rule;
 
 enum fgw_predicate_target {
-    FGW_ON_METHOD = 1, FGW_ON_SCHEME, FGW_ON_AUTHORITY, FGW_ON_HEADER, FGW_ON_QUERY, FGW_ON_RAW_PATH, FGW_ON_NEVER /* cannot hold */
+    FGW_ON_METHOD = 1,
+    FGW_ON_SCHEME,
+    FGW_ON_AUTHORITY,
+    FGW_ON_HEADER,
+    FGW_ON_QUERY,
+    FGW_ON_RAW_PATH,
+    FGW_ON_NEVER /* cannot hold */
 };
 enum fgw_predicate_op { FGW_OP_EXACT = 1, FGW_OP_PREFIX, FGW_OP_REGEX, FGW_OP_PRESENT };
 
 typedef struct fgw_img_predicate {
-    fgw_span name;     /* header (lower case) or query parameter */
+    fgw_span name; /* header (lower case) or query parameter */
     fgw_span value;
     uint8_t target;    /* enum fgw_predicate_target */
     uint8_t op;        /* enum fgw_predicate_op */
@@ -138,7 +144,7 @@ typedef struct fgw_img_action {
 } fgw_img_action;
 
 typedef struct fgw_img_destination {
-    uint32_t cluster;           /* FGW_NONE: unknown host, port or subset: 503 NC */
+    uint32_t cluster; /* FGW_NONE: unknown host, port or subset: 503 NC */
     uint32_t weight;
     uint32_t cumulative_weight; /* of this and all before it in the action */
     fgw_span cluster_name;      /* also when the cluster is unknown */
@@ -149,8 +155,8 @@ enum fgw_lb { FGW_LB_LEAST_REQUEST = 0, FGW_LB_ROUND_ROBIN = 1, FGW_LB_RANDOM = 
 enum fgw_upstream_protocol { FGW_UPSTREAM_HTTP1 = 1, FGW_UPSTREAM_HTTP2 = 2, FGW_UPSTREAM_TCP = 3 };
 
 typedef struct fgw_img_cluster {
-    fgw_span name;    /* "outbound|8080||webapp.default.svc.cluster.local" */
-    fgw_span host;    /* full host of the service */
+    fgw_span name; /* "outbound|8080||webapp.default.svc.cluster.local" */
+    fgw_span host; /* full host of the service */
     fgw_span service_name;
     fgw_span service_namespace;
     fgw_span subset;
@@ -159,10 +165,10 @@ typedef struct fgw_img_cluster {
     uint8_t lb;
     uint8_t protocol;
     uint8_t pad;
-    fgw_table endpoints;  /* FGW_DISCOVERY_STATIC */
-    uint32_t dns_slot;    /* FGW_DISCOVERY_DNS: index of the slot in the state segment */
+    fgw_table endpoints; /* FGW_DISCOVERY_STATIC */
+    uint32_t dns_slot;   /* FGW_DISCOVERY_DNS: index of the slot in the state segment */
     uint32_t connect_timeout_ms;
-    uint32_t metric_id;   /* stable number of (host, service_name, service_namespace) in the metrics */
+    uint32_t metric_id; /* stable number of (host, service_name, service_namespace) in the metrics */
     uint32_t origin;
 } fgw_img_cluster;
 
@@ -173,34 +179,34 @@ typedef struct fgw_img_endpoint {
     uint8_t family;
     uint8_t flags;
     uint16_t port;
-    uint32_t weight;   /* >= 1 */
-    uint8_t ip[16];    /* network order; IPv4 in the first four */
-    uint32_t cell;     /* index of its cell in the state segment, the same in every generation */
-    fgw_span path;     /* FGW_FAMILY_UNIX */
+    uint32_t weight; /* >= 1 */
+    uint8_t ip[16];  /* network order; IPv4 in the first four */
+    uint32_t cell;   /* index of its cell in the state segment, the same in every generation */
+    fgw_span path;   /* FGW_FAMILY_UNIX */
 } fgw_img_endpoint;
 
 typedef struct fgw_img_regex {
     fgw_span pattern; /* RE2 syntax, matched against the whole text */
     fgw_span literal_prefix;
-    uint32_t flags;   /* 1: ignore case */
+    uint32_t flags; /* 1: ignore case */
 } fgw_img_regex;
 
 /* --- read by the matcher only --- */
 
 enum {
-    FGW_HOST_MAX = 511,        /* longest domain of an image */
-    FGW_GROUP_KEY_MAX = 1024,  /* longest value a group holds */
+    FGW_HOST_MAX = 511,       /* longest domain of an image */
+    FGW_GROUP_KEY_MAX = 1024, /* longest value a group holds */
     FGW_SLOT_INLINE = 40,
     FGW_LABEL_INLINE = 8,
-    FGW_SINGLE = 0x80000000,   /* in a list reference: the rest is a rule index, the list is that one rule */
+    FGW_SINGLE = 0x80000000, /* in a list reference: the rest is a rule index, the list is that one rule */
 };
 
-/* Open addressing, linear probing from hash * count >> 32, at least one empty slot a table. One cache line each; a short key lies in
- * it, so a lookup costs one miss. */
+/* Open addressing, linear probing from hash * count >> 32, at least one empty slot a table. One cache line each; a short key lies
+ * in it, so a lookup costs one miss. */
 typedef struct fgw_img_slot {
     uint32_t hash;
-    uint32_t value;   /* host tables: the vhost; groups: a list reference; FGW_NONE marks an empty slot */
-    uint32_t hint;    /* host tables: first rule of the vhost (fetched ahead); groups: 0 */
+    uint32_t value; /* host tables: the vhost; groups: a list reference; FGW_NONE marks an empty slot */
+    uint32_t hint;  /* host tables: first rule of the vhost (fetched ahead); groups: 0 */
     uint32_t key_len;
     uint32_t key_off; /* in strings, when the key is longer than FGW_SLOT_INLINE */
     uint32_t reserved;
@@ -208,13 +214,13 @@ typedef struct fgw_img_slot {
 } fgw_img_slot;
 
 /* Radix trie over bytes, one cache line a node. The child for byte b is first_child + rank[b / 64] + the number of bits below b in
- * children[b / 64]; children come after their parent. `at_end` and `below` are list references: the rules whose path condition holds
- * for the path that ends here, and for every path that goes on from here and reaches no deeper node. */
+ * children[b / 64]; children come after their parent. `at_end` and `below` are list references: the rules whose path condition
+ * holds for the path that ends here, and for every path that goes on from here and reaches no deeper node. */
 typedef struct fgw_img_node {
     uint64_t children[4];
     uint8_t label[FGW_LABEL_INLINE]; /* bytes consumed on the way into this node, when they fit */
     uint32_t label_len;
-    uint32_t label_off;              /* in strings, when longer than FGW_LABEL_INLINE */
+    uint32_t label_off; /* in strings, when longer than FGW_LABEL_INLINE */
     uint8_t rank[4];
     uint32_t first_child;
     uint32_t below;
@@ -240,11 +246,11 @@ typedef struct fgw_img_regex_set {
 
 /* Rules of a list that differ in the exact value of one header or query parameter: value -> plain list (no group, no next). */
 typedef struct fgw_img_group {
-    uint8_t target;    /* FGW_ON_HEADER, FGW_ON_QUERY */
+    uint8_t target; /* FGW_ON_HEADER, FGW_ON_QUERY */
     uint8_t header_id;
     uint16_t reserved;
     fgw_span name;
-    fgw_table slots;   /* fgw_hash_forward */
+    fgw_table slots; /* fgw_hash_forward */
 } fgw_img_group;
 
 /* The hashes of the slot tables: over a whole key, and byte by byte from its end (all suffixes in one pass). */

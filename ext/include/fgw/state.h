@@ -8,19 +8,19 @@
 /* cffi:begin */
 enum {
     FGW_STATE_VERSION = 1,
-    FGW_STATE_WORKERS = 64,       /* worker slots at the most */
-    FGW_STATE_CELLS = 262144,     /* endpoint cells; the block is sparse, unused cells cost no memory */
+    FGW_STATE_WORKERS = 64,   /* worker slots at the most */
+    FGW_STATE_CELLS = 262144, /* endpoint cells; the block is sparse, unused cells cost no memory */
     FGW_STATE_DNS_SLOTS = 16384,
     FGW_STATE_DNS_ADDRESSES = 32,
-    FGW_STATE_SERIES = 8192,      /* request series a worker can hold; the last one collects the overflow */
-    FGW_STATE_BUCKETS = 20,       /* 19 bounds and +Inf (statement T8) */
+    FGW_STATE_SERIES = 8192, /* request series a worker can hold; the last one collects the overflow */
+    FGW_STATE_BUCKETS = 20,  /* 19 bounds and +Inf (statement T8) */
     FGW_STATE_COUNTERS = 256,
     FGW_STATE_REASONS = 128,
 };
 
 /* Counters and gauges of a worker. Names in Prometheus: supervisor/metrics. Gauges are zeroed when a worker starts. */
 enum fgw_counter {
-    FGW_C_CLIENT_CONNECTIONS = 0,    /* accepted */
+    FGW_C_CLIENT_CONNECTIONS = 0, /* accepted */
     FGW_C_CLIENT_CONNECTIONS_CLOSED,
     FGW_C_CLIENT_REQUESTS,
     FGW_C_CLIENT_BYTES_IN,
@@ -30,14 +30,14 @@ enum fgw_counter {
     FGW_C_UPSTREAM_CONNECT_TIMEOUTS,
     FGW_C_UPSTREAM_CLOSED,
     FGW_C_UPSTREAM_REQUESTS,
-    FGW_C_UPSTREAM_REUSED,           /* requests sent on a pooled connection */
+    FGW_C_UPSTREAM_REUSED, /* requests sent on a pooled connection */
     FGW_C_UPSTREAM_RETRIES,
     FGW_C_UPSTREAM_BYTES_IN,
     FGW_C_UPSTREAM_BYTES_OUT,
     FGW_C_ACCEPT_ERRORS,
-    FGW_C_ACCEPT_PAUSED,             /* times accepting was paused for want of descriptors or by the connection limit */
+    FGW_C_ACCEPT_PAUSED, /* times accepting was paused for want of descriptors or by the connection limit */
     FGW_C_STALE_EVENTS,
-    FGW_C_BUGS,                      /* exceptions caught in the loop's dispatch */
+    FGW_C_BUGS, /* exceptions caught in the loop's dispatch */
     FGW_C_IMAGES_ATTACHED,
     FGW_C_LOG_LINES,
     FGW_C_LOG_DROPPED,
@@ -68,8 +68,8 @@ enum fgw_cell_flag { FGW_CELL_EJECTED = 1, FGW_CELL_UNHEALTHY = 2 };
 
 /* One endpoint of one cluster, shared by all workers. */
 typedef struct fgw_cell {
-    uint32_t active;   /* atomic: requests in flight from all workers */
-    uint32_t flags;    /* atomic: enum fgw_cell_flag */
+    uint32_t active; /* atomic: requests in flight from all workers */
+    uint32_t flags;  /* atomic: enum fgw_cell_flag */
     uint32_t failures_in_a_row;
     uint32_t reserved;
     uint64_t requests; /* atomic */
@@ -115,7 +115,7 @@ typedef struct fgw_worker_state {
     uint64_t counters[FGW_STATE_COUNTERS]; /* index: enum fgw_counter */
     uint64_t rejected[FGW_STATE_REASONS];  /* index: enum fgw_reason */
     fgw_series series[FGW_STATE_SERIES];
-    uint32_t active[FGW_STATE_CELLS];      /* this worker's share of fgw_cell.active, taken off when it dies */
+    uint32_t active[FGW_STATE_CELLS]; /* this worker's share of fgw_cell.active, taken off when it dies */
 } fgw_worker_state;
 
 typedef struct fgw_state {
@@ -129,10 +129,24 @@ typedef struct fgw_state {
     fgw_worker_state workers[]; /* worker_slots of them */
 } fgw_state;
 
-/* Label sets of the request metrics: metric_id (of the cluster, 0 = "unknown"), status, response flags (bit set, enum fgw_flag), protocol. */
+/* Label sets of the request metrics: metric_id (of the cluster, 0 = "unknown"), status, response flags (bit set, enum fgw_flag),
+ * protocol. */
 enum fgw_flag {
-    FGW_F_NR = 1, FGW_F_NC = 2, FGW_F_UH = 4, FGW_F_UF = 8, FGW_F_UC = 16, FGW_F_UT = 32, FGW_F_UO = 64, FGW_F_DC = 128,
-    FGW_F_DPE = 256, FGW_F_UPE = 512, FGW_F_URX = 1024, FGW_F_SI = 2048, FGW_F_DI = 4096, FGW_F_FI = 8192, FGW_F_UR = 16384,
+    FGW_F_NR = 1,
+    FGW_F_NC = 2,
+    FGW_F_UH = 4,
+    FGW_F_UF = 8,
+    FGW_F_UC = 16,
+    FGW_F_UT = 32,
+    FGW_F_UO = 64,
+    FGW_F_DC = 128,
+    FGW_F_DPE = 256,
+    FGW_F_UPE = 512,
+    FGW_F_URX = 1024,
+    FGW_F_SI = 2048,
+    FGW_F_DI = 4096,
+    FGW_F_FI = 8192,
+    FGW_F_UR = 16384,
     FGW_F_OM = 32768,
 };
 

@@ -29,7 +29,7 @@ class _Builder:
 
     def origin(self, kind: str, name: str, origin: Origin) -> int:
         """Index of the record in this piece."""
-        key = ("origin", kind, name, origin.file, origin.line, origin.column)
+        key = (kind, name, origin)
         index = self._known.get(key)
         if index is None:
             shared = self.tables.shared_span

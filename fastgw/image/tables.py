@@ -26,28 +26,30 @@ def to_bytes(text: str) -> bytes:
 class Table:
     """Records of one type, one after another."""
 
+    __slots__ = ("_pack", "record", "rows")
+
     def __init__(self, record: Record) -> None:
         self.record = record
-        self.data = bytearray()
+        self.rows: list[bytes] = []
+        self._pack = record.pack
 
     @property
     def count(self) -> int:
-        return len(self.data) // self.record.size
+        return len(self.rows)
 
     def add(self, *values: int | bytes) -> int:
         """Append a record; its index."""
-        index = len(self.data) // self.record.size
-        self.data += self.record.pack(*values)
-        return index
+        self.rows.append(self._pack(*values))
+        return len(self.rows) - 1
 
     def reserve(self, count: int) -> int:
         """Append ``count`` zeroed records; the index of the first."""
-        index = len(self.data) // self.record.size
-        self.data += bytes(count * self.record.size)
+        index = len(self.rows)
+        self.rows += [bytes(self.record.size)] * count
         return index
 
     def put(self, index: int, *values: int | bytes) -> None:
-        self.record.pack_into(self.data, index * self.record.size, *values)
+        self.rows[index] = self._pack(*values)
 
 
 class Strings:
@@ -61,7 +63,7 @@ class Strings:
         """(offset, length) of the text in the piece's strings."""
         span = self._spans.get(text)
         if span is None:
-            span = self._spans[text] = self.span(to_bytes(text)) if isinstance(text, str) else self._append(text)
+            span = self._spans[text] = self._append(to_bytes(text) if isinstance(text, str) else text)
         return span
 
     def _append(self, raw: bytes) -> tuple[int, int]:
@@ -120,6 +122,7 @@ class Tables:
         self._symbols = symbols
         self._tables: dict[str, Table] = {}
         self._named: dict[Symbol, int] = {}
+        self._shared_spans: dict[str, tuple[int, int]] = {}
 
     def __getitem__(self, name: str) -> Table:
         table = self._tables.get(name)
@@ -132,8 +135,11 @@ class Tables:
 
     def shared_span(self, text: str) -> tuple[int, int]:
         """For a field that is declared as shared: (number of the string's symbol, length)."""
-        symbol = self._symbols.string(text)
-        return self._number(symbol), len(symbol.text)
+        span = self._shared_spans.get(text)
+        if span is None:
+            symbol = self._symbols.string(text)
+            span = self._shared_spans[text] = (self._number(symbol), len(symbol.text))
+        return span
 
     def cluster(self, name: str) -> int:
         """The number of the cluster's symbol."""
@@ -151,7 +157,7 @@ class Tables:
     def take(self, *, rooted: bool = False, goes_with: Piece | None = None, defines: str = "") -> Piece:
         """The piece, with nothing left in the tables that changes it. ``defines``: the cluster that its first cluster record is."""
         blocks: dict[str, bytes | bytearray] = {
-            **{name: table.data for name, table in self._tables.items()},
+            **{name: b"".join(table.rows) for name, table in self._tables.items()},
             "candidates": struct.pack(f"<{len(self.candidates)}I", *self.candidates),
             "strings": self.strings.data,
         }

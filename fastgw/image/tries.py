@@ -8,6 +8,7 @@ has no further condition. Where lists would grow long they are not merged but ch
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
@@ -88,7 +89,7 @@ class Lists:
 
     def extend(self, above: Inherited, own: Sequence[Candidate]) -> Inherited:
         """The list of ``own`` and everything above."""
-        kept = _cut(own, above.bound)
+        kept = _cut(own, above.bound) if own else ()
         if not kept:
             return above
         bound = above.bound if kept[-1].conditional else kept[-1].rank
@@ -164,7 +165,8 @@ def _common_length(first: bytes, last: bytes, start: int) -> int:
     return start
 
 
-def _child_map(children: list[int]) -> tuple[tuple[int, ...], bytes]:
+@lru_cache(maxsize=4096)
+def _child_map(children: tuple[int, ...]) -> tuple[tuple[int, ...], bytes]:
     """A bit for each child's byte, and how many bits stand in the words before each word."""
     words = [0, 0, 0, 0]
     for byte in children:
@@ -173,7 +175,7 @@ def _child_map(children: list[int]) -> tuple[tuple[int, ...], bytes]:
     return tuple(words), bytes(count & 0xFF for count in before)
 
 
-_NO_CHILDREN = _child_map([])
+_NO_CHILDREN = _child_map(())
 
 
 class _Pending(NamedTuple):
@@ -225,6 +227,6 @@ class TrieWriter:
         return list(pairwise([*starts, high]))
 
     def _put(self, index: int, label: bytes, children: list[int], first: int, below: int, at_end: int) -> None:
-        words, rank = _child_map(children) if children else _NO_CHILDREN
+        words, rank = _child_map(tuple(children)) if children else _NO_CHILDREN
         offset = self._tables.strings.span(label)[0] if len(label) > _LABEL_INLINE else 0
         self._nodes.put(index, *words, label[:_LABEL_INLINE], len(label), offset, rank, first, below, at_end)

@@ -35,6 +35,7 @@ from fastgw.supervisor.control import receive
 from fastgw.supervisor.listeners import Wanted
 
 _PR_SET_PDEATHSIG = 1
+NICENESS = 5
 QUIET_S = 1.0
 """So long nothing is asked before the whole picture is looked at: a change must not wait for that."""
 PLANS_KEPT = 2
@@ -246,6 +247,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # traffic comes first where processors are few
+    os.nice(NICENESS)
     # a collection in the middle of a compilation would walk millions of objects: it is done between them
     gc.disable()
     with socket.socket(fileno=parser.parse_args().control) as sock:

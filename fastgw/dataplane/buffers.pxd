@@ -9,7 +9,6 @@ cdef class Buffer:
 
     cdef char *reserve(self, size_t n) except NULL
     cdef int append(self, const char *p, size_t n) except -1
-    cdef char *take_front(self, size_t n) noexcept
     cdef int consume(self, size_t n) except -1
     cdef int release(self) except -1
 

@@ -103,12 +103,6 @@ cdef class Buffer:
         self.end += n
         return 0
 
-    cdef char *take_front(self, size_t n) noexcept:
-        """Pointer to the first n bytes, which count as consumed; valid until the next append or release."""
-        cdef char *p = self.data + self.start
-        self.start += n
-        return p
-
     cdef int consume(self, size_t n) except -1:
         """Drop n bytes from the front; an emptied buffer gives its block back."""
         if n > self.end - self.start:

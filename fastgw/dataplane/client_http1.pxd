@@ -47,7 +47,6 @@ cdef class ClientHttp1(ClientStream):
     cdef int proceed(self) except -1
     cdef int after_consume(self) except -1
     cdef int check_head_time(self, int64_t now) except -1
-    cdef int stash(self, const char *p, size_t n) except -1
     cdef int begin_exchange(self, const char *head) except -1
     cdef int reject(self, int reason) except -1
     cdef int body_error(self, int reason) except -1

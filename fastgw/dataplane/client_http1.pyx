@@ -32,9 +32,7 @@ cdef enum:
     LINGER_MS = 2000             # requirement A13
     LINGER_BYTES = 65536
     DISCARD_MS = 5000            # requirement H7: the rest of an upload that nobody wants
-    COPY_BELOW = 4096            # smaller body pieces are copied behind what is queued
     RATE_GRACE_MS = 60000        # requirement E4
-    PENDING_LIMIT = 65536
 
 cdef long connections = 0
 
@@ -74,7 +72,7 @@ cdef class ClientHttp1(ClientStream):
             return self.proceed()
         used = self.consume(p, n)
         if used < n and self.state != CLOSED:
-            self.stash(p + used, n - used)
+            self.pending.append(p + used, n - used)
         return self.after_consume()
 
     cdef int proceed(self) except -1:
@@ -89,9 +87,6 @@ cdef class ClientHttp1(ClientStream):
                 return 0
             self.pending.consume(used)
         return self.after_consume()
-
-    cdef int stash(self, const char *p, size_t n) except -1:
-        return self.pending.append(p, n)
 
     cdef int after_consume(self) except -1:
         """Flush what consuming produced; read on unless unusable bytes are waiting."""
@@ -178,7 +173,7 @@ cdef class ClientHttp1(ClientStream):
         self.minor0 = False
         self.close_after = True
         self.state = WAIT_ANSWER
-        return x.begin_rejected(reason, True)
+        return x.begin_rejected(reason)
 
     cdef size_t consume_body(self, const char *p, size_t n) except? <size_t>-1:
         cdef Exchange x = self.exchange
@@ -356,18 +351,12 @@ cdef class ClientHttp1(ClientStream):
 
     cdef int write_body(self, const char *p, size_t n) except -1:
         cdef char head[24]
-        cdef bint small = n < COPY_BELOW
         if n == 0 or self.no_answer_body:
             return 0
         if self.chunk_answer:
             self.transport.write(head, fgw_chunk_head(head, n))
-            if small:
-                self.transport.write(p, n)
-                return self.transport.write(b"\r\n", 2)
-            return self.transport.write_now(p, n, b"\r\n", 2)
-        if small:
-            return self.transport.write(p, n)
-        return self.transport.write_now(p, n, NULL, 0)
+            return self.transport.write_piece(p, n, b"\r\n", 2)
+        return self.transport.write_piece(p, n, NULL, 0)
 
     cdef int end_response(self) except -1:
         if self.chunk_answer and not self.no_answer_body:

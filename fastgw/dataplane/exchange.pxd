@@ -146,7 +146,7 @@ cdef class Exchange(Timer):
 
     cdef int open(self) except -1
     cdef int begin(self, const char *p, const fgw_request *r, const fgw_field *fields) except -1
-    cdef int begin_rejected(self, int reason, bint close) except -1
+    cdef int begin_rejected(self, int reason) except -1
     cdef int refuse(self, int reason, const char *details) except -1
     cdef int count_leniencies(self, uint32_t used) except -1
     cdef int decide(self) except -1

@@ -6,13 +6,13 @@ tied in begin()/try_upstream() and untied in finish()/detach_upstream(), nowhere
 What may be sent again (requirement H9): after a failed connect anything, since no byte was sent; after the end of a reused
 connection without a byte of the answer only idempotent methods, once, on a new connection.
 """
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strlen
 
 from fastgw.dataplane.balancer cimport PICK_NONE, PICK_WAIT, pick
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
-from fastgw.dataplane.headers cimport mark_response
+from fastgw.dataplane.headers cimport mark_response, place
 from fastgw.dataplane.loop cimport Timer
 from fastgw.dataplane.request_head cimport RequestHead
 from fastgw.native.base cimport (
@@ -40,8 +40,6 @@ from fastgw.native.system cimport (
 )
 
 cdef enum:
-    OWN_FIELDS = 12              # fields the gateway may add to a request
-    OWN_BYTES = 1024             # bytes of their values, without what is copied from the head
     REPLAY_LIMIT_BYTES = 65536   # requirement H11
     DNS_WAIT_MS = 5000           # interface.md: a name is known to be good or bad within 5 s
     DNS_POLL_MS = 20
@@ -52,15 +50,6 @@ cdef long exchanges = 0
 def exchanges_alive():
     """For leak checks: exchanges between begin() and finish()."""
     return exchanges
-
-
-cdef inline void place(fgw_field *f, int header_id, size_t name_off, size_t name_len, size_t value_off, size_t value_len) noexcept:
-    f.name_off = <uint32_t>name_off
-    f.name_len = <unsigned short>name_len
-    f.value_off = <uint32_t>value_off
-    f.value_len = <uint32_t>value_len
-    f.id = <uint8_t>header_id
-    f.flags = 0
 
 
 cdef int64_t clock_ns(int clock) noexcept:
@@ -224,7 +213,7 @@ cdef class Exchange(Timer):
             return self.refuse(reason, b"header_with_underscore")
         return self.decide()
 
-    cdef int begin_rejected(self, int reason, bint close) except -1:
+    cdef int begin_rejected(self, int reason) except -1:
         """The head could not be parsed: answer, count and record it all the same."""
         self.open()
         self.request_done = True
@@ -361,9 +350,7 @@ cdef class Exchange(Timer):
 
     cdef int on_timer(self) except -1:
         if self.active and self.waiting:
-            self.try_upstream(False)
-            if self.active and self.upstream is None and not self.waiting:
-                return 0
+            return self.try_upstream(False)
         return 0
 
     cdef int send_request(self) except -1:

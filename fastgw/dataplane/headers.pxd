@@ -1,5 +1,5 @@
 """Which fields cross the gateway, and the text of the ones it writes itself."""
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint8_t, uint32_t
 
 from fastgw.native.base cimport fgw_field
 
@@ -17,3 +17,13 @@ cdef size_t join_values(char *out, const char *base, const fgw_field *fields, ui
                         size_t separator_len) noexcept
 cdef const char *status_phrase(int status) noexcept
 cdef size_t write_decimal(char *out, unsigned long long n) noexcept
+
+
+cdef inline void place(fgw_field *f, int header_id, size_t name_off, size_t name_len, size_t value_off, size_t value_len) noexcept:
+    """Describe a field whose bytes lie at these offsets."""
+    f.name_off = <uint32_t>name_off
+    f.name_len = <unsigned short>name_len
+    f.value_off = <uint32_t>value_off
+    f.value_len = <uint32_t>value_len
+    f.id = <uint8_t>header_id
+    f.flags = 0

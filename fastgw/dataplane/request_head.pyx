@@ -8,7 +8,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
-from fastgw.dataplane.headers cimport RequestMarks, drop_all, join_values, mark_request
+from fastgw.dataplane.headers cimport RequestMarks, drop_all, join_values, mark_request, place
 from fastgw.native.base cimport (
     FGW_HDR_COOKIE, FGW_HDR_REFERER, FGW_HDR_X_ENVOY_ATTEMPT_COUNT, FGW_HDR_X_ENVOY_EXTERNAL_ADDRESS, FGW_HDR_X_FORWARDED_FOR,
     FGW_HDR_X_FORWARDED_PROTO, FGW_HDR_X_REQUEST_ID, FGW_R_UNDERSCORE, fgw_field,
@@ -235,15 +235,6 @@ cdef class RequestHead:
         cdef fgw_field *f = &self.fields[self.field_count - 1]
         self.base[f.value_off] = <char>(48 + min(attempts, 9))
         return 0
-
-
-cdef inline void place(fgw_field *f, int header_id, size_t name_off, size_t name_len, size_t value_off, size_t value_len) noexcept:
-    f.name_off = <uint32_t>name_off
-    f.name_len = <unsigned short>name_len
-    f.value_off = <uint32_t>value_off
-    f.value_len = <uint32_t>value_len
-    f.id = <uint8_t>header_id
-    f.flags = 0
 
 
 cdef bint is_address(const char *p, size_t n) noexcept:

@@ -42,6 +42,7 @@ cdef class Transport(Watcher):
 
     cdef int open(self, Loop loop, int fd, Protocol protocol, bint connecting) except -1
     cdef int write(self, const char *p, size_t n) except -1
+    cdef int write_piece(self, const char *p, size_t n, const char *tail, size_t tail_len) except -1
     cdef int write_now(self, const char *p, size_t n, const char *tail, size_t tail_len) except -1
     cdef int flush(self) except -1
     cdef int pause_reading(self) except -1

@@ -18,6 +18,7 @@ from fastgw.native.system cimport (
 
 cdef enum:
     READS_PER_TURN = 8       # of one connection before others get their turn
+    COPY_BELOW = 4096        # bytes of a body piece; copying less is cheaper than another system call
 
 
 cdef class Protocol(Timer):
@@ -180,6 +181,13 @@ cdef class Transport(Watcher):
         if self.out.end == self.out.start:
             self.progress_ms = self.loop.now_ms
         return self.out.append(p, n)
+
+    cdef int write_piece(self, const char *p, size_t n, const char *tail, size_t tail_len) except -1:
+        """A piece of a body: a small one is copied behind what is queued, a large one is sent from where it lies."""
+        if n < COPY_BELOW:
+            self.write(p, n)
+            return self.write(tail, tail_len)
+        return self.write_now(p, n, tail, tail_len)
 
     cdef int write_now(self, const char *p, size_t n, const char *tail, size_t tail_len) except -1:
         """Send what is queued, then p and tail, without copying what the socket takes at once."""

@@ -31,7 +31,6 @@ from fastgw.native.system cimport (
 
 cdef enum:
     INTERIMS = 10             # 1xx heads before the final one (requirement H5)
-    COPY_BELOW = 4096
 
 cdef long connections = 0
 
@@ -178,13 +177,8 @@ cdef class UpstreamHttp1(UpstreamStream):
             return 0
         if self.chunk_request:
             self.transport.write(head, fgw_chunk_head(head, n))
-            if n < COPY_BELOW:
-                self.transport.write(p, n)
-                return self.transport.write(b"\r\n", 2)
-            return self.transport.write_now(p, n, b"\r\n", 2)
-        if n < COPY_BELOW:
-            return self.transport.write(p, n)
-        return self.transport.write_now(p, n, NULL, 0)
+            return self.transport.write_piece(p, n, b"\r\n", 2)
+        return self.transport.write_piece(p, n, NULL, 0)
 
     cdef int end_request(self) except -1:
         if self.chunk_request:

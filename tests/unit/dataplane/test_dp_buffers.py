@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from fastgw.dataplane.buffers import Buffer, live_buffer_bytes
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fastgw.dataplane.buffers import Buffer, live_buffer_bytes
 
 CLASSES = [4096, 16384, 65536, 131072, 262144]
 LIMIT = CLASSES[-1]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from dataplane_support import Gateway
+
 from fastgw.dataplane.loop import CallbackTimer, CallbackWatcher, Loop
 
 EPOLLIN, EPOLLRDHUP = 1, 0x2000

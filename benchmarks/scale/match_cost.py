@@ -97,12 +97,23 @@ def by_regex(count: int) -> tuple[Plan, list[Target], Target]:
     return plan_of([host]), targets, (b"a.example.com", b"/nothing/of/the/kind", None)
 
 
+def by_value_regex(count: int) -> tuple[Plan, list[Target], Target]:
+    """Rules on one host that differ in a regex on a header."""
+    rules = [
+        rule_of(i, PathMatch("prefix", "/"), Predicate("header", "regex", "x-tenant", f".*-tenant-{i}(-.*)?")) for i in range(count)
+    ]
+    host = VirtualHost("a.example.com:80", ["a.example.com"], rules)
+    targets: list[Target] = [(b"a.example.com", b"/orders", (b"x-tenant", f"eu-tenant-{i}-web".encode())) for i in range(count)]
+    return plan_of([host]), targets, (b"a.example.com", b"/orders", (b"x-tenant", b"none"))
+
+
 CASES: dict[str, Callable[[int], tuple[Plan, list[Target], Target]]] = {
     "hosts": by_hosts,
     "wildcard hosts": lambda count: by_hosts(count, wildcards=True),
     "prefix rules": by_rules,
     "header values": by_header,
     "open regexes": by_regex,
+    "header regexes": by_value_regex,
 }
 
 

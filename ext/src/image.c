@@ -183,14 +183,16 @@ static int list_ok(const checker *c, const fgw_img_list *list, uint32_t index) {
            list_ref_ok(c, list->next, index);
 }
 
-/* Run after rules and candidates were checked. */
+/* Run after rules, predicates and candidates were checked. */
 static int regex_set_ok(const checker *c, const fgw_img_regex_set *set) {
-    if (!range_ok(set->members, c->h->candidates))
+    if (!range_ok(set->members, c->h->candidates) || set->target > FGW_ON_RAW_PATH || set->header_id >= FGW_HDR_COUNT ||
+        !span_ok(c, set->name))
         return 0;
     const uint32_t *members = FGW_TABLE(c->image, candidates, uint32_t) + set->members.off;
     const fgw_img_rule *rules = FGW_TABLE(c->image, rules, fgw_img_rule);
+    uint32_t predicate;
     for (uint32_t i = 0; i < set->members.count; i++)
-        if (rules[members[i]].path_kind != FGW_PATH_REGEX || (i > 0 && members[i] <= members[i - 1]))
+        if (fgw_set_regex(c->image, set, &rules[members[i]], &predicate) == FGW_NONE || (i > 0 && members[i] <= members[i - 1]))
             return 0;
     return 1;
 }

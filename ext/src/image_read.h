@@ -32,6 +32,22 @@ static inline const fgw_img_slot *fgw_slot_find(const void *image, fgw_table tab
     }
 }
 
+/* The regex that a set decides for a rule, FGW_NONE when the rule has none. *predicate: its place among the rule's predicates, FGW_NONE
+ * for the path. */
+static inline uint32_t fgw_set_regex(const void *image, const fgw_img_regex_set *set, const fgw_img_rule *rule, uint32_t *predicate) {
+    const fgw_img_predicate *p = FGW_TABLE(image, predicates, fgw_img_predicate) + rule->predicates;
+    *predicate = FGW_NONE;
+    if (set->target == FGW_ON_PATH)
+        return rule->path_kind == FGW_PATH_REGEX ? rule->regex : FGW_NONE;
+    for (uint32_t i = 0; i < rule->predicate_count; i++)
+        if (p[i].op == FGW_OP_REGEX && !p[i].invert && p[i].target == set->target && p[i].header_id == set->header_id &&
+            p[i].name.off == set->name.off && p[i].name.len == set->name.len) {
+            *predicate = i;
+            return p[i].regex;
+        }
+    return FGW_NONE;
+}
+
 static inline uint8_t fgw_lower(uint8_t c) { return (uint8_t)(c - 'A') < 26 ? (uint8_t)(c | 0x20) : c; }
 
 /* fgw_hash_backward, a byte at a time. */

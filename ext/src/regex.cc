@@ -81,7 +81,8 @@ std::unique_ptr<Set> compile_set(const void *image, const fgw_img_regex_set &mem
     const uint32_t *rules = FGW_TABLE(image, candidates, uint32_t) + members.members.off;
     for (uint32_t i = 0; i < members.members.count; i++) {
         const fgw_img_rule &rule = FGW_TABLE(image, rules, fgw_img_rule)[rules[i]];
-        const fgw_img_regex &r = FGW_TABLE(image, regexes, fgw_img_regex)[rule.regex];
+        uint32_t predicate;
+        const fgw_img_regex &r = FGW_TABLE(image, regexes, fgw_img_regex)[fgw_set_regex(image, &members, &rule, &predicate)];
         const std::string pattern = (r.flags & 1 ? "(?i)" : "") + pattern_of(image, r).as_string();
         if (compiled->Add(pattern, nullptr) != static_cast<int>(i))
             return set;

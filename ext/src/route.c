@@ -163,6 +163,7 @@ static text query_text(const fgw_route_request *req, const char *name, size_t n)
 static text text_of(const context *c, uint8_t target, uint8_t header_id, fgw_span name) {
     const fgw_route_request *r = c->req;
     switch (target) {
+    case FGW_ON_PATH: return (text){r->path, r->path_len, 1};
     case FGW_ON_METHOD: return (text){r->method, r->method_len, 1};
     case FGW_ON_SCHEME: return (text){r->scheme, r->scheme_len, 1};
     case FGW_ON_AUTHORITY: return (text){r->authority, r->authority_len, 1};
@@ -230,19 +231,47 @@ static uint32_t scan_one_by_one(const context *c, const fgw_img_list *list, uint
     return best;
 }
 
-/* The path conditions of the list are decided in one pass; what is left are the predicates of those that hold. */
-static uint32_t scan_set(const context *c, const fgw_img_list *list, uint32_t best) {
+/* What neither the trie nor the set has decided. */
+static int member_holds(const context *c, const fgw_img_regex_set *set, uint32_t index) {
+    const fgw_img_rule *rule = FGW_TABLE(c->image, rules, fgw_img_rule) + index;
+    const fgw_img_predicate *p = FGW_TABLE(c->image, predicates, fgw_img_predicate) + rule->predicates;
+    uint32_t decided;
+    fgw_set_regex(c->image, set, rule, &decided);
+    for (uint32_t i = 0; i < rule->predicate_count; i++)
+        if (i != decided && !predicate_holds(c, &p[i]))
+            return 0;
+    return rule->path_kind != FGW_PATH_REGEX || set->target == FGW_ON_PATH ||
+           c->calls->one(c->regexes, rule->regex, c->req->path, c->req->path_len);
+}
+
+static uint32_t scan_members(const context *c, const fgw_img_list *list, const char *text, size_t n, uint32_t best) {
+    const fgw_img_regex_set *set = FGW_TABLE(c->image, regex_sets, fgw_img_regex_set) + list->regex_set;
     const uint32_t *rules = FGW_TABLE(c->image, candidates, uint32_t) + list->first, *hits;
-    if (list->count == 0 || rules[0] > best)
-        return best;
-    const long found = c->calls->many(c->regexes, list->regex_set, c->req->path, c->req->path_len, &hits);
+    const long found = c->calls->many(c->regexes, list->regex_set, text, n, &hits);
     if (found < 0)
         return scan_one_by_one(c, list, best);
-    const fgw_img_rule *table = FGW_TABLE(c->image, rules, fgw_img_rule);
     for (long i = 0; i < found && rules[hits[i]] < best; i++)
-        if (failing_predicate(c, table + rules[hits[i]]) == 0)
+        if (member_holds(c, set, rules[hits[i]]))
             return rules[hits[i]];
     return best;
+}
+
+static __attribute__((noinline)) uint32_t scan_joined(const context *c, const fgw_img_list *list, const fgw_img_regex_set *set,
+                                                      uint32_t best) {
+    char joined[JOIN_MAX];
+    const long n = join_header(c, set->header_id, set->name, joined, sizeof joined);
+    return n < 0 ? best : scan_members(c, list, joined, (size_t)n, best);
+}
+
+/* One condition of every rule of the list is decided in one pass; what is left are the other conditions of those that hold. */
+static uint32_t scan_set(const context *c, const fgw_img_list *list, uint32_t best) {
+    const fgw_img_regex_set *set = FGW_TABLE(c->image, regex_sets, fgw_img_regex_set) + list->regex_set;
+    if (list->count == 0 || FGW_TABLE(c->image, candidates, uint32_t)[list->first] > best)
+        return best;
+    const text t = text_of(c, set->target, set->header_id, set->name);
+    if (!t.found)
+        return best;
+    return t.found == 2 ? scan_joined(c, list, set, best) : scan_members(c, list, t.p, t.n, best);
 }
 
 /* The smaller of `best` and the first rule of the list that matches. */

@@ -112,7 +112,7 @@ TABLES = {
     ),
     "lists": Record("fgw_img_list", "first count group regex_set next"),
     "groups": Record("fgw_img_group", "target header_id name.off name.len slots.off slots.count"),
-    "regex_sets": Record("fgw_img_regex_set", "members.off members.count"),
+    "regex_sets": Record("fgw_img_regex_set", "members.off members.count target header_id name.off name.len"),
 }
 HEADER = Record(
     "fgw_image_header",

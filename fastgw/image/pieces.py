@@ -11,7 +11,7 @@ from fastgw.image.layout import NONE, ImageError, lib
 from fastgw.image.link import Host, Piece
 from fastgw.image.numbers import StateNumbers
 from fastgw.image.tables import Symbols, Tables, to_bytes
-from fastgw.image.tries import Candidate, GroupKey, Spot, TrieWriter
+from fastgw.image.tries import THE_PATH, Candidate, GroupKey, Spot, TrieWriter
 from fastgw.model.origin import Origin
 from fastgw.model.plan import Action, Cluster, Endpoint, Listener, Predicate, Rule, Sticky, VirtualHost
 
@@ -117,22 +117,24 @@ class RuleSetBuilder(_Builder):
         """What the tries need of each rule."""
         candidates: list[Candidate] = []
         for i, rule in enumerate(rules):
-            values, conditional, exact = self._rule_values(rule)
+            values, conditional, exact, regexes = self._rule_values(rule)
             self.tables["rules"].add(*values)
-            path = rule.path
-            regex = path is not None and path.kind == "regex" and self.tables.is_usable_regex(path.value)
-            candidates.append(Candidate(i, conditional, exact, regex))
+            candidates.append(Candidate(i, conditional, exact, tuple(key for key, usable in regexes.items() if usable)))
         return candidates
 
-    def _rule_values(self, rule: Rule) -> tuple[tuple[int, ...], bool, dict[GroupKey, bytes]]:
+    def _rule_values(self, rule: Rule) -> tuple[tuple[int, ...], bool, dict[GroupKey, bytes], dict[GroupKey, bool]]:
+        """(fields of the record, conditional, exact values, the first regex on each text: does it compile?)."""
         predicates = self.tables["predicates"]
         first_predicate = predicates.count
         exact: dict[GroupKey, bytes] = {}
+        regexes: dict[GroupKey, bool] = {}
         if len(rule.predicates) > _U16_MAX:
             raise ImageError(f"{rule.virtual_service.key}: {len(rule.predicates)} conditions in one match")
         for predicate in rule.predicates:
-            self._predicate(predicate, exact)
+            self._predicate(predicate, exact, regexes)
         kind, ignore_case, raw, regex = self._path(rule)
+        if rule.path is not None and rule.path.kind == "regex":
+            regexes[THE_PATH] = self.tables.is_usable_regex(rule.path.value)
         owner = rule.virtual_service
         values = (
             *self.span(rule.name),
@@ -148,7 +150,7 @@ class RuleSetBuilder(_Builder):
             min(rule.route_index, _U16_MAX),
             min(rule.match_index, _U16_MAX),
         )
-        return values, bool(rule.predicates) or kind == lib.FGW_PATH_REGEX, exact
+        return values, bool(rule.predicates) or kind == lib.FGW_PATH_REGEX, exact, regexes
 
     def _path(self, rule: Rule) -> tuple[int, int, bytes, int]:
         """(kind, ignore_case, value, regex) of the path condition."""
@@ -160,7 +162,7 @@ class RuleSetBuilder(_Builder):
             return lib.FGW_PATH_REGEX, 0, raw, self.tables.regex(path.value)[0]
         return layout.PATH_KINDS[path.kind], int(path.ignore_case), raw.lower() if path.ignore_case else raw, NONE
 
-    def _predicate(self, p: Predicate, exact: dict[GroupKey, bytes]) -> None:
+    def _predicate(self, p: Predicate, exact: dict[GroupKey, bytes], regexes: dict[GroupKey, bool]) -> None:
         name = to_bytes(p.name).lower() if p.target == "header" else to_bytes(p.name)
         header_id = lib.fgw_header_id_of(name, len(name)) if p.target == "header" else 0
         regex = self.tables.regex(p.value)[0] if p.op == "regex" else NONE
@@ -169,6 +171,8 @@ class RuleSetBuilder(_Builder):
         value = to_bytes(p.value)
         if p.target in _GROUPABLE and p.op == "exact" and not p.invert and len(value) <= lib.FGW_GROUP_KEY_MAX:
             exact.setdefault(GroupKey(target, header_id, span), value)
+        elif p.op == "regex" and not p.invert:
+            regexes.setdefault(GroupKey(target, header_id, span), self.tables.is_usable_regex(p.value))
 
     # --- actions ---
 

@@ -47,7 +47,7 @@ REFERENCES: dict[str, dict[str, str]] = {
     "slots": {"value": LIST, "key_off": "strings"},
     "nodes": {"label_off": "strings", "first_child": "nodes", "below": LIST, "at_end": LIST},
     "lists": {"first": "candidates", "group": "groups", "regex_set": "regex_sets", "next": LIST},
-    "regex_sets": {"members": "candidates"},
+    "regex_sets": {"members": "candidates", "name": "strings"},
     "groups": {"name": "strings", "slots": "slots"},
     "candidates": {"": "rules"},
     "strings": {},

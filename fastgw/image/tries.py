@@ -7,6 +7,7 @@ has no further condition. Where lists would grow long they are not merged but ch
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import accumulate, pairwise
@@ -20,31 +21,36 @@ MERGE_LIMIT = 16
 GROUP_MIN = 8
 """Fewest distinct values of one header or query parameter for which a hash pays."""
 GROUPS_MAX = 8
-SET_MIN = MERGE_LIMIT + 1
-"""Fewest regexes of a list that are tried together; above MERGE_LIMIT, so that a list is not repeated in many sets."""
+SET_MIN = 3
+"""Fewest regexes of a list on one text that are tried together: a set costs what one or two of its members cost."""
+SET_MEMBERS_A_RULE = 4
+"""Members of all sets of short lists, for each rule: short lists are repeated in nodes, and sets must stay linear in the rules."""
 SET_MAX = 1024
 """Most members of a set, which bounds the automaton's memory; longer lists become several sets."""
 _LABEL_INLINE: int = lib.FGW_LABEL_INLINE
 
 
 class GroupKey(NamedTuple):
-    """A header or query parameter whose exact value rules compare. ``name`` is its (offset, length) in the strings."""
+    """A text that rules look at, such as a header or a query parameter. ``name`` is its (offset, length) in the strings."""
 
     target: int
     header_id: int
     name: tuple[int, int]
 
 
+THE_PATH = GroupKey(lib.FGW_ON_PATH, 0, (0, 0))
+
+
 class Candidate(NamedTuple):
     """A rule as the trie sees it. ``rank``: its index in the image. ``exact``: values it requires, by group key.
 
-    ``regex``: its path condition is a regex that compiles.
+    ``regexes``: the texts on which it requires a regex that a set can decide.
     """
 
     rank: int
     conditional: bool
     exact: dict[GroupKey, bytes]
-    regex: bool = False
+    regexes: tuple[GroupKey, ...] = ()
 
 
 class Spot:
@@ -86,6 +92,9 @@ class Lists:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
         self._written: dict[tuple[tuple[int, ...], int], int] = {}
+        self._sets: dict[tuple[GroupKey, tuple[int, ...]], tuple[int, int]] = {}
+        self._set_lists: dict[tuple[GroupKey, tuple[int, ...], int], int] = {}
+        self._members_left = SET_MEMBERS_A_RULE * tables["rules"].count
 
     def extend(self, above: Inherited, own: Sequence[Candidate]) -> Inherited:
         """The list of ``own`` and everything above."""
@@ -113,24 +122,56 @@ class Lists:
         key = self._group_key(candidates) if groups_left and len(candidates) >= GROUP_MIN else None
         if key is not None:
             return self._add_grouped(candidates, key, following, groups_left)
-        regexes = [c.rank for c in candidates if c.regex] if len(candidates) >= SET_MIN else []
-        if len(regexes) == len(candidates) <= SET_MAX or (groups_left and len(regexes) >= SET_MIN):
-            rest = [c.rank for c in candidates if not c.regex]
-            return self._add_regexes(regexes, self._add(rest, NONE, following) if rest else following)
-        return self._add([c.rank for c in candidates], NONE, following)
+        sets, rest = self._regex_sets(candidates, whole=not groups_left)
+        # what costs least is asked first, then the sets in order: once a rule has won, sets of later rules are passed over
+        for key, members in reversed(sets):
+            following = self._set_ref(key, members, following)
+        return self._add([c.rank for c in rest], NONE, following) if rest else following
 
-    def _add(self, ranks: Sequence[int], group: int, following: int, regex_set: int = NONE) -> int:
+    def _add(self, ranks: Sequence[int], group: int, following: int) -> int:
         first = len(self._tables.candidates)
         self._tables.candidates += ranks
-        return self._tables["lists"].add(first, len(ranks), group, regex_set, following)
+        return self._tables["lists"].add(first, len(ranks), group, NONE, following)
 
-    def _add_regexes(self, ranks: list[int], following: int) -> int:
-        """The first set is asked first: once a rule has won, sets of later rules are passed over."""
-        for start in reversed(range(0, len(ranks), SET_MAX)):
-            members = ranks[start : start + SET_MAX]
-            regex_set = self._tables["regex_sets"].add(len(self._tables.candidates), len(members))
-            following = self._add(members, NONE, following, regex_set)
-        return following
+    # --- regexes ---
+
+    def _regex_sets(
+        self, candidates: tuple[Candidate, ...], *, whole: bool
+    ) -> tuple[list[tuple[GroupKey, tuple[int, ...]]], list[Candidate]]:
+        """(sets by the text and the members, what is in none). ``whole``: one set of all candidates or none."""
+        rest, sets = list(candidates), []
+        while len(rest) >= SET_MIN:
+            counts = Counter(key for candidate in rest for key in candidate.regexes)
+            key, count = max(counts.items(), key=lambda item: item[1], default=(THE_PATH, 0))
+            if count < (len(rest) if whole else SET_MIN) or (whole and count > SET_MAX):
+                break
+            ranks = [c.rank for c in rest if key in c.regexes]
+            if count <= MERGE_LIMIT and (key, tuple(ranks)) not in self._sets:
+                if count > self._members_left:
+                    break
+                self._members_left -= count
+            sets += [(key, tuple(ranks[start : start + SET_MAX])) for start in range(0, count, SET_MAX)]
+            rest = [c for c in rest if key not in c.regexes]
+        return sorted(sets, key=lambda item: item[1][0]), rest
+
+    def _set_ref(self, key: GroupKey, members: tuple[int, ...], following: int) -> int:
+        """The list with these members; lists with the same members share their set."""
+        ref = self._set_lists.get((key, members, following))
+        if ref is None:
+            first, regex_set = self._set(key, members)
+            ref = self._tables["lists"].add(first, len(members), NONE, regex_set, following)
+            self._set_lists[key, members, following] = ref
+        return ref
+
+    def _set(self, key: GroupKey, members: tuple[int, ...]) -> tuple[int, int]:
+        """(first of the candidates, index of the set)"""
+        known = self._sets.get((key, members))
+        if known is None:
+            first = len(self._tables.candidates)
+            self._tables.candidates += members
+            regex_set = self._tables["regex_sets"].add(first, len(members), key.target, key.header_id, *key.name)
+            known = self._sets[key, members] = (first, regex_set)
+        return known
 
     @staticmethod
     def _group_key(candidates: tuple[Candidate, ...]) -> GroupKey | None:

@@ -84,6 +84,8 @@ def images() -> Iterator[tuple[str, bytes]]:
 
     for seed in range(8):
         yield f"plan-{seed}", write_image(some_plan(Random(seed)), StateNumbers(), 1)
+    for seed in range(4):
+        yield f"crowded-{seed}", write_image(some_plan(Random(seed), crowded=True), StateNumbers(), 1)
 
 
 CORPORA = {

@@ -32,12 +32,13 @@ static long any_many(fgw_regexes *regexes, uint32_t set, const char *text, size_
 static const fgw_regex_calls calls = {any_one, any_many};
 
 static fgw_route_request request(const char *host, const char *path) {
-    static const char head[] = "x-user: alice";
-    static const fgw_field fields[] = {{0, 8, 5, 6, FGW_HDR_OTHER, 0}};
+    static const char head[] = "x-two: alice, x-one: a, x-one: b";
+    static const fgw_field fields[] = {
+        {0, 7, 5, 5, FGW_HDR_OTHER, 0}, {14, 21, 1, 5, FGW_HDR_OTHER, 0}, {24, 31, 1, 5, FGW_HDR_OTHER, 0}};
     fgw_route_request r = {0};
     r.base = head;
     r.fields = fields;
-    r.field_count = 1;
+    r.field_count = 3;
     r.host = r.authority = host;
     r.host_len = r.authority_len = (uint32_t)strlen(host);
     r.path = r.raw_path = path;

@@ -8,7 +8,7 @@
 #include "base.h"
 
 /* cffi:begin */
-enum { FGW_IMAGE_VERSION = 2, FGW_NONE = 0xffffffff };
+enum { FGW_IMAGE_VERSION = 3, FGW_NONE = 0xffffffff };
 
 /* `count` records of the table's type, from `off`. */
 typedef struct fgw_table {
@@ -103,6 +103,7 @@ typedef struct fgw_img_rule {
 } fgw_img_rule;
 
 enum fgw_predicate_target {
+    FGW_ON_PATH = 0, /* of regex sets: the rule's path condition */
     FGW_ON_METHOD = 1,
     FGW_ON_SCHEME,
     FGW_ON_AUTHORITY,
@@ -235,13 +236,18 @@ typedef struct fgw_img_list {
     uint32_t first; /* candidates */
     uint32_t count;
     uint32_t group;     /* FGW_NONE without one */
-    uint32_t regex_set; /* FGW_NONE, or the set whose members are the candidates of this list */
+    uint32_t regex_set; /* FGW_NONE, or the set whose members are the candidates of this list; lists may share one */
     uint32_t next;      /* list reference */
 } fgw_img_list;
 
-/* Candidates whose path conditions are all regexes, tried together in one pass over the path. */
+/* Candidates that all have a regex on the same text (the path, a header, a query parameter, ...), tried together in one pass over it. A
+ * rule's path condition, or its first predicate on that text that is a regex and not inverted, is what the set decides. */
 typedef struct fgw_img_regex_set {
     fgw_table members; /* candidates */
+    uint8_t target;    /* enum fgw_predicate_target, up to FGW_ON_RAW_PATH */
+    uint8_t header_id;
+    uint16_t reserved;
+    fgw_span name; /* the very span of the predicates */
 } fgw_img_regex_set;
 
 /* Rules of a list that differ in the exact value of one header or query parameter: value -> plain list (no group, no next). */

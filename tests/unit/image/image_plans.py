@@ -49,6 +49,13 @@ HEADERS = ["x-one", "x-one", "x-two", "user-agent", "cookie", "x-envoy-custom"]
 VALUES = ["", "a", "b", "ab", "a,b", "a,", ",", "b,a"]
 STICKY = [None, Sticky("cookie", "cookie"), Sticky("cookie", "a", 60), Sticky("header", "x-one"), Sticky("source_ip")]
 METHODS = ["GET", "POST", "get", "OPTIONS"]
+PSEUDO_REGEXES = {
+    "method": ["GET|POST", "[A-Z]+", ".*T", "P.*"],
+    "scheme": ["https?", ".*s"],
+    "authority": ["[a-z.]+", ".*:80", "(.*\\.)?a\\.com(:.*)?", ""],
+    "raw_path": [".*\\?.*", "/[^?]*", ".*a=.*"],
+}
+VALUE_REGEXES = [".*", "a.*", "[ab,]+", "v[0-9]", "v.*[13579]", "(a|v1.)?", ".*,.*", "", "[^a]*", "v(1|2)+"]
 
 
 def some_path(random: Random) -> str:
@@ -58,6 +65,8 @@ def some_path(random: Random) -> str:
 
 def some_predicate(random: Random, values: list[str]) -> Predicate:
     target = random.choice(["header", "header", "header", "query", "query", "method", "scheme", "authority", "raw_path", "never"])
+    if target in PSEUDO_REGEXES and random.random() < 0.3:
+        return Predicate(target, "regex", value=random.choice(PSEUDO_REGEXES[target]))
     if target == "method":
         return Predicate(target, random.choice(["exact", "prefix"]), value=random.choice(METHODS))
     if target == "scheme":
@@ -110,6 +119,21 @@ def open_rule(random: Random, index: int, values: list[str]) -> Rule:
     return msgspec.structs.replace(rule, path=PathMatch("regex", random.choice(OPEN_REGEXES)))
 
 
+def pattern_rule(random: Random, index: int, values: list[str]) -> Rule:
+    """One of many rules with regexes on the same header, query parameter or other text."""
+    target, name = random.choice(
+        [("header", "x-one"), ("header", "x-one"), ("header", "x-two"), ("query", "version"), ("authority", "")]
+    )
+    patterns = VALUE_REGEXES if target != "authority" else PSEUDO_REGEXES[target]
+    predicates = [Predicate(target, "regex", name, random.choice(patterns)) for _ in range(1 + (random.random() < 0.1))]
+    if random.random() < 0.3:
+        predicates.insert(random.randint(0, len(predicates)), some_predicate(random, values))
+    path = random.choice(
+        [None, PathMatch("prefix", "/"), PathMatch("prefix", "/a"), PathMatch("regex", random.choice(OPEN_REGEXES))]
+    )
+    return msgspec.structs.replace(some_rule(random, index, values, 0.0), path=path, predicates=tuple(predicates))
+
+
 def some_plan(random: Random, crowded: bool = False) -> Plan:
     """``crowded``: many conditional rules on a host, many values of a header, many regexes: long lists, chains, groups, sets."""
     domains = random.sample(DOMAINS, random.randint(1, len(DOMAINS)))
@@ -118,7 +142,7 @@ def some_plan(random: Random, crowded: bool = False) -> Plan:
     while domains:
         own, domains = domains[: random.randint(1, 3)], domains[3:]
         size = random.randint(10, 90) if crowded else random.randint(0, 8)
-        special = random.choice([None, tenant_rule, tenant_rule, open_rule]) if crowded else None
+        special = random.choice([None, tenant_rule, tenant_rule, open_rule, pattern_rule]) if crowded else None
         rules = [
             special(random, i, values)
             if special is not None and random.random() < 0.9

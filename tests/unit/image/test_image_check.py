@@ -156,7 +156,7 @@ MUST_BE_CHECKED = {
     "nodes": "first_child below at_end label_len children[0]",
     "lists": "first count group regex_set next",
     "groups": "target header_id name.len slots.off slots.count",
-    "regex_sets": "members.off members.count",
+    "regex_sets": "members.off members.count target header_id name.off name.len",
 }
 
 

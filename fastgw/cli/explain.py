@@ -19,6 +19,7 @@ EXIT_NO_MATCH = 3
 @click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header of the request (repeatable).")
 @click.option("--sni", metavar="NAME", help="The server name of the TLS handshake.")
 @click.option("--port", type=click.IntRange(1, 65535), help="The Gateway's port number (default: by the URL).")
+@click.option("--listener", metavar="NAME", help="A listener by its name or address, such as a Unix socket (default: by the port).")
 @click.option("--source-ip", metavar="ADDRESS", help="The address of the client.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="Form of the output.")
 @admin_option
@@ -29,6 +30,7 @@ def command(
     headers: tuple[str, ...],
     sni: str | None,
     port: int | None,
+    listener: str | None,
     source_ip: str | None,
     output: str,
     admin: str | None,
@@ -44,7 +46,8 @@ def command(
     """
     from fastgw.image.decide import NOTHING, Decider
 
-    paths, asked = _split_words(words, headers, sni or "", source_ip or "", admin)
+    connection = {"sni": sni or "", "source_ip": source_ip or "", "listener": listener or ""}
+    paths, asked = _split_words(words, headers, connection, admin)
     view = view_running(admin, with_image=True) if admin else view_files(paths, labels, namespace, resolve)
     answer = Decider(view.plan, view.image_bytes()).decide(asked, port or 0)
     if admin:
@@ -62,7 +65,7 @@ def command(
 
 
 def _split_words(
-    words: tuple[str, ...], headers: tuple[str, ...], sni: str, source_ip: str, admin: str | None
+    words: tuple[str, ...], headers: tuple[str, ...], connection: dict[str, str], admin: str | None
 ) -> tuple[list[str], Asked]:
     if len(words) < (2 if admin else 3):
         raise click.UsageError("METHOD and URL are needed" if admin else "at least one PATH, METHOD and URL are needed")
@@ -71,7 +74,7 @@ def _split_words(
         raise click.UsageError("either PATH... or --admin, not both")
     pairs = [_header(text) for text in headers]
     try:
-        return paths, ask(method, url, pairs, sni=sni, source_ip=source_ip)
+        return paths, ask(method, url, pairs, **connection)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 

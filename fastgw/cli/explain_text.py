@@ -17,7 +17,7 @@ def as_text(answer: dict[str, Any], method: str, url: str, color: bool) -> str:
     lines = [f"{method} {url}", ""]
     listener = answer["listener"]
     if listener is not None:
-        lines.append(_line("listener", f"port {listener['port']}, server {listener['server']}{_place(listener)}"))
+        lines.append(_line("listener", f"{_where(listener)}, server {listener['server']}{_place(listener)}"))
         lines.append(_line("virtual host", answer["virtualHost"] or "none"))
     lines += [_line("not this", _failed(rule)) for rule in answer["considered"]]
     matched = answer["matched"]
@@ -27,6 +27,11 @@ def as_text(answer: dict[str, Any], method: str, url: str, color: bool) -> str:
     for destination in answer["destinations"]:
         lines += _destination(destination)
     return "\n".join(lines)
+
+
+def _where(listener: dict[str, Any]) -> str:
+    """A Unix socket has no port."""
+    return f"port {listener['port']}" if listener["port"] else listener["name"].removesuffix("_0")
 
 
 def _line(label: str, text: str) -> str:

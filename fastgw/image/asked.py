@@ -14,7 +14,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 class Asked(msgspec.Struct, frozen=True):
     """``url_port``: the port that the URL names, 0 for none. ``headers``: lower-case names, without host. ``query``: None for none.
 
-    ``sni`` and ``source_ip`` describe the connection; "" where they were not given.
+    ``sni``, ``source_ip`` and ``listener`` (the name or address of one) describe the connection; "" where they were not given.
     """
 
     method: str
@@ -26,6 +26,7 @@ class Asked(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
     sni: str = ""
     source_ip: str = ""
+    listener: str = ""
 
     @property
     def target(self) -> str:
@@ -37,7 +38,9 @@ class Asked(msgspec.Struct, frozen=True):
         return f"{self.scheme}://{self.authority}{self.target}"
 
 
-def ask(method: str, url: str, headers: Iterable[tuple[str, str]] = (), *, sni: str = "", source_ip: str = "") -> Asked:
+def ask(
+    method: str, url: str, headers: Iterable[tuple[str, str]] = (), *, sni: str = "", source_ip: str = "", listener: str = ""
+) -> Asked:
     """A URL without a scheme is http; a header ``host`` wins over the URL's. Raises ValueError in words for what is no request."""
     parts = urlsplit(url if "://" in url else f"http://{url}")
     scheme = parts.scheme.lower()
@@ -56,4 +59,4 @@ def ask(method: str, url: str, headers: Iterable[tuple[str, str]] = (), *, sni: 
         ipaddress.ip_address(source_ip)
     others = tuple(pair for pair in lower if pair[0] != "host")
     query = parts.query if parts.query or "?" in url.partition("#")[0] else None
-    return Asked(method.upper(), scheme, authority, url_port, parts.path or "/", query, others, sni, source_ip)
+    return Asked(method.upper(), scheme, authority, url_port, parts.path or "/", query, others, sni, source_ip, listener)

@@ -51,11 +51,12 @@ class Decider:
     def _decide(self, asked: Asked, port: int, considered: bool) -> dict[str, Any]:
         listener, number = self.find_listener(asked, port)
         if listener is None:
-            return _answer(asked, None, "no_listener", f"no listener has port {number}")
+            return _answer(asked, None, "no_listener", self._no_listener(asked, number))
         explanation = self._explainer.explain(listener.name, _request(asked), considered=considered)
         server = self._server(listener, number, explanation.virtual_host.rpartition(":")[0])
         place = server.gateway.origin
-        at = {"port": number, "server": f"{server.gateway.key}#{server.index}", "file": place.file, "line": place.line}
+        at = {"name": listener.name, "port": number, "server": f"{server.gateway.key}#{server.index}"}
+        at |= {"file": place.file, "line": place.line}
         if explanation.verdict == "require_tls":
             answer = _answer(asked, at, "redirect", "httpsRedirect of the Gateway's server", explanation)
             return answer | {"status": 301, "location": f"https://{asked.authority}{asked.target}"}
@@ -91,12 +92,34 @@ class Decider:
         return cluster.discovery == "dns" or any(endpoint.healthy for endpoint in cluster.endpoints)
 
     def find_listener(self, asked: Asked, port: int) -> tuple[Listener | None, int]:
-        """The listener of a Gateway's port number: ``port``, else the URL's own when a Gateway has it, else the scheme's."""
+        """The listener of a Gateway's port number: ``port``, else the URL's own when a Gateway has it, else the scheme's.
+
+        One that is asked for by its name or address has to have ``port`` where one is given; of several, the URL decides.
+        """
         numbers = [port] if port else [asked.url_port, DEFAULT_PORTS[asked.scheme]]
+        if asked.listener:
+            return self._named_listener(asked.listener, numbers, any_port=not port)
         for number in filter(None, numbers):
             if number in self._listeners:
                 return self._listeners[number], number
         return None, numbers[-1]
+
+    def _named_listener(self, name: str, numbers: list[int], *, any_port: bool) -> tuple[Listener | None, int]:
+        found = [(listener, {s.port for s in listener.servers}) for listener in self.plan.listeners if name in _names(listener)]
+        for number in filter(None, numbers):
+            for listener, ports in found:
+                if number in ports:
+                    return listener, number
+        if found and any_port:
+            listener, ports = found[0]
+            return listener, min(ports)
+        return None, numbers[-1]
+
+    def _no_listener(self, asked: Asked, number: int) -> str:
+        if not asked.listener:
+            return f"no listener has port {number}"
+        names = ", ".join(listener.name for listener in self.plan.listeners) or "none at all"
+        return f'no listener has the name or address "{asked.listener}" and such a port; there are {names}'
 
     def _matched(self, at: dict[str, Any], asked: Asked, explanation: Explanation) -> dict[str, Any]:
         matched = explanation.matched
@@ -139,6 +162,11 @@ class Decider:
             covering = (s for s in servers if any(covers(name.rpartition("/")[2], host) for name in s.hosts))
             found = self._servers[number, host] = next(covering, servers[0])
         return found
+
+
+def _names(listener: Listener) -> tuple[str, str]:
+    """Its name, and its address as ``proxy-config listeners`` shows it."""
+    return listener.name, listener.bind or "0.0.0.0"
 
 
 def _dns_endpoints(cluster: Cluster | None) -> list[str]:

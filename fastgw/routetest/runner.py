@@ -54,7 +54,7 @@ def _run(decider: Decider, document: Resource, index: int, case: Case) -> CaseRe
 def request_of(request: CaseRequest) -> Asked:
     """A validated request (fastgw.analysis.validate_route_test) cannot be refused here."""
     pairs = [(name, value) for name, given in request.headers.items() for value in ([given] if isinstance(given, str) else given)]
-    return ask(request.method, request.url, pairs, sni=request.sni, source_ip=request.source_ip)
+    return ask(request.method, request.url, pairs, sni=request.sni, source_ip=request.source_ip, listener=request.listener)
 
 
 def coverage(plan: Plan, results: Sequence[CaseResult]) -> list[CoveredRule]:

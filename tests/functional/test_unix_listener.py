@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import uuid
 from http.client import HTTPConnection
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from .conftest import StartGateway
 from .support.config import Document, gateway_of, http_server, route, service_entry, virtual_service
+from .support.gateway import run_cli
 from .support.origin import RecordingOrigin
 from .support.poll import eventually
 
@@ -60,6 +62,20 @@ def test_a_path_and_an_abstract_name_are_served(start_gateway: StartGateway, ori
     listed = {entry["bind"]: entry["addresses"] for entry in running.admin("/listeners")}
     assert listed[f"unix://{path}"] == [f"unix://{path}"]
     assert listed[f"unix://@{name}"] == [f"unix://@{name}"]
+
+
+def test_explain_asks_a_socket_by_its_address(start_gateway: StartGateway, origin: RecordingOrigin, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    running = start_gateway(documents(origin, server(f"unix://{path}")))
+    words = ("GET", "http://a.test/x", "--listener", f"unix://{path}", "-o", "json")
+    on_files = run_cli("explain", str(running.config), *words)
+    on_gateway = run_cli("explain", "--admin", f"127.0.0.1:{running.admin_port}", *words)
+    assert (on_files.returncode, on_gateway.returncode) == (0, 0)
+    answer = json.loads(on_gateway.stdout)
+    assert answer == json.loads(on_files.stdout)
+    assert answer["listener"]["server"].endswith("gw#1")
+    assert answer["destinations"][0]["endpoints"] == [f"127.0.0.1:{origin.port}"]
+    assert ask(str(path), "/x") == (200, "webapp")
 
 
 def test_the_socket_comes_and_goes_with_its_server(start_gateway: StartGateway, origin: RecordingOrigin, tmp_path: Path) -> None:

@@ -11,7 +11,10 @@ from fastgw.model.kinds.base import Spec, UInt32
 
 
 class CaseRequest(Spec):
-    """``url`` with scheme and host; ``headers``: name -> value or list of values; ``port``: the Gateway's number, 0: by the URL."""
+    """``url`` with scheme and host; ``headers``: name -> value or list of values; ``port``: the Gateway's number, 0: by the URL.
+
+    ``listener``: the name or address of one (``unix:///run/gateway.sock``), "": by the port.
+    """
 
     method: str = "GET"
     url: str = ""
@@ -19,6 +22,7 @@ class CaseRequest(Spec):
     sni: str = ""
     source_ip: str = ""
     port: UInt32 = 0
+    listener: str = ""
 
 
 class ExpectedDestination(Spec):

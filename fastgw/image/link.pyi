@@ -12,17 +12,7 @@ class Symbol:
     more: bytes
     def __init__(self, kind: str, text: bytes, more: bytes = b"") -> None: ...
 
-class Piece:
-    def __init__(
-        self,
-        form: Format,
-        tables: list[bytes | bytearray],
-        symbols: tuple[Symbol, ...],
-        rooted: bool = False,
-        goes_with: Piece | None = None,
-        defines: Symbol | None = None,
-        defined: int = 0,
-    ) -> None: ...
+class Piece: ...
 
 class Host:
     domains: tuple[bytes, ...]

@@ -32,10 +32,6 @@ cdef extern from "fgw/image.h" nogil:
     uint32_t fgw_hash_backward(const char *p, size_t n)
 
 
-cdef enum:
-    TABLES_MAX = 24
-    FIELDS_MAX = 12
-
 cdef enum FieldKind:
     INDEX = 1    # a record of the same piece
     FOREIGN = 2  # a record of the piece that this one goes with
@@ -49,23 +45,8 @@ cdef enum SymbolKind:
 
 KINDS = {"index": INDEX, "foreign": FOREIGN, "list": LIST, "symbol": SYMBOL}
 
-cdef struct Field:
-    uint32_t offset  # bytes from the record's begin
-    uint32_t kind
-    uint32_t target  # table
-
-cdef struct Layout:
-    uint32_t record_bytes
-    uint32_t field_count
-    Field fields[FIELDS_MAX]
-
-
 cdef class Format:
     """The tables of an image by number: size of a record, and the fields in it that refer to something."""
-
-    cdef Layout layouts[TABLES_MAX]
-    cdef readonly uint32_t count
-    cdef uint32_t rules, nodes, lists, vhosts, slots, strings, regexes
 
     def __init__(self, list tables, dict numbers):
         """``tables``: (record bytes, [(offset, kind, target table)]). ``numbers``: of the tables that the linker itself needs."""
@@ -91,13 +72,6 @@ cdef class Format:
 cdef class Symbol:
     """Something that pieces share. ``text``: the string, or the pattern; ``more``: the literal prefix of a pattern."""
 
-    cdef uint32_t kind
-    cdef uint32_t value
-    cdef uint64_t link  # of which ``value`` is
-    cdef readonly bytes text
-    cdef readonly bytes more
-    cdef object __weakref__
-
     def __init__(self, str kind, bytes text, bytes more=b""):
         self.kind = {"string": STRING, "regex": REGEX, "cluster": CLUSTER}[kind]
         self.text = text
@@ -111,37 +85,30 @@ cdef class Piece:
     symbol that stands for its first record of table ``defined``.
     """
 
-    cdef char *data
-    cdef uint32_t counts[TABLES_MAX]
-    cdef uint32_t bases[TABLES_MAX]
-    cdef uint64_t link  # of which ``bases`` are
-    cdef uint32_t tables, defined
-    cdef bint rooted
-    cdef tuple symbols
-    cdef Piece goes_with
-    cdef Symbol defines
-
-    def __cinit__(self, Format form, list tables, tuple symbols, bint rooted=False, Piece goes_with=None, Symbol defines=None,
-                  uint32_t defined=0):
-        cdef size_t at = 0
-        cdef uint32_t t
-        cdef const unsigned char[::1] view
-        self.tables = form.count
-        self.symbols, self.rooted, self.goes_with, self.defines, self.defined = symbols, rooted, goes_with, defines, defined
-        self.data = <char *>malloc(sum(map(len, tables)) + 1)
-        if self.data == NULL:
-            raise MemoryError
-        for t in range(form.count):
-            table = tables[t]
-            if not len(table):
-                continue
-            view = table
-            memcpy(self.data + at, &view[0], view.shape[0])
-            at += view.shape[0]
-            self.counts[t] = view.shape[0] // form.layouts[t].record_bytes
-
     def __dealloc__(self):
         free(self.data)
+
+
+cdef Piece make_piece(Format form, const Buffer *buffers, tuple symbols, bint rooted, Piece goes_with, Symbol defines,
+                      uint32_t defined):
+    """``buffers``: the records of each table of the format."""
+    cdef Piece piece = Piece.__new__(Piece)
+    cdef size_t total = 0
+    cdef uint32_t t
+    piece.tables = form.count
+    piece.symbols, piece.rooted, piece.goes_with, piece.defines, piece.defined = symbols, rooted, goes_with, defines, defined
+    for t in range(form.count):
+        total += buffers[t].used
+    piece.data = <char *>malloc(total + 1)
+    if piece.data == NULL:
+        raise MemoryError
+    total = 0
+    for t in range(form.count):
+        if buffers[t].used:
+            memcpy(piece.data + total, buffers[t].data, buffers[t].used)
+            total += buffers[t].used
+            piece.counts[t] = <uint32_t>(buffers[t].used // form.layouts[t].record_bytes)
+    return piece
 
 
 cdef class Host:

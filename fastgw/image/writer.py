@@ -12,9 +12,10 @@ from typing import NamedTuple
 from fastgw.image.layout import HEADER, MAGIC, ImageError, lib
 from fastgw.image.link import Host, Linker, Piece, Slots
 from fastgw.image.numbers import StateNumbers
-from fastgw.image.pieces import ClusterBuilder, RuleSet, RuleSetBuilder, TailBuilder, build_host, nowhere, touch_numbers
+from fastgw.image.pieces import ClusterBuilder, TailBuilder, nowhere, touch_numbers
 from fastgw.image.references import FORMAT, NUMBERS
-from fastgw.image.tables import Symbols
+from fastgw.image.rule_sets import HostBuilder, RuleSet, RuleSetBuilder
+from fastgw.image.symbols import Symbols
 from fastgw.model.plan import Cluster, Plan, RouteTable, Rule, VirtualHost
 from fastgw.model.progress import with_progress
 
@@ -79,6 +80,8 @@ class ImageWriter:
         self._numbers = numbers
         numbers.on_shortage = self._renew_all_numbers
         self._symbols = Symbols()
+        self._host_builder = HostBuilder(self._symbols)
+        self._rule_set_builder = RuleSetBuilder(self._symbols)
         self._clusters: dict[str, tuple[Cluster, Piece]] = {}
         self._hosts: dict[int, _Known] = {}
         self._rule_sets: dict[tuple[int, ...], _KnownRules] = {}
@@ -126,7 +129,7 @@ class ImageWriter:
         for vhost in with_progress("writing virtual hosts", table.virtual_hosts, len(table.virtual_hosts)):
             known = seen.get(id(vhost))
             if known is None:
-                known = seen[id(vhost)] = _Known(vhost, build_host(vhost, self._rule_set(vhost.rules), self._symbols))
+                known = seen[id(vhost)] = _Known(vhost, self._host_builder.build(vhost, self._rule_set(vhost.rules)))
             hosts.append(known.host)
         return hosts
 
@@ -134,7 +137,7 @@ class ImageWriter:
         key = tuple(map(id, rules))
         known = self._rule_sets.get(key)
         if known is None:
-            known = self._rule_sets[key] = _KnownRules(tuple(rules), RuleSetBuilder(self._symbols).build(rules))
+            known = self._rule_sets[key] = _KnownRules(tuple(rules), self._rule_set_builder.build(rules))
         return known.written
 
     # --- what is kept ---

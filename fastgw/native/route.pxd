@@ -61,6 +61,7 @@ cdef extern from "fgw/image.h" nogil:
     ctypedef struct fgw_img_action:
         uint8_t kind
         uint8_t sticky
+        uint8_t sticky_header_id
         uint32_t total_weight
         fgw_table destinations
         fgw_span sticky_name

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from image_builders import image, request, rule, taken, vhost
 
 from fastgw.image.layout import NONE, TABLES, ffi, lib
+from fastgw.image.lists import MERGE_LIMIT, SET_MAX, SET_MEMBERS_A_RULE, SET_MIN
 from fastgw.image.matcher import Matcher, RouteRequest
 from fastgw.image.reader import ImageReader
-from fastgw.image.tries import MERGE_LIMIT, SET_MAX, SET_MEMBERS_A_RULE, SET_MIN
 from fastgw.model.plan import PathMatch, Predicate, Rule
 
 MANY = MERGE_LIMIT + 1

@@ -16,7 +16,18 @@ from fastgw.image.matcher import Matcher
 from fastgw.image.numbers import QUARANTINE, Numbers, StateNumbers
 from fastgw.image.reader import ImageReader
 from fastgw.image.writer import ImageWriter, write_image
-from fastgw.model.plan import Cluster, Endpoint, Listener, PathMatch, Plan, RouteTable, VirtualHost
+from fastgw.model.plan import (
+    Action,
+    Cluster,
+    Endpoint,
+    Listener,
+    PathMatch,
+    Plan,
+    RouteTable,
+    Sticky,
+    VirtualHost,
+    WeightedDestination,
+)
 
 
 def fresh(plan_: Plan, numbers: StateNumbers, generation: int) -> bytes:
@@ -149,3 +160,17 @@ def test_a_cluster_that_stays_keeps_its_numbers_without_being_written() -> None:
     assert cells(1, one) == [0, 1]
     assert cells(2) == [0]
     assert cells(3 + QUARANTINE, two) == [0, 1]
+
+
+def test_a_piece_that_was_given_up_leaves_nothing_behind() -> None:
+    """Builders write one piece after another into the same tables."""
+    good = vhost(["b.com"], rule("b", PathMatch("prefix", "/b")))
+    keeps = Action("route", (WeightedDestination("outbound|80||a.example", 100),), sticky=Sticky("header", "x" * 200))
+    bad_rules = vhost(["a.com"], rule("a", PathMatch("regex", "/a.*/long-label-of-a-node")), rule("s", None, action=keeps))
+    bad_name = vhost(["x" * 600], rule("a", PathMatch("exact", "/a")))
+    numbers = StateNumbers()
+    writer = ImageWriter(numbers)
+    for generation, bad in enumerate((bad_rules, bad_name), 1):
+        with pytest.raises(ImageError):
+            writer.link(plan(bad, good), generation)
+        assert writer.link(plan(good), generation).to_bytes() == fresh(plan(good), numbers, generation)

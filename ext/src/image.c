@@ -21,7 +21,10 @@ static int table_ok(fgw_table t, uint64_t record_bytes, uint64_t total) {
 }
 
 static int tables_ok(const fgw_image_header *h, uint64_t n) {
-    return table_ok(h->listeners, sizeof(fgw_img_listener), n) && table_ok(h->route_tables, sizeof(fgw_img_route_table), n) &&
+    return table_ok(h->listeners, sizeof(fgw_img_listener), n) && table_ok(h->chains, sizeof(fgw_img_chain), n) &&
+           table_ok(h->sni_tables, sizeof(fgw_img_sni_table), n) && table_ok(h->tls_contexts, sizeof(fgw_img_tls_context), n) &&
+           table_ok(h->upstream_tls, sizeof(fgw_img_upstream_tls), n) && table_ok(h->texts, sizeof(fgw_span), n) &&
+           table_ok(h->route_tables, sizeof(fgw_img_route_table), n) &&
            table_ok(h->vhosts, sizeof(fgw_img_vhost), n) && table_ok(h->rules, sizeof(fgw_img_rule), n) &&
            table_ok(h->predicates, sizeof(fgw_img_predicate), n) && table_ok(h->actions, sizeof(fgw_img_action), n) &&
            table_ok(h->destinations, sizeof(fgw_img_destination), n) && table_ok(h->clusters, sizeof(fgw_img_cluster), n) &&
@@ -33,11 +36,9 @@ static int tables_ok(const fgw_image_header *h, uint64_t n) {
            h->lists.count < FGW_SINGLE;
 }
 
-static int listener_ok(const checker *c, const fgw_img_listener *l) {
-    return span_ok(c, l->name) && span_ok(c, l->bind) && l->port <= 65535 && l->protocol >= FGW_LISTENER_HTTP &&
-           l->protocol <= FGW_LISTENER_TLS && index_or_none(l->route_table, c->h->route_tables) &&
-           index_ok(l->origin, c->h->origins);
-}
+static int text_ok(const checker *c, const fgw_span *text) { return span_ok(c, *text); }
+
+static int in_range(uint32_t index, fgw_table range) { return index >= range.off && index - range.off < range.count; }
 
 /* A list reference; `below` bounds list indexes, which is what makes every chain end. */
 static int list_ref_ok(const checker *c, uint32_t ref, uint32_t below) {
@@ -52,8 +53,8 @@ static int slot_key_ok(const checker *c, const fgw_img_slot *s) {
     return s->key_len <= FGW_SLOT_INLINE || span_ok(c, (fgw_span){s->key_off, s->key_len});
 }
 
-/* A host table: keys, vhosts, hints, and an empty slot at which a probe ends. */
-static int host_table_ok(const checker *c, fgw_table t) {
+/* A host table: keys, values (places in `values`), hints, and an empty slot at which a probe ends. */
+static int host_table_ok(const checker *c, fgw_table t, fgw_table values) {
     if (!range_ok(t, c->h->slots))
         return 0;
     const fgw_img_slot *slots = FGW_TABLE(c->image, slots, fgw_img_slot) + t.off;
@@ -61,16 +62,69 @@ static int host_table_ok(const checker *c, fgw_table t) {
     for (uint32_t i = 0; i < t.count; i++) {
         if (slots[i].value == FGW_NONE)
             empty++;
-        else if (!slot_key_ok(c, &slots[i]) || !index_ok(slots[i].value, c->h->vhosts) ||
+        else if (!slot_key_ok(c, &slots[i]) || !in_range(slots[i].value, values) ||
                  !index_or_none(slots[i].hint, c->h->rules))
             return 0;
     }
     return t.count == 0 || empty > 0;
 }
 
+static int hosts_ok(const checker *c, const fgw_img_hosts *hosts, fgw_table values) {
+    return host_table_ok(c, hosts->exact, values) && host_table_ok(c, hosts->suffix, values) &&
+           (hosts->default_value == FGW_NONE || in_range(hosts->default_value, values)) && hosts->suffix_max <= FGW_HOST_MAX;
+}
+
 static int route_table_ok(const checker *c, const fgw_img_route_table *t) {
-    return span_ok(c, t->name) && range_ok(t->vhosts, c->h->vhosts) && host_table_ok(c, t->exact) && host_table_ok(c, t->suffix) &&
-           index_or_none(t->default_vhost, c->h->vhosts) && t->suffix_max <= FGW_HOST_MAX;
+    return span_ok(c, t->name) && range_ok(t->vhosts, c->h->vhosts) && hosts_ok(c, &t->hosts, t->vhosts);
+}
+
+/* The chains of a listener are its own: no server name leads to those of another port. */
+static int listener_ok(const checker *c, const fgw_img_listener *l) {
+    if (!span_ok(c, l->name) || !span_ok(c, l->bind) || l->port > 65535 || !index_ok(l->origin, c->h->origins) ||
+        !range_ok(l->chains, c->h->chains) || (l->plain != FGW_NONE && !in_range(l->plain, l->chains)) ||
+        !index_or_none(l->sni, c->h->sni_tables))
+        return 0;
+    if (l->plain != FGW_NONE && FGW_TABLE(c->image, chains, fgw_img_chain)[l->plain].tls != FGW_TLS_NONE)
+        return 0;
+    return l->sni == FGW_NONE || hosts_ok(c, &FGW_TABLE(c->image, sni_tables, fgw_img_sni_table)[l->sni].hosts, l->chains);
+}
+
+static int chain_ok(const checker *c, const fgw_img_chain *k) {
+    const int http = k->kind == FGW_CHAIN_HTTP;
+    if (!span_ok(c, k->name) || (!http && k->kind != FGW_CHAIN_TCP) || k->tls > FGW_TLS_PASSTHROUGH ||
+        (http && k->tls == FGW_TLS_PASSTHROUGH) || !index_ok(k->origin, c->h->origins) ||
+        !index_or_none(k->virtual_service, c->h->origins))
+        return 0;
+    if (k->tls == FGW_TLS_TERMINATE ? !index_ok(k->tls_context, c->h->tls_contexts) : k->tls_context != FGW_NONE)
+        return 0;
+    if (http)
+        return index_ok(k->route_table, c->h->route_tables) && k->action == FGW_NONE;
+    return k->route_table == FGW_NONE && index_or_none(k->action, c->h->actions);
+}
+
+/* Lists of digests hold digests. */
+static int digests_ok(const checker *c, fgw_table range) {
+    if (!range_ok(range, c->h->texts))
+        return 0;
+    const fgw_span *texts = FGW_TABLE(c->image, texts, fgw_span) + range.off;
+    for (uint32_t i = 0; i < range.count; i++)
+        if (texts[i].len != 32)
+            return 0;
+    return 1;
+}
+
+static int versions_ok(uint8_t low, uint8_t high) { return low >= FGW_TLS10 && high <= FGW_TLS13 && high >= FGW_TLS10; }
+
+static int tls_context_ok(const checker *c, const fgw_img_tls_context *t) {
+    return span_ok(c, t->name) && span_ok(c, t->certificates[0]) && span_ok(c, t->certificates[1]) && span_ok(c, t->ca) &&
+           span_ok(c, t->ciphers) && span_ok(c, t->curves) && t->client_auth <= FGW_CLIENT_AUTH_UNVERIFIED &&
+           versions_ok(t->min_version, t->max_version) && range_ok(t->sans, c->h->texts) && digests_ok(c, t->spki) &&
+           digests_ok(c, t->hashes) && index_ok(t->origin, c->h->origins);
+}
+
+static int upstream_tls_ok(const checker *c, const fgw_img_upstream_tls *t) {
+    return span_ok(c, t->certificate) && span_ok(c, t->ca) && span_ok(c, t->sni) && t->verify <= 1 &&
+           versions_ok(t->min_version, t->max_version) && range_ok(t->sans, c->h->texts);
 }
 
 static int vhost_ok(const checker *c, const fgw_img_vhost *v) {
@@ -122,7 +176,7 @@ static int cluster_ok(const checker *c, const fgw_img_cluster *k) {
            span_ok(c, k->subset) && k->port <= 65535 && k->discovery <= FGW_DISCOVERY_DNS && k->lb <= FGW_LB_RANDOM &&
            k->protocol >= FGW_UPSTREAM_HTTP1 && k->protocol <= FGW_UPSTREAM_TCP && range_ok(k->endpoints, c->h->endpoints) &&
            (k->discovery == FGW_DISCOVERY_DNS ? k->dns_slot < FGW_STATE_DNS_SLOTS : k->dns_slot == FGW_NONE) &&
-           index_ok(k->origin, c->h->origins);
+           index_or_none(k->tls, c->h->upstream_tls) && index_ok(k->origin, c->h->origins);
 }
 
 static int endpoint_ok(const checker *c, const fgw_img_endpoint *e) {
@@ -233,6 +287,10 @@ static int candidate_ok(const checker *c, const uint32_t *rule) { return index_o
 
 static long check_records(const void *image) {
     const checker c = {(const char *)image, fgw_header_of(image)};
+    CHECK_ALL(texts, fgw_span, text_ok);
+    CHECK_ALL(tls_contexts, fgw_img_tls_context, tls_context_ok);
+    CHECK_ALL(upstream_tls, fgw_img_upstream_tls, upstream_tls_ok);
+    CHECK_ALL(chains, fgw_img_chain, chain_ok);
     CHECK_ALL(listeners, fgw_img_listener, listener_ok);
     CHECK_ALL(route_tables, fgw_img_route_table, route_table_ok);
     CHECK_ALL(vhosts, fgw_img_vhost, vhost_ok);

@@ -39,19 +39,19 @@ static void copy_lower(char *to, const char *from, size_t n) {
 
 /* Longest wildcard first: one pass from the right hashes every suffix, the last hit is the longest. `whole`: tail is the entire
  * host; a wildcard needs at least one more character than its suffix (D2). */
-static const fgw_img_slot *find_suffix(const void *image, const fgw_img_route_table *table, const char *tail, size_t n, int whole) {
+static const fgw_img_slot *find_suffix(const void *image, const fgw_img_hosts *hosts, const char *tail, size_t n, int whole) {
     const fgw_img_slot *found = NULL;
     const size_t most = whole ? n - 1 : n;
-    const size_t limit = most < table->suffix_max ? most : table->suffix_max;
+    const size_t limit = most < hosts->suffix_max ? most : hosts->suffix_max;
     uint64_t h = 0;
     for (size_t len = 1; len <= limit; len++) {
         const char *suffix = tail + n - len;
         h = fgw_hash_step(h, (uint8_t)*suffix);
-        if (table->label_suffixes_only && *suffix != '.')
+        if (hosts->label_suffixes_only && *suffix != '.')
             continue;
-        if (!(table->suffix_lengths[len / 64] >> (len % 64) & 1))
+        if (!(hosts->suffix_lengths[len / 64] >> (len % 64) & 1))
             continue;
-        const fgw_img_slot *slot = fgw_slot_find(image, table->suffix, fgw_hash_end(h), suffix, len);
+        const fgw_img_slot *slot = fgw_slot_find(image, hosts->suffix, fgw_hash_end(h), suffix, len);
         if (slot != NULL)
             found = slot;
     }
@@ -65,23 +65,61 @@ static void fetch_ahead(const void *image, const fgw_img_slot *slot) {
         __builtin_prefetch(FGW_TABLE(image, rules, fgw_img_rule) + slot->hint);
 }
 
-uint32_t fgw_vhost_find(const void *image, uint32_t route_table, const char *host, size_t n) {
-    const fgw_img_route_table *table = FGW_TABLE(image, route_tables, fgw_img_route_table) + route_table;
+/* The slot of the exact name or of the longest wildcard; NULL: the default counts. */
+static const fgw_img_slot *find_host(const void *image, const fgw_img_hosts *hosts, const char *host, size_t n) {
     char tail[FGW_HOST_MAX + 1];
     const fgw_img_slot *slot = NULL;
     const int whole = n <= FGW_HOST_MAX;
     const size_t kept = whole ? n : FGW_HOST_MAX;
     if (kept == 0)
-        return table->default_vhost;
+        return NULL;
     copy_lower(tail, host + n - kept, kept);
     if (whole)
-        slot = fgw_slot_find(image, table->exact, fgw_hash_forward(tail, kept), tail, kept);
-    if (slot == NULL && table->suffix.count > 0)
-        slot = find_suffix(image, table, tail, kept, whole);
+        slot = fgw_slot_find(image, hosts->exact, fgw_hash_forward(tail, kept), tail, kept);
+    if (slot == NULL && hosts->suffix.count > 0)
+        slot = find_suffix(image, hosts, tail, kept, whole);
+    return slot;
+}
+
+uint32_t fgw_vhost_find(const void *image, uint32_t route_table, const char *host, size_t n) {
+    const fgw_img_route_table *table = FGW_TABLE(image, route_tables, fgw_img_route_table) + route_table;
+    const fgw_img_slot *slot = find_host(image, &table->hosts, host, n);
     if (slot == NULL)
-        return table->default_vhost;
+        return table->hosts.default_value;
     fetch_ahead(image, slot);
     return slot->value;
+}
+
+uint32_t fgw_chain_of_sni(const void *image, uint32_t listener, const char *sni, size_t n) {
+    const uint32_t table = FGW_TABLE(image, listeners, fgw_img_listener)[listener].sni;
+    if (table == FGW_NONE)
+        return FGW_NONE;
+    const fgw_img_hosts *hosts = &FGW_TABLE(image, sni_tables, fgw_img_sni_table)[table].hosts;
+    const fgw_img_slot *slot = find_host(image, hosts, sni, n);
+    return slot == NULL ? hosts->default_value : slot->value;
+}
+
+/* Bytewise, as Python sorts: a name before its longer continuations. */
+static int compare_names(const char *a, size_t a_len, const char *b, size_t b_len) {
+    const int order = memcmp(a, b, a_len < b_len ? a_len : b_len);
+    return order != 0 ? order : (a_len > b_len) - (a_len < b_len);
+}
+
+uint32_t fgw_chain_find(const void *image, uint32_t listener, const char *name, size_t n) {
+    const fgw_table range = FGW_TABLE(image, listeners, fgw_img_listener)[listener].chains;
+    const fgw_img_chain *chains = FGW_TABLE(image, chains, fgw_img_chain) + range.off;
+    for (uint32_t low = 0, high = range.count; low < high;) {
+        const uint32_t middle = low + (high - low) / 2;
+        const fgw_span s = chains[middle].name;
+        const int order = compare_names(fgw_strings_of(image) + s.off, s.len, name, n);
+        if (order == 0)
+            return range.off + middle;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return FGW_NONE;
 }
 
 uint32_t fgw_listener_find(const void *image, const char *name, size_t n) {
@@ -356,16 +394,13 @@ static uint32_t find_rule(const context *c, uint32_t index, const fgw_img_vhost 
     return best;
 }
 
-int fgw_route_match(const void *image, uint32_t listener, const fgw_route_request *req, int secure, fgw_regexes *regexes,
+int fgw_route_match(const void *image, uint32_t route_table, const fgw_route_request *req, int secure, fgw_regexes *regexes,
                     const fgw_regex_calls *calls, fgw_route_result *out) {
     const context c = {image, req, regexes, calls};
     *out = (fgw_route_result){FGW_ROUTE_NO_VHOST, FGW_NONE, FGW_NONE, FGW_NONE};
-    if (listener >= fgw_header_of(image)->listeners.count)
+    if (route_table == FGW_NONE)
         return FGW_ROUTE_NO_VHOST;
-    const uint32_t table = FGW_TABLE(image, listeners, fgw_img_listener)[listener].route_table;
-    if (table == FGW_NONE)
-        return FGW_ROUTE_NO_VHOST;
-    out->vhost = fgw_vhost_find(image, table, req->host, req->host_len);
+    out->vhost = fgw_vhost_find(image, route_table, req->host, req->host_len);
     if (out->vhost == FGW_NONE)
         return FGW_ROUTE_NO_VHOST;
     const fgw_img_vhost *vhost = FGW_TABLE(image, vhosts, fgw_img_vhost) + out->vhost;

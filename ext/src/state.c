@@ -61,6 +61,25 @@ fgw_series *fgw_series_of(fgw_worker_state *w, uint64_t key) {
     return overflow;
 }
 
+/* The same for the few label sets of relayed connections; what finds no place is counted in the last. */
+fgw_tcp_series *fgw_tcp_series_of(fgw_worker_state *w, uint64_t key) {
+    const uint32_t places = FGW_STATE_TCP_SERIES - 1;
+    const uint64_t mixed = (key ^ key >> 29) * 0x9e3779b97f4a7c15ull;
+    uint32_t i = (uint32_t)((mixed >> 32) * places >> 32);
+    for (uint32_t probes = 0; probes < 64; probes++) {
+        fgw_tcp_series *s = &w->tcp_series[i];
+        if (s->key == 0)
+            __atomic_store_n(&s->key, key, __ATOMIC_RELEASE);
+        if (s->key == key)
+            return s;
+        i = i + 1 == places ? 0 : i + 1;
+    }
+    fgw_tcp_series *overflow = &w->tcp_series[places];
+    if (overflow->key == 0)
+        __atomic_store_n(&overflow->key, (uint64_t)KEY_OVERFLOW, __ATOMIC_RELEASE);
+    return overflow;
+}
+
 static void bump(uint64_t *p, uint64_t by) { __atomic_store_n(p, *p + by, __ATOMIC_RELAXED); }
 
 void fgw_series_add(fgw_series *s, uint64_t duration_us, uint64_t request_bytes, uint64_t response_bytes) {

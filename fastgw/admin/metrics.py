@@ -48,6 +48,19 @@ COUNTERS = {
     "FGW_C_LOG_DROPPED": ("access_log_lines_dropped", "Access log lines dropped because the log was too slow"),
     "FGW_C_UNDERSCORE_FIELDS_DROPPED": ("underscore_fields_dropped", "Header fields dropped for an underscore in their name"),
     "FGW_C_UPSTREAM_TIMEOUTS": ("upstream_timeouts", "Upstreams that did not answer in time"),
+    "FGW_C_TLS_HANDSHAKES": ("tls_handshakes", "TLS handshakes with clients completed, resumed ones included"),
+    "FGW_C_TLS_RESUMED": ("tls_handshakes_resumed", "TLS handshakes with clients that resumed a session"),
+    "FGW_C_TLS_FAILED": ("tls_handshakes_failed", "TLS handshakes with clients that failed"),
+    "FGW_C_TLS_NO_CHAIN": ("tls_unknown_server_names", "TLS hellos with a server name that nothing serves"),
+    "FGW_C_HELLO_REFUSED": ("tls_hellos_refused", "Connections to TLS listeners that did not begin with a sound hello"),
+    "FGW_C_HELLO_TIMEOUTS": ("tls_hello_timeouts", "Connections to TLS listeners without a whole hello in time"),
+    "FGW_C_TLS_TIMEOUTS": ("tls_handshake_timeouts", "TLS handshakes that were not completed in time"),
+    "FGW_C_MISDIRECTED": ("misdirected_requests", "Requests on a TLS connection for a host of another server"),
+    "FGW_C_TUNNELS": ("tunnels", "Connections relayed as bytes"),
+    "FGW_C_TUNNEL_TIMEOUTS": ("tunnel_timeouts", "Relayed connections closed because nothing was sent for too long"),
+    "FGW_C_UPSTREAM_TLS_HANDSHAKES": ("upstream_tls_handshakes", "TLS handshakes with upstreams completed, resumed ones included"),
+    "FGW_C_UPSTREAM_TLS_RESUMED": ("upstream_tls_handshakes_resumed", "TLS handshakes with upstreams that resumed a session"),
+    "FGW_C_UPSTREAM_TLS_FAILED": ("upstream_tls_handshakes_failed", "TLS handshakes with upstreams that failed"),
 }
 """enum fgw_counter -> name without prefix and suffix, help."""
 
@@ -62,6 +75,9 @@ GAUGES = {
     "FGW_G_BUFFER_BYTES": ("buffer_bytes", "Memory in connection buffers"),
     "FGW_G_IMAGES_ALIVE": ("images_alive", "Route images mapped by workers"),
     "FGW_G_TIMERS_ALIVE": ("timers_alive", "Timers set"),
+    "FGW_G_TUNNELS_ACTIVE": ("tunnels_active", "Connections being relayed as bytes"),
+    "FGW_G_TLS_CONTEXTS": ("tls_contexts_loaded", "TLS server contexts that workers have loaded"),
+    "FGW_G_TLS_HANDSHAKING": ("tls_handshakes_active", "TLS handshakes with clients under way"),
 }
 
 

@@ -96,7 +96,8 @@ def _unanswered(picture: Picture) -> list[Diagnostic]:
     gateways = {gateway.key: gateway for gateway in picture.gateways}
     diagnostics: list[Diagnostic] = []
     for listener in picture.plan.listeners:
-        table = picture.plan.route_tables.get(listener.route_table)
+        plain = listener.plain()
+        table = picture.plan.route_tables.get(plain.route_table) if plain is not None else None
         if table is None:
             continue
         served = _Served(table)

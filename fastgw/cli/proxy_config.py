@@ -125,7 +125,7 @@ def listener_entries(view: ConfigView) -> list[dict[str, Any]]:
             "address": listener.bind or "0.0.0.0",
             "port": listener.port,
             "protocol": listener.protocol,
-            "route": listener.route_table,
+            "route": next(iter(listener.route_tables()), ""),
             "proxyProtocol": listener.proxy_protocol,
             "servers": [
                 {

@@ -22,7 +22,7 @@ from fastgw.compiler.ports import gateway_ports
 from fastgw.compiler.report import Report, in_file_order
 from fastgw.compiler.servers import PROXY_PROTOCOL, PlacedListener, place_servers
 from fastgw.compiler.virtual_hosts import TableBuilder
-from fastgw.model.plan import Listener, Plan
+from fastgw.model.plan import Chain, Listener, Plan
 from fastgw.model.resource import Resource
 
 __all__ = ["CompileCache", "CompileOptions", "CompileResult", "compile_plan"]
@@ -80,7 +80,7 @@ def _listener(placed: PlacedListener) -> Listener:
         port=placed.port,
         protocol="HTTP",
         servers=[server.ref() for server in servers],
-        route_table=placed.table_name,
+        chains=[Chain(placed.table_name, route_table=placed.table_name, origin=first.gateway.at(first.path))],
         proxy_protocol=any(server.gateway.annotations.get(PROXY_PROTOCOL) == "true" for server in servers),
         origin=first.gateway.at(first.path),
     )

@@ -14,9 +14,10 @@ import stat
 
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
-from fastgw.dataplane.exchange cimport Address, Exchange, Observer, ResponseHead
+from fastgw.dataplane.exchange cimport Exchange, ExchangeObserver, ResponseHead
 from fastgw.dataplane.headers cimport write_decimal
 from fastgw.dataplane.loop cimport Turn
+from fastgw.dataplane.served cimport Address, ClientSide, Served
 from fastgw.native.base cimport FGW_FIELD_HIDDEN, FGW_FIELD_LISTED, fgw_field, fgw_header_id_of, fgw_reason_name, fgw_span
 from fastgw.native.route cimport FGW_FAMILY_IPV4, FGW_FAMILY_UNIX, FGW_NONE, fgw_img_origin
 from fastgw.native.state cimport (
@@ -79,7 +80,7 @@ cdef class LogFlush(Turn):
         return self.log.flush_when_due()
 
 
-cdef class AccessLog(Observer):
+cdef class AccessLog(ExchangeObserver):
     cdef Context ctx
     cdef Buffer out
     cdef Op *ops
@@ -176,7 +177,7 @@ cdef class AccessLog(Observer):
                 x.kept_response.append(head.base + f.value_off, length - 1)
         return 0
 
-    cdef int on_finished(self, Exchange x) except -1:
+    cdef int on_finished(self, Served x) except -1:
         cdef size_t before = self.out.size()
         if before > LIMIT_BYTES:
             self.ctx.loop.count(FGW_C_LOG_DROPPED)
@@ -194,7 +195,7 @@ cdef class AccessLog(Observer):
         self.ctx.loop.count(FGW_C_LOG_LINES)
         return 0
 
-    cdef int write_line(self, Exchange x) except -1:
+    cdef int write_line(self, Served x) except -1:
         cdef int i
         self.json = False
         self.value_max = VALUE_MAX
@@ -204,7 +205,7 @@ cdef class AccessLog(Observer):
 
     # ---- values
 
-    cdef int run(self, const Op *op, Exchange x) except -1:
+    cdef int run(self, const Op *op, Served x) except -1:
         if op.code == OP_TEXT:
             return self.out.append(op.arg, op.arg_len)
         if op.code == OP_JSON:
@@ -220,35 +221,15 @@ cdef class AccessLog(Observer):
             self.out.append(b"-", 1)
         return 0
 
-    cdef int value(self, const Op *op, Exchange x) except -1:
-        cdef int code = op.code
-        if code <= OP_TRANSPORT_FAILURE:
-            return self.request_value(op, x)
-        if code <= OP_UPSTREAM_SERVICE_TIME:
-            return self.number_value(code, x)
-        if code <= OP_DOWNSTREAM_REMOTE_PORT:
-            return self.address_value(code, x)
-        return self.other_value(op, x)
-
-    cdef int request_value(self, const Op *op, Exchange x) except -1:
+    cdef int value(self, const Op *op, Served x) except -1:
+        """What both exchanges and tunnels have; the rest is an exchange's."""
         cdef int code = op.code
         if code == OP_START_TIME:
             return self.start_time(op, x)
-        if code == OP_METHOD and x.head.present:
-            return self.escaped(x.head.base + x.head.req.method.off, x.head.req.method.len)
-        if code == OP_PATH and x.head.present:
-            return self.escaped(x.head.base + x.head.req.target.off, x.head.req.target.len)
-        if code == OP_PROTOCOL and x.head.present:
-            return self.plain(b"HTTP/1.1" if x.head.req.minor else b"HTTP/1.0")
-        if code == OP_CODE:
-            return self.number(x.status)
         if code == OP_FLAGS:
             return self.flag_names(x.flags)
         if code == OP_DETAILS:
             return self.plain(x.details)
-        return 0
-
-    cdef int number_value(self, int code, Exchange x) except -1:
         if code == OP_BYTES_RECEIVED:
             return self.number(x.bytes_received)
         if code == OP_BYTES_SENT:
@@ -256,17 +237,44 @@ cdef class AccessLog(Observer):
         if code == OP_DURATION:
             self.ctx.loop.update_clock()
             return self.number(<uint64_t>((self.ctx.loop.now_ns - x.start_ns) // 1000000))
-        if x.service_time_ms >= 0:
-            return self.number(<uint64_t>x.service_time_ms)
-        return 0
+        if code == OP_TRANSPORT_FAILURE and x.transport_failure is not None:
+            return self.escaped(<const char *>x.transport_failure, <size_t>len(x.transport_failure))
+        if OP_UPSTREAM_HOST <= code <= OP_DOWNSTREAM_REMOTE_PORT:
+            return self.address_value(code, x)
+        if OP_ROUTE_NAME <= code <= OP_LISTENER:
+            return self.other_value(code, x)
+        if isinstance(x, Exchange):
+            return self.exchange_value(op, <Exchange>x)
+        return self.number(0) if code == OP_CODE else 0
 
-    cdef int address_value(self, int code, Exchange x) except -1:
-        cdef char text[128]
-        cdef size_t n = 0
-        if code == OP_AUTHORITY and x.head.present:
+    cdef int exchange_value(self, const Op *op, Exchange x) except -1:
+        cdef int code = op.code
+        if code == OP_CODE:
+            return self.number(x.status)
+        if code == OP_UPSTREAM_SERVICE_TIME and x.service_time_ms >= 0:
+            return self.number(<uint64_t>x.service_time_ms)
+        if code == OP_RESPONSE_HEADER:
+            return self.response_header(op, x)
+        if not x.head.present:
+            return 0
+        if code == OP_METHOD:
+            return self.escaped(x.head.base + x.head.req.method.off, x.head.req.method.len)
+        if code == OP_PATH:
+            return self.escaped(x.head.base + x.head.req.target.off, x.head.req.target.len)
+        if code == OP_PROTOCOL:
+            return self.plain(b"HTTP/1.1" if x.head.req.minor else b"HTTP/1.0")
+        if code == OP_AUTHORITY:
             return self.escaped(x.head.base + x.head.req.authority.off, x.head.req.authority.len)
         if code == OP_REQUEST_ID and x.head.request_id_at:
             return self.escaped(x.head.base + x.head.request_id_at, 36)
+        if code == OP_REQUEST_HEADER:
+            return self.request_header(op, x)
+        return 0
+
+    cdef int address_value(self, int code, Served x) except -1:
+        cdef char text[128]
+        cdef size_t n = 0
+        cdef ClientSide client = x.client_side()
         if code == OP_UPSTREAM_HOST and x.attempts:
             n = format_endpoint(&x.address, text)
         elif code == OP_UPSTREAM_CLUSTER and x.cluster_name.len:
@@ -274,47 +282,46 @@ cdef class AccessLog(Observer):
         elif code == OP_UPSTREAM_LOCAL_ADDRESS:
             return self.escaped(x.upstream_local, <size_t>x.upstream_local_len)
         elif code == OP_DOWNSTREAM_LOCAL_ADDRESS:
-            n = <size_t>x.client.local_address(text)
+            n = <size_t>client.local_address(text)
         elif code == OP_DOWNSTREAM_REMOTE_ADDRESS:
-            n = self.remote(x, text)
+            n = self.remote(client, text)
         elif code == OP_DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT:
-            return self.escaped(x.head.remote, x.head.remote_len)
-        elif code == OP_DOWNSTREAM_REMOTE_PORT and x.client.peer_port:
-            return self.number(x.client.peer_port)
+            if isinstance(x, Exchange):
+                return self.escaped((<Exchange>x).head.remote, (<Exchange>x).head.remote_len)
+            return self.escaped(client.peer, client.peer_len)
+        elif code == OP_DOWNSTREAM_REMOTE_PORT and client.peer_port:
+            return self.number(client.peer_port)
         return self.escaped(text, n)
 
-    cdef size_t remote(self, Exchange x, char *out) except? 0:
-        cdef size_t n = x.client.peer_len
-        cdef bint six = memchr(x.client.peer, 58, n) != NULL
+    cdef size_t remote(self, ClientSide client, char *out) except? 0:
+        cdef size_t n = client.peer_len
+        cdef bint six = memchr(client.peer, 58, n) != NULL
         cdef size_t at = 0
         if six:
             out[0] = 91
             at = 1
-        memcpy(out + at, x.client.peer, n)
+        memcpy(out + at, client.peer, n)
         at += n
         if six:
             out[at] = 93
             at += 1
-        if x.client.peer_port:
+        if client.peer_port:
             out[at] = 58
             at += 1
-            at += write_decimal(out + at, x.client.peer_port)
+            at += write_decimal(out + at, client.peer_port)
         return at
 
-    cdef int other_value(self, const Op *op, Exchange x) except -1:
-        cdef int code = op.code
+    cdef int other_value(self, int code, Served x) except -1:
         cdef const fgw_img_origin *origins
         cdef fgw_span name
-        if code == OP_REQUEST_HEADER:
-            return self.request_header(op, x)
-        if code == OP_RESPONSE_HEADER:
-            return self.response_header(op, x)
+        cdef ClientSide client
         if code == OP_REJECT_REASON and x.reject_reason:
             return self.plain(fgw_reason_name(x.reject_reason))
         if code == OP_ATTEMPTS and x.attempts:
             return self.number(<uint64_t>x.attempts)
         if code == OP_LISTENER:
-            return self.escaped(<const char *>x.client.listener_name, <size_t>len(x.client.listener_name))
+            client = x.client_side()
+            return self.escaped(<const char *>client.listener_name, <size_t>len(client.listener_name))
         if x.image is None or x.route.rule == FGW_NONE:
             return 0
         if code == OP_ROUTE_NAME:
@@ -361,7 +368,7 @@ cdef class AccessLog(Observer):
                 self.plain(FLAG_NAMES[i].name)
         return 0
 
-    cdef int start_time(self, const Op *op, Exchange x) except -1:
+    cdef int start_time(self, const Op *op, Served x) except -1:
         """strftime in UTC; %3f, %6f and %9f are fractions of the second, %s the seconds since the epoch."""
         cdef char text[128]
         cdef char fraction[16]

@@ -2,7 +2,7 @@
 from libc.stdint cimport uint32_t
 
 from fastgw.dataplane.context cimport Context, Image
-from fastgw.dataplane.exchange cimport Address
+from fastgw.dataplane.served cimport Address
 
 cdef enum Picked:
     PICK_NONE = 0     # no endpoint that may be used

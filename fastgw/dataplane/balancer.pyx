@@ -7,7 +7,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from fastgw.dataplane.context cimport Context, Image
-from fastgw.dataplane.exchange cimport Address
+from fastgw.dataplane.served cimport Address
 from fastgw.native.route cimport (
     FGW_DISCOVERY_DNS, FGW_ENDPOINT_UNHEALTHY, FGW_LB_RANDOM, FGW_LB_ROUND_ROBIN, fgw_img_cluster, fgw_img_endpoint,
 )

@@ -2,7 +2,8 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastgw.dataplane.buffers cimport Buffer
-from fastgw.dataplane.exchange cimport ClientStream, ConnectionOwner, Exchange, ResponseHead
+from fastgw.dataplane.exchange cimport ClientStream, Exchange, ResponseHead
+from fastgw.dataplane.served cimport ConnectionOwner
 from fastgw.dataplane.transport cimport Transport
 from fastgw.native.http1 cimport fgw_chunked, fgw_request
 from fastgw.native.system cimport sockaddr_storage
@@ -39,7 +40,7 @@ cdef class ClientHttp1(ClientStream):
     cdef uint64_t linger_left
     cdef uint64_t requests
 
-    cdef int start(self, int fd) except -1
+    cdef int start(self, Transport transport, const char *p, size_t n) except -1
     cdef size_t consume(self, const char *p, size_t n) except? <size_t>-1
     cdef size_t consume_head(self, const char *p, size_t n) except? <size_t>-1
     cdef size_t consume_body(self, const char *p, size_t n) except? <size_t>-1

@@ -10,8 +10,9 @@ from libc.string cimport memcpy, memset, strlen
 
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
-from fastgw.dataplane.exchange cimport ClientStream, ConnectionOwner, Connector, Exchange, Observer, ResponseHead
+from fastgw.dataplane.exchange cimport ClientStream, Connector, Exchange, ExchangeObserver, ResponseHead
 from fastgw.dataplane.headers cimport status_phrase, write_decimal
+from fastgw.dataplane.served cimport ConnectionOwner
 from fastgw.dataplane.transport cimport Transport
 from fastgw.native.base cimport FGW_HDR_DATE, FGW_OK, FGW_R_BODY_TIMEOUT, FGW_R_HEAD_TIMEOUT
 from fastgw.native.http1 cimport (
@@ -20,9 +21,8 @@ from fastgw.native.http1 cimport (
 )
 from fastgw.native.route cimport FGW_NONE, FGW_SET_COOKIE_MAX
 from fastgw.native.state cimport (
-    FGW_C_CLIENT_BYTES_IN, FGW_C_CLIENT_BYTES_OUT, FGW_C_CLIENT_CONNECTIONS, FGW_C_CLIENT_CONNECTIONS_CLOSED,
-    FGW_C_CLIENT_TIMEOUTS_BODY, FGW_C_CLIENT_TIMEOUTS_HEAD, FGW_C_CLIENT_TIMEOUTS_IDLE, FGW_C_CLIENT_TIMEOUTS_WRITE,
-    FGW_G_CLIENT_ACTIVE,
+    FGW_C_CLIENT_CONNECTIONS_CLOSED, FGW_C_CLIENT_TIMEOUTS_BODY, FGW_C_CLIENT_TIMEOUTS_HEAD, FGW_C_CLIENT_TIMEOUTS_IDLE,
+    FGW_C_CLIENT_TIMEOUTS_WRITE, FGW_G_CLIENT_ACTIVE,
 )
 from fastgw.native.system cimport (
     AF_INET, AF_INET6, getsockname, inet_ntop, ntohs, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage, socklen_t,
@@ -43,25 +43,23 @@ def client_connections_alive():
 
 
 cdef class ClientHttp1(ClientStream):
-    def __init__(self, Context ctx, Connector connector, Observer observer, ConnectionOwner owner):
+    def __init__(self, Context ctx, Connector connector, ExchangeObserver observer, ConnectionOwner owner):
         self.ctx = ctx
         self.owner = owner
         self.pending = Buffer()
         self.spare = Exchange(ctx, connector, observer)
 
-    cdef int start(self, int fd) except -1:
-        """Serve an accepted connection. peer, peer_len and listener are set."""
+    cdef int start(self, Transport transport, const char *p, size_t n) except -1:
+        """Serve an accepted connection over an open transport, of which n bytes have been read. The place of the client is set."""
         global connections
         connections += 1
         self.ctx.gauge(FGW_G_CLIENT_ACTIVE, 1)
-        self.ctx.loop.count(FGW_C_CLIENT_CONNECTIONS)
-        self.transport = Transport()
-        self.transport.counter_in = FGW_C_CLIENT_BYTES_IN
-        self.transport.counter_out = FGW_C_CLIENT_BYTES_OUT
+        self.transport = transport
+        transport.protocol = self
         self.state = READ_HEAD
         self.phase_ms = self.ctx.loop.now_ms
-        self.transport.open(self.ctx.loop, fd, self, False)
-        return self.arm()
+        self.arm()
+        return self.on_data(p, n) if n else 0
 
     # ---- input
 
@@ -263,7 +261,7 @@ cdef class ClientHttp1(ClientStream):
     # ---- the exchange's side
 
     cdef bint must_close(self, Exchange x) noexcept:
-        return (self.close_after or self.ctx.draining or not x.request_done or self.listener == FGW_NONE
+        return (self.close_after or self.ctx.draining or not x.request_done or self.route_table == FGW_NONE
                 or x.reject_reason != FGW_OK
                 or (self.ctx.max_requests_per_connection != 0
                     and self.requests >= <uint64_t>self.ctx.max_requests_per_connection))

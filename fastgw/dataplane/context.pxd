@@ -5,7 +5,8 @@ from fastgw.dataplane.loop cimport Loop
 from fastgw.native.base cimport fgw_field, fgw_span
 from fastgw.native.http1 cimport fgw_limits
 from fastgw.native.route cimport (
-    fgw_img_action, fgw_img_cluster, fgw_img_destination, fgw_img_endpoint, fgw_img_origin, fgw_img_rule, fgw_regexes,
+    fgw_img_action, fgw_img_chain, fgw_img_cluster, fgw_img_destination, fgw_img_endpoint, fgw_img_listener,
+    fgw_img_origin, fgw_img_rule, fgw_regexes,
 )
 from fastgw.native.state cimport fgw_state, fgw_worker_state
 
@@ -20,6 +21,8 @@ cdef class Image:
     cdef size_t total_bytes
     cdef fgw_regexes *regexes
     cdef readonly uint64_t generation
+    cdef const fgw_img_listener *listeners
+    cdef const fgw_img_chain *chains
     cdef const fgw_img_rule *rules
     cdef const fgw_img_action *actions
     cdef const fgw_img_destination *destinations
@@ -60,6 +63,9 @@ cdef class Context:
     cdef readonly int64_t max_requests_per_connection
     cdef readonly int connect_attempts
     cdef readonly int trusted_hops
+    cdef readonly int64_t hello_timeout_ms
+    cdef readonly int64_t handshake_timeout_ms
+    cdef readonly int misdirected_status
     # state
     cdef readonly bint draining
     cdef bytes server_name

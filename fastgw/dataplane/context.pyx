@@ -7,8 +7,8 @@ from libc.time cimport gmtime_r, strftime, time_t, tm
 
 from fastgw.native.base cimport FGW_R_COUNT, fgw_field
 from fastgw.native.route cimport (
-    FGW_IMAGE_VERSION, fgw_image_header, fgw_img_action, fgw_img_cluster, fgw_img_destination, fgw_img_endpoint, fgw_img_origin,
-    fgw_img_rule, fgw_regexes_close, fgw_regexes_open,
+    FGW_IMAGE_VERSION, fgw_image_header, fgw_img_action, fgw_img_chain, fgw_img_cluster, fgw_img_destination, fgw_img_endpoint,
+    fgw_img_listener, fgw_img_origin, fgw_img_rule, fgw_regexes_close, fgw_regexes_open,
 )
 from fastgw.native.state cimport FGW_G_END, FGW_G_IMAGES_ALIVE, FGW_STATE_MAGIC, FGW_STATE_VERSION, fgw_state
 from fastgw.native.system cimport (
@@ -53,6 +53,8 @@ cdef class Image:
             raise ValueError("not a route image of this version")
         self.generation = h.generation
         self.strings = self.base + h.strings.off
+        self.listeners = <const fgw_img_listener *>(self.base + h.listeners.off)
+        self.chains = <const fgw_img_chain *>(self.base + h.chains.off)
         self.rules = <const fgw_img_rule *>(self.base + h.rules.off)
         self.actions = <const fgw_img_action *>(self.base + h.actions.off)
         self.destinations = <const fgw_img_destination *>(self.base + h.destinations.off)
@@ -124,6 +126,9 @@ cdef class Context:
         self.max_requests_per_connection = limits.max_requests_per_connection
         self.connect_attempts = max(1, limits.connect_attempts)
         self.trusted_hops = limits.trusted_hops
+        self.hello_timeout_ms = limits.hello_timeout_ms
+        self.handshake_timeout_ms = limits.handshake_timeout_ms
+        self.misdirected_status = limits.misdirected_status
         self.server_name = limits.server_name.encode("latin-1")
         self.server = self.server_name
         self.server_len = len(self.server_name)

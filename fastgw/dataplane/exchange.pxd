@@ -2,13 +2,13 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastgw.dataplane.buffers cimport Buffer
-from fastgw.dataplane.context cimport Context, Image
-from fastgw.dataplane.loop cimport Timer
+from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.request_head cimport RequestHead
+from fastgw.dataplane.served cimport Address, ClientSide, Observer, Served
 from fastgw.dataplane.transport cimport Protocol
-from fastgw.native.base cimport fgw_field, fgw_span
+from fastgw.native.base cimport fgw_field
 from fastgw.native.http1 cimport fgw_request
-from fastgw.native.route cimport fgw_img_action, fgw_img_cluster, fgw_route_request, fgw_route_result
+from fastgw.native.route cimport fgw_img_action, fgw_route_request
 
 cdef enum Fault:
     FAULT_CONNECT_FAILED = 1
@@ -16,15 +16,6 @@ cdef enum Fault:
     FAULT_CLOSED = 3          # the upstream closed or reset before the end of the answer
     FAULT_PROTOCOL = 4        # the upstream's answer is malformed
     FAULT_TIMEOUT = 5         # no answer in time
-
-
-cdef struct Address:
-    uint8_t family            # enum fgw_family
-    uint16_t port
-    uint8_t ip[16]
-    uint32_t cell             # in the state segment
-    uint32_t path_len
-    char path[108]            # unix sockets
 
 
 cdef struct ResponseHead:
@@ -39,15 +30,9 @@ cdef struct ResponseHead:
     bint from_upstream
 
 
-cdef class ClientStream(Protocol):
+cdef class ClientStream(ClientSide):
     """The client's side of an exchange: an HTTP/1 connection, later one HTTP/2 stream."""
-    cdef Context ctx
     cdef Exchange exchange         # the one in flight
-    cdef uint32_t listener         # index in the current image, FGW_NONE when it is gone
-    cdef bytes listener_name
-    cdef char peer[64]             # text of the client's address
-    cdef uint32_t peer_len
-    cdef uint32_t peer_port
     cdef int start_response(self, Exchange x, ResponseHead *head) except -1
     cdef int write_body(self, const char *p, size_t n) except -1
     cdef int end_response(self) except -1
@@ -58,7 +43,6 @@ cdef class ClientStream(Protocol):
     cdef bint backlogged(self) noexcept
     cdef int resume_request(self) except -1
     cdef int on_exchange_done(self, Exchange x) except -1
-    cdef int local_address(self, char *out) noexcept
 
 
 cdef class UpstreamStream(Protocol):
@@ -83,41 +67,25 @@ cdef class Connector:
     cdef UpstreamStream acquire(self, Exchange x, const Address *to, int64_t connect_timeout_ms, bint fresh)
 
 
-cdef class Observer:
-    """Told of every finished exchange (the access log)."""
+cdef class ExchangeObserver(Observer):
+    """Told of every answer as well."""
     cdef bint wants_response       # on_response() is to be called
-    cdef bint wants_local          # Exchange.upstream_local is to be filled
     cdef int on_response(self, Exchange x, const ResponseHead *head) except -1
-    cdef int on_finished(self, Exchange x) except -1
 
 
-cdef class ConnectionOwner:
-    """Who accepted a client connection; told once when it ends."""
-    cdef int on_client_closed(self, ClientStream client) except -1
-
-
-cdef class Exchange(Timer):
+cdef class Exchange(Served):
     # owned
     cdef RequestHead head          # of the request
     cdef Buffer replay             # request body so far, while the request could still be sent again
     # borrowed
-    cdef Context ctx
     cdef Connector connector
-    cdef Observer observer
-    cdef Image image               # the one it began with
+    cdef ExchangeObserver observer
     cdef ClientStream client
     cdef UpstreamStream upstream
     # the decision
-    cdef fgw_route_result route
-    cdef uint32_t cluster          # index in the image, FGW_NONE
-    cdef fgw_span cluster_name
     cdef bint gives_cookie         # the answer tells the client its sticky key
     cdef uint64_t sticky_key
-    cdef Address address
-    cdef bint charged              # the endpoint's cell counts this exchange
-    cdef int attempts
     cdef bint stale_retried
-    cdef bint waiting              # for DNS
     cdef bint head_sent            # to the upstream
     cdef bint continue_sent
     # progress
@@ -127,21 +95,11 @@ cdef class Exchange(Timer):
     cdef bint response_done
     cdef bint replayable
     # what is recorded
-    cdef int64_t start_ns
-    cdef int64_t start_wall_ns
     cdef int64_t upstream_start_ns
     cdef int64_t response_ns       # first byte of the answer, 0 before
-    cdef int64_t deadline_dns_ms
-    cdef uint64_t bytes_received   # body bytes
-    cdef uint64_t bytes_sent
     cdef uint32_t response_head_bytes
     cdef uint16_t status
-    cdef uint32_t flags            # enum fgw_flag
-    cdef int reject_reason         # enum fgw_reason
-    cdef const char *details
     cdef int64_t service_time_ms   # -1: no upstream answered
-    cdef char upstream_local[64]
-    cdef int upstream_local_len
     cdef Buffer kept_response      # values of response fields that the access log wants
 
     cdef int open(self) except -1
@@ -180,7 +138,5 @@ cdef class Exchange(Timer):
     cdef int reply(self, int status, uint32_t flags, const char *details, const char *body, size_t n) except -1
     cdef int reply_redirect(self, int status, const char *location, size_t n) except -1
     cdef int send_reply(self, int status, const char *location, size_t location_len, const char *body, size_t n) except -1
-    cdef int charge(self) except -1
-    cdef int uncharge(self, bint failed) except -1
     cdef int detach_upstream(self) except -1
     cdef int finish(self) except -1

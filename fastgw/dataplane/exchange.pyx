@@ -13,10 +13,10 @@ from fastgw.dataplane.balancer cimport PICK_NONE, PICK_WAIT, pick
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.headers cimport mark_response, place
-from fastgw.dataplane.loop cimport Timer
 from fastgw.dataplane.request_head cimport RequestHead
+from fastgw.dataplane.served cimport Address, ClientSide, Observer, Served, clock_ns
 from fastgw.native.base cimport (
-    FGW_HDR_CONTENT_TYPE, FGW_HDR_LOCATION, FGW_OK, FGW_R_HTTP10, FGW_R_UPGRADE_NOT_ALLOWED, fgw_field, fgw_reason_name,
+    FGW_HDR_CONTENT_TYPE, FGW_HDR_LOCATION, FGW_R_HTTP10, FGW_R_UPGRADE_NOT_ALLOWED, fgw_field, fgw_reason_name,
     fgw_reason_status,
 )
 from fastgw.native.http1 cimport (
@@ -35,9 +35,7 @@ from fastgw.native.state cimport (
     FGW_C_UPSTREAM_RETRIES, FGW_C_UPSTREAM_REUSED, FGW_C_UPSTREAM_TIMEOUTS, FGW_F_DC, FGW_F_DPE, FGW_F_NC, FGW_F_NR, FGW_F_UC,
     FGW_F_UF, FGW_F_UH, FGW_F_UPE, FGW_F_URX, FGW_F_UT, FGW_G_EXCHANGES_ACTIVE, fgw_series_add, fgw_series_key, fgw_series_of,
 )
-from fastgw.native.system cimport (
-    CLOCK_MONOTONIC, CLOCK_REALTIME, FGW_ATOMIC_ADD32, FGW_ATOMIC_ADD64, FGW_ATOMIC_SUB32, clock_gettime, timespec,
-)
+from fastgw.native.system cimport CLOCK_MONOTONIC
 
 cdef enum:
     REPLAY_LIMIT_BYTES = 65536   # requirement H11
@@ -52,13 +50,7 @@ def exchanges_alive():
     return exchanges
 
 
-cdef int64_t clock_ns(int clock) noexcept:
-    cdef timespec ts
-    clock_gettime(clock, &ts)
-    return <int64_t>ts.tv_sec * 1000000000 + ts.tv_nsec
-
-
-cdef class ClientStream(Protocol):
+cdef class ClientStream(ClientSide):
     """Contract of the client's codec. Only the exchange in `exchange` may call it."""
 
     cdef int start_response(self, Exchange x, ResponseHead *head) except -1:
@@ -93,10 +85,6 @@ cdef class ClientStream(Protocol):
 
     cdef int on_exchange_done(self, Exchange x) except -1:
         raise NotImplementedError
-
-    cdef int local_address(self, char *out) noexcept:
-        """Text of our address on this connection, at most 63 bytes; its length."""
-        return 0
 
 
 cdef class UpstreamStream(Protocol):
@@ -138,26 +126,17 @@ cdef class Connector:
         raise NotImplementedError
 
 
-cdef class Observer:
+cdef class ExchangeObserver(Observer):
     cdef int on_response(self, Exchange x, const ResponseHead *head) except -1:
         """The upstream's final head, as received."""
         return 0
 
-    cdef int on_finished(self, Exchange x) except -1:
-        return 0
 
-
-cdef class ConnectionOwner:
-    cdef int on_client_closed(self, ClientStream client) except -1:
-        raise NotImplementedError
-
-
-cdef class Exchange(Timer):
+cdef class Exchange(Served):
     def __cinit__(self):
         self.head = RequestHead()
-        self.cluster = FGW_NONE
 
-    def __init__(self, Context ctx, Connector connector, Observer observer):
+    def __init__(self, Context ctx, Connector connector, ExchangeObserver observer):
         self.ctx = ctx
         self.connector = connector
         self.observer = observer
@@ -169,28 +148,16 @@ cdef class Exchange(Timer):
         global exchanges
         exchanges += 1
         self.active = True
-        self.image = self.ctx.image
-        self.head.reset(self.ctx, self.client.peer, self.client.peer_len)
-        self.cluster = FGW_NONE
-        self.cluster_name.len = 0
-        self.route.rule = self.route.vhost = self.route.action = FGW_NONE
+        self.start_record(self.observer is not None)
+        self.head.reset(self.ctx, self.client.peer, self.client.peer_len, self.client.secure)
         self.gives_cookie = False
-        self.charged = self.stale_retried = self.waiting = self.head_sent = self.continue_sent = False
-        self.attempts = 0
+        self.stale_retried = self.head_sent = self.continue_sent = False
         self.request_done = self.response_started = self.response_done = False
         self.replayable = True
         self.upstream_start_ns = self.response_ns = 0
-        self.bytes_received = self.bytes_sent = 0
         self.response_head_bytes = 0
         self.status = 0
-        self.flags = 0
-        self.reject_reason = FGW_OK
-        self.details = NULL
         self.service_time_ms = -1
-        self.upstream_local_len = 0
-        self.start_ns = self.ctx.loop.now_ns
-        if self.observer is not None:
-            self.start_wall_ns = clock_ns(CLOCK_REALTIME)
         self.ctx.stats.counters[FGW_C_CLIENT_REQUESTS] += 1
         self.ctx.gauge(FGW_G_EXCHANGES_ACTIVE, 1)
         return 0
@@ -244,10 +211,10 @@ cdef class Exchange(Timer):
 
     cdef int decide(self) except -1:
         cdef fgw_route_request q
-        if self.image is None or self.client.listener == FGW_NONE:
+        if self.image is None or self.client.route_table == FGW_NONE:
             return self.reply(404, FGW_F_NR, b"route_not_found", NULL, 0)
         self.head.describe(&q)
-        fgw_route_match(self.image.base, self.client.listener, &q, self.head.secure, self.image.regexes, fgw_regexes_calls(),
+        fgw_route_match(self.image.base, self.client.route_table, &q, self.head.secure, self.image.regexes, fgw_regexes_calls(),
                         &self.route)
         if self.route.verdict == FGW_ROUTE_REQUIRE_TLS:
             return self.redirect_to_https()
@@ -286,15 +253,9 @@ cdef class Exchange(Timer):
 
     cdef uint32_t weighted(self, const fgw_img_action *a, const fgw_route_request *q) noexcept:
         """One of several destinations: the one that this client keeps, else at random by weight (H5)."""
-        cdef const fgw_img_destination *d = self.image.destinations + a.destinations.off
-        cdef uint64_t draw
-        cdef uint32_t i = 0
         if a.sticky != FGW_STICKY_NONE and self.keep_destination(a, q):
             return fgw_sticky_pick(self.image.base, self.route.action, self.sticky_key)
-        draw = self.ctx.random() % a.total_weight
-        while i + 1 < a.destinations.count and draw >= d[i].cumulative_weight:
-            i += 1
-        return i
+        return self.draw(a)
 
     cdef bint keep_destination(self, const fgw_img_action *a, const fgw_route_request *q) noexcept:
         """Set sticky_key. A client without a usable cookie gets one; False: there is nothing to know the client by."""
@@ -578,25 +539,8 @@ cdef class Exchange(Timer):
 
     # ---- counting and the end
 
-    cdef int charge(self) except -1:
-        """The endpoint has one more request in flight, seen by all workers."""
-        cdef uint32_t cell = self.address.cell
-        FGW_ATOMIC_ADD32(&self.ctx.state.cells[cell].active, 1)
-        FGW_ATOMIC_ADD64(&self.ctx.state.cells[cell].requests, 1)
-        self.ctx.stats.active[cell] += 1
-        self.charged = True
-        return 0
-
-    cdef int uncharge(self, bint failed) except -1:
-        cdef uint32_t cell = self.address.cell
-        if not self.charged:
-            return 0
-        self.charged = False
-        FGW_ATOMIC_SUB32(&self.ctx.state.cells[cell].active, 1)
-        self.ctx.stats.active[cell] -= 1
-        if failed:
-            FGW_ATOMIC_ADD64(&self.ctx.state.cells[cell].failures, 1)
-        return 0
+    cdef ClientSide client_side(self):
+        return self.client
 
     cdef int detach_upstream(self) except -1:
         """Called by the upstream stream when its part is over."""

@@ -2,8 +2,9 @@
 from libc.stdint cimport int64_t, uint32_t
 
 from fastgw.dataplane.context cimport Context
-from fastgw.dataplane.exchange cimport ClientStream, ConnectionOwner, Connector, Observer
+from fastgw.dataplane.exchange cimport Connector, ExchangeObserver
 from fastgw.dataplane.loop cimport Timer, Watcher
+from fastgw.dataplane.served cimport ClientSide, ConnectionOwner
 
 
 cdef class Resume(Timer):
@@ -15,6 +16,8 @@ cdef class Listener(Watcher):
     cdef readonly str name         # of the Plan's listener
     cdef bytes name_bytes
     cdef uint32_t index            # in the current image, FGW_NONE when it is gone
+    cdef uint32_t plain            # chain for connections without TLS, FGW_NONE
+    cdef bint looks                # a client's first bytes decide about the chain
     cdef int accept_some(self) except -1
     cdef int take(self, int fd, const void *address) except -1
 
@@ -23,7 +26,7 @@ cdef class Server(ConnectionOwner):
     """All listeners and client connections of the worker."""
     cdef Context ctx
     cdef Connector connector
-    cdef Observer observer
+    cdef ExchangeObserver observer
     cdef readonly list listeners
     cdef readonly set clients
     cdef Resume resume

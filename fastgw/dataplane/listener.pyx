@@ -7,11 +7,16 @@ from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcpy, strlen
 
 from fastgw.dataplane.client_http1 cimport ClientHttp1
-from fastgw.dataplane.context cimport Context
-from fastgw.dataplane.exchange cimport ClientStream, ConnectionOwner, Connector, Observer
+from fastgw.dataplane.context cimport Context, Image
+from fastgw.dataplane.exchange cimport Connector, ExchangeObserver
 from fastgw.dataplane.loop cimport Timer, Watcher
-from fastgw.native.route cimport FGW_NONE, fgw_listener_find
-from fastgw.native.state cimport FGW_C_ACCEPT_ERRORS, FGW_C_ACCEPT_PAUSED
+from fastgw.dataplane.newcomer cimport Newcomer
+from fastgw.dataplane.served cimport ClientSide, ConnectionOwner
+from fastgw.dataplane.transport cimport Transport
+from fastgw.native.route cimport FGW_CHAIN_HTTP, FGW_NONE, FGW_TLS_NONE, fgw_img_chain, fgw_img_listener, fgw_listener_find
+from fastgw.native.state cimport (
+    FGW_C_ACCEPT_ERRORS, FGW_C_ACCEPT_PAUSED, FGW_C_CLIENT_BYTES_IN, FGW_C_CLIENT_BYTES_OUT, FGW_C_CLIENT_CONNECTIONS,
+)
 from fastgw.native.system cimport (
     AF_INET, AF_INET6, EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLIN, IPPROTO_TCP, O_CLOEXEC, O_RDONLY, SOCK_CLOEXEC,
     SOCK_NONBLOCK, TCP_NODELAY, accept4, close, errno, inet_ntop, ntohs, open, setsockopt, sockaddr, sockaddr_in, sockaddr_in6,
@@ -45,9 +50,17 @@ cdef class Listener(Watcher):
     def locate(self):
         """Find ourselves in the current image."""
         cdef const char *name = self.name_bytes
-        self.index = FGW_NONE
-        if self.server.ctx.image is not None:
-            self.index = fgw_listener_find(self.server.ctx.image.base, name, <size_t>len(self.name_bytes))
+        cdef const fgw_img_listener *place
+        cdef Image image = self.server.ctx.image
+        self.index = self.plain = FGW_NONE
+        self.looks = False
+        if image is None:
+            return
+        self.index = fgw_listener_find(image.base, name, <size_t>len(self.name_bytes))
+        if self.index != FGW_NONE:
+            place = &image.listeners[self.index]
+            self.plain = place.plain
+            self.looks = place.sni != FGW_NONE
 
     cdef int on_events(self, uint32_t events) except -1:
         return self.accept_some()
@@ -75,8 +88,8 @@ cdef class Listener(Watcher):
     cdef int take(self, int fd, const void *address) except -1:
         cdef Server server = self.server
         cdef const sockaddr_storage *a = <const sockaddr_storage *>address
-        cdef ClientHttp1 c
-        c = ClientHttp1(server.ctx, server.connector, server.observer, server)
+        cdef Newcomer c = Newcomer(server.ctx, server)
+        cdef Transport transport = Transport()
         c.listener = self.index
         c.listener_name = self.name_bytes
         if a.ss_family == AF_INET:
@@ -92,11 +105,15 @@ cdef class Listener(Watcher):
         server.full = server.ctx.max_connections > 0 and len(server.clients) >= server.ctx.max_connections
         if server.full:
             server.pause(0)
-        return c.start(fd)
+        server.ctx.loop.count(FGW_C_CLIENT_CONNECTIONS)
+        transport.counter_in = FGW_C_CLIENT_BYTES_IN
+        transport.counter_out = FGW_C_CLIENT_BYTES_OUT
+        transport.open(server.ctx.loop, fd, c, False)
+        return c.start(transport, self.plain, self.looks)
 
 
 cdef class Server(ConnectionOwner):
-    def __init__(self, Context ctx, Connector connector, Observer observer):
+    def __init__(self, Context ctx, Connector connector, ExchangeObserver observer):
         self.ctx = ctx
         self.connector = connector
         self.observer = observer
@@ -123,19 +140,33 @@ cdef class Server(ConnectionOwner):
     def on_image(self):
         """A new image is attached: every listener and connection finds its place in it."""
         cdef Listener listener
-        cdef ClientHttp1 client
+        cdef ClientSide client
         index = {}
         for listener in self.listeners:
             listener.locate()
             index[listener.name_bytes] = listener.index
         for client in self.clients:
-            client.listener = index.get(client.listener_name, <uint32_t>FGW_NONE)
+            client.locate(index.get(client.listener_name, <uint32_t>FGW_NONE))
 
     def drain(self):
         for client in list(self.clients):
             client.drain()
 
-    cdef int on_client_closed(self, ClientStream client) except -1:
+    cdef int serve(self, ClientSide accepted, Transport transport, uint32_t chain, const char *p, size_t n) except -1:
+        cdef ClientHttp1 client
+        cdef const fgw_img_chain *place
+        if chain != FGW_NONE:
+            place = &self.ctx.image.chains[chain]
+            if place.kind != FGW_CHAIN_HTTP or place.tls != FGW_TLS_NONE:
+                transport.close()
+                return self.on_client_closed(accepted)
+        client = ClientHttp1(self.ctx, self.connector, self.observer, self)
+        client.take_place(accepted)
+        self.clients.discard(accepted)
+        self.clients.add(client)
+        return client.start(transport, p, n)
+
+    cdef int on_client_closed(self, ClientSide client) except -1:
         self.clients.discard(client)
         if self.full and len(self.clients) < self.ctx.max_connections:
             self.full = False

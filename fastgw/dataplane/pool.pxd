@@ -2,7 +2,8 @@
 from libc.stdint cimport int64_t, uint32_t
 
 from fastgw.dataplane.context cimport Context
-from fastgw.dataplane.exchange cimport Address, Connector, Exchange, UpstreamStream
+from fastgw.dataplane.exchange cimport Connector, Exchange, UpstreamStream
+from fastgw.dataplane.served cimport Address
 from fastgw.dataplane.upstream_http1 cimport IdleOwner, UpstreamHttp1
 
 

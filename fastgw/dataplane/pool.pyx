@@ -7,7 +7,8 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp
 
 from fastgw.dataplane.context cimport Context
-from fastgw.dataplane.exchange cimport Address, Connector, Exchange, UpstreamStream
+from fastgw.dataplane.exchange cimport Connector, Exchange, UpstreamStream
+from fastgw.dataplane.served cimport Address
 from fastgw.dataplane.upstream_http1 cimport U_HEAD, IdleOwner, UpstreamHttp1
 from fastgw.native.state cimport FGW_G_UPSTREAM_IDLE, FGW_STATE_CELLS
 

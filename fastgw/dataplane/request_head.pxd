@@ -33,7 +33,7 @@ cdef class RequestHead:
     cdef char remote[64]           # the trusted client address
     cdef uint32_t remote_len
 
-    cdef int reset(self, Context ctx, const char *peer, uint32_t peer_len) except -1
+    cdef int reset(self, Context ctx, const char *peer, uint32_t peer_len, bint secure) except -1
     cdef int release(self) except -1
     cdef int take(self, const char *p, const fgw_request *r, const fgw_field *fields) except -1
     cdef int normalize(self) except -2

@@ -35,12 +35,13 @@ cdef class RequestHead:
     def __cinit__(self):
         self.arena = Buffer()
 
-    cdef int reset(self, Context ctx, const char *peer, uint32_t peer_len) except -1:
-        """No request yet, from a client with this address."""
+    cdef int reset(self, Context ctx, const char *peer, uint32_t peer_len, bint secure) except -1:
+        """No request yet, from a client with this address; secure: over TLS."""
         self.ctx = ctx
         self.peer = peer
         self.peer_len = peer_len
-        self.present = self.secure = False
+        self.present = False
+        self.secure = secure
         self.path = NULL
         self.path_len = self.raw_path_len = 0
         self.field_count = 0

@@ -2,7 +2,8 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastgw.dataplane.buffers cimport Buffer
-from fastgw.dataplane.exchange cimport Address, Exchange, ResponseHead, UpstreamStream
+from fastgw.dataplane.exchange cimport Exchange, ResponseHead, UpstreamStream
+from fastgw.dataplane.served cimport Address
 from fastgw.dataplane.transport cimport Transport
 from fastgw.native.http1 cimport fgw_chunked, fgw_response
 

@@ -10,10 +10,11 @@ from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.client_http1 cimport format_address
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.exchange cimport (
-    FAULT_CLOSED, FAULT_CONNECT_FAILED, FAULT_CONNECT_TIMEOUT, FAULT_PROTOCOL, FAULT_TIMEOUT, Address, Exchange, ResponseHead,
+    FAULT_CLOSED, FAULT_CONNECT_FAILED, FAULT_CONNECT_TIMEOUT, FAULT_PROTOCOL, FAULT_TIMEOUT, Exchange, ResponseHead,
     UpstreamStream,
 )
 from fastgw.dataplane.headers cimport write_decimal
+from fastgw.dataplane.served cimport Address
 from fastgw.dataplane.transport cimport CLOSE_CONNECT_FAILED, Transport
 from fastgw.native.base cimport FGW_R_BODY_TOO_SHORT, FGW_R_UNEXPECTED_1XX
 from fastgw.native.http1 cimport (

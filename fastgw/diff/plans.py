@@ -14,7 +14,7 @@ from fastgw.model.plan_text import endpoint_text, plain_text
 
 T = TypeVar("T", Listener, VirtualHost, Cluster)
 
-_LISTENER = frozenset(("name", "origin", "servers", "route_table"))
+_LISTENER = frozenset(("name", "origin", "servers", "chains"))
 _SERVER = frozenset(("gateway", "index", "port_name", "hosts"))
 _HOST = frozenset(("name", "origin", "rules", "left_out"))
 _CLUSTER = frozenset(("name", "origin", "endpoints", "destination_rule", "found_in", "service_name", "service_namespace"))

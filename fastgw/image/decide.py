@@ -45,7 +45,8 @@ class Decider:
 
     def _left_out(self, asked: Asked, port: int, domain: str) -> list[LeftOut]:
         listener, _ = self.find_listener(asked, port)
-        table = self.plan.route_tables.get(listener.route_table) if listener is not None else None
+        plain = listener.plain() if listener is not None else None
+        table = self.plan.route_tables.get(plain.route_table) if plain is not None else None
         return next((host.left_out for host in table.virtual_hosts if domain in host.domains), []) if table else []
 
     def _decide(self, asked: Asked, port: int, considered: bool) -> dict[str, Any]:

@@ -33,6 +33,9 @@ def _flatten(ctype: Any, prefix: str = "", base: int = 0) -> Iterator[tuple[str,
             yield from _flatten(kind, f"{dotted}.", offset)
         elif kind.kind == "array" and kind.item.cname == "uint8_t":
             yield dotted, offset, f"{kind.length}s"
+        elif kind.kind == "array" and kind.item.kind == "struct":
+            for i in range(kind.length):
+                yield from _flatten(kind.item, f"{dotted}[{i}].", offset + i * ffi.sizeof(kind.item))
         elif kind.kind == "array":
             item = ffi.sizeof(kind.item)
             for i in range(kind.length):
@@ -42,7 +45,7 @@ def _flatten(ctype: Any, prefix: str = "", base: int = 0) -> Iterator[tuple[str,
 
 
 def _is_padding(name: str) -> bool:
-    return name.split("[")[0] in ("pad", "reserved")
+    return name.rpartition(".")[2].split("[")[0] in ("pad", "reserved")
 
 
 class Record:
@@ -76,12 +79,31 @@ class Record:
         return "".join(parts)
 
 
+_HOSTS = "hosts.exact.off hosts.exact.count hosts.suffix.off hosts.suffix.count hosts.default_value hosts.label_suffixes_only"
+_HOSTS += " hosts.suffix_max " + " ".join(f"hosts.suffix_lengths[{i}]" for i in range(8))
+
 TABLES = {
-    "listeners": Record("fgw_img_listener", "name.off name.len bind.off bind.len port protocol route_table origin"),
+    "listeners": Record("fgw_img_listener", "name.off name.len bind.off bind.len port plain sni origin chains.off chains.count"),
+    "chains": Record(
+        "fgw_img_chain",
+        "name.off name.len kind tls tls_context route_table action idle_timeout_ms virtual_service origin identity",
+    ),
+    "sni_tables": Record("fgw_img_sni_table", _HOSTS),
+    "tls_contexts": Record(
+        "fgw_img_tls_context",
+        "name.off name.len certificates[0].off certificates[0].len certificates[1].off certificates[1].len ca.off ca.len"
+        " client_auth min_version max_version alpn ciphers.off ciphers.len curves.off curves.len sans.off sans.count spki.off"
+        " spki.count hashes.off hashes.count origin",
+    ),
+    "upstream_tls": Record(
+        "fgw_img_upstream_tls",
+        "certificate.off certificate.len ca.off ca.len sni.off sni.len verify min_version max_version alpn sans.off"
+        " sans.count identity",
+    ),
+    "texts": Record("fgw_span", "off len"),
     "route_tables": Record(
         "fgw_img_route_table",
-        "name.off name.len vhosts.off vhosts.count exact.off exact.count suffix.off suffix.count default_vhost"
-        " label_suffixes_only suffix_max " + " ".join(f"suffix_lengths[{i}]" for i in range(8)),
+        "name.off name.len vhosts.off vhosts.count " + _HOSTS,
     ),
     "vhosts": Record("fgw_img_vhost", "name.off name.len rules.off rules.count flags origin root_fold"),
     "rules": Record(
@@ -99,8 +121,8 @@ TABLES = {
     "clusters": Record(
         "fgw_img_cluster",
         "name.off name.len host.off host.len service_name.off service_name.len service_namespace.off service_namespace.len"
-        " subset.off subset.len port discovery lb protocol endpoints.off endpoints.count dns_slot connect_timeout_ms metric_id"
-        " origin",
+        " subset.off subset.len port discovery lb protocol endpoints.off endpoints.count dns_slot connect_timeout_ms tls"
+        " metric_id origin",
     ),
     "endpoints": Record("fgw_img_endpoint", "family flags port weight ip cell path.off path.len"),
     "regexes": Record("fgw_img_regex", "pattern.off pattern.len literal_prefix.off literal_prefix.len flags"),
@@ -138,7 +160,16 @@ TARGETS = {
 OPS = {"exact": lib.FGW_OP_EXACT, "prefix": lib.FGW_OP_PREFIX, "regex": lib.FGW_OP_REGEX, "present": lib.FGW_OP_PRESENT}
 STICKY = {"cookie": lib.FGW_STICKY_COOKIE, "header": lib.FGW_STICKY_HEADER, "source_ip": lib.FGW_STICKY_SOURCE_IP}
 ACTIONS = {"route": lib.FGW_ACTION_ROUTE, "unsupported": lib.FGW_ACTION_UNSUPPORTED}
-LISTENER_PROTOCOLS = {"HTTP": lib.FGW_LISTENER_HTTP, "TCP": lib.FGW_LISTENER_TCP, "TLS": lib.FGW_LISTENER_TLS}
+CHAIN_KINDS = {"http": lib.FGW_CHAIN_HTTP, "tcp": lib.FGW_CHAIN_TCP}
+CHAIN_TLS = {"none": lib.FGW_TLS_NONE, "terminate": lib.FGW_TLS_TERMINATE, "passthrough": lib.FGW_TLS_PASSTHROUGH}
+CLIENT_AUTH = {
+    "none": lib.FGW_CLIENT_AUTH_NONE,
+    "optional": lib.FGW_CLIENT_AUTH_OPTIONAL,
+    "require": lib.FGW_CLIENT_AUTH_REQUIRE,
+    "unverified": lib.FGW_CLIENT_AUTH_UNVERIFIED,
+}
+TLS_VERSIONS = {"1.0": lib.FGW_TLS10, "1.1": lib.FGW_TLS11, "1.2": lib.FGW_TLS12, "1.3": lib.FGW_TLS13}
+ALPN = {"http/1.1": lib.FGW_ALPN_HTTP1, "h2": lib.FGW_ALPN_H2, "istio": lib.FGW_ALPN_ISTIO}
 UPSTREAM_PROTOCOLS = {"http1": lib.FGW_UPSTREAM_HTTP1, "http2": lib.FGW_UPSTREAM_HTTP2, "tcp": lib.FGW_UPSTREAM_TCP}
 BALANCERS = {"least_request": lib.FGW_LB_LEAST_REQUEST, "round_robin": lib.FGW_LB_ROUND_ROBIN, "random": lib.FGW_LB_RANDOM}
 DISCOVERIES = {"static": lib.FGW_DISCOVERY_STATIC, "dns": lib.FGW_DISCOVERY_DNS}

@@ -263,6 +263,29 @@ cdef class Linker:
                     default = vhost
         return exacts, wilds, default
 
+    def add_names(self, list names not None, list values not None):
+        """The hash tables for names (bytes, as domains are) with values that count for the whole image; the first value of a name
+        has it. (exact Slots, wildcard Slots, value of "*")."""
+        cdef bytes name
+        cdef uint32_t default = FGW_NONE
+        cdef uint32_t code
+        cdef list exact = [], wild = []
+        for name, value in zip(names, values, strict=True):
+            if not name.startswith(b"*"):
+                exact.append((name, value))
+            elif len(name) > 1:
+                wild.append((name, value))
+            elif default == FGW_NONE:
+                default = value
+        cdef Slots exacts = self.slots(len(exact), False)
+        cdef Slots wilds = self.slots(len(wild), True)
+        for name, value in exact:
+            exacts.put(name, fgw_hash_forward(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name)), value, FGW_NONE, self.shared)
+        for name, value in wild:
+            code = fgw_hash_backward(PyBytes_AS_STRING(name) + 1, PyBytes_GET_SIZE(name) - 1)
+            wilds.put(name, code, value, FGW_NONE, self.shared)
+        return exacts, wilds, default
+
     def counts(self):
         """Records of each table, when all pieces have been added."""
         cdef list counts = [self.totals[t] for t in range(self.form.count)]

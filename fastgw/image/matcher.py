@@ -64,10 +64,37 @@ class Matcher:
         raw = name.encode()
         return _index(lib.fgw_listener_find(self._bytes, raw, len(raw)))
 
+    def plain_table(self, listener: int) -> int | None:
+        """The route table of requests that come to the listener without TLS."""
+        return self.table_of(self._records("listeners")[listener].plain)
+
+    def chain_of_sni(self, listener: int, sni: bytes) -> int | None:
+        """Index of the chain for a server name, b"" for none; None when no chain takes it."""
+        return _index(lib.fgw_chain_of_sni(self._bytes, listener, sni, len(sni)))
+
+    def chain(self, listener: int, name: str) -> int | None:
+        """Index of the chain with this name."""
+        raw = name.encode()
+        return _index(lib.fgw_chain_find(self._bytes, listener, raw, len(raw)))
+
+    def table_of(self, chain: int) -> int | None:
+        """The route table of a chain; None of a tcp chain."""
+        return None if chain == lib.FGW_NONE else _index(self._records("chains")[chain].route_table)
+
+    def _records(self, table: str) -> Any:
+        header = ffi.cast("fgw_image_header *", self._bytes)
+        base = ffi.cast("char *", self._bytes) + getattr(header, table).off
+        return ffi.cast(f"fgw_img_{table.removesuffix('s')} *", base)
+
     def match(self, listener: int, request: RouteRequest) -> Match:
-        """The rule that a request on the listener takes."""
+        """The rule that a request without TLS takes on the listener."""
+        return self.match_in(self.plain_table(listener), request)
+
+    def match_in(self, table: int | None, request: RouteRequest) -> Match:
+        """The rule that a request takes in a route table; None: there is none."""
         c_request, _alive = c_request_of(request)
-        verdict = lib.fgw_route_match(self._bytes, listener, c_request, request.secure, self._regexes, self._calls, self._result)
+        wanted = lib.FGW_NONE if table is None else table
+        verdict = lib.fgw_route_match(self._bytes, wanted, c_request, request.secure, self._regexes, self._calls, self._result)
         result = self._result
         return Match(VERDICTS[verdict], _index(result.vhost), _index(result.rule), _index(result.action))
 

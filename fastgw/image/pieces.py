@@ -10,11 +10,12 @@ from fastgw.image.link import Piece
 from fastgw.image.numbers import StateNumbers
 from fastgw.image.symbols import Symbols
 from fastgw.image.tables import Tables
+from fastgw.image.tls_records import add_upstream_tls
 from fastgw.model.origin import Origin
-from fastgw.model.plan import Cluster, Endpoint, Listener
+from fastgw.model.plan import Cluster, Endpoint
 
 
-class _Builder:
+class PieceBuilder:
     """What pieces have in common."""
 
     def __init__(self, symbols: Symbols) -> None:
@@ -23,7 +24,7 @@ class _Builder:
         self.origin = self.tables.origin
 
 
-class ClusterBuilder(_Builder):
+class ClusterBuilder(PieceBuilder):
     """The piece of one cluster. ``numbers`` keeps what it takes for as long as the piece is in use."""
 
     def __init__(self, symbols: Symbols, numbers: StateNumbers) -> None:
@@ -48,6 +49,7 @@ class ClusterBuilder(_Builder):
             endpoints.count - first,
             self._numbers.dns_slot_of(c.name) if dns else NONE,
             c.connect_timeout_ms,
+            NONE if c.tls is None else add_upstream_tls(self.tables, c.tls),
             self._numbers.metric_id_of(c.host, c.service_name, c.service_namespace),
             self.origin("", "", c.origin),
         )
@@ -72,12 +74,12 @@ def touch_numbers(c: Cluster, numbers: StateNumbers) -> None:
 
 def nowhere(symbols: Symbols) -> Piece:
     """The first piece: origin 0 is no place."""
-    builder = _Builder(symbols)
+    builder = PieceBuilder(symbols)
     builder.origin("", "", Origin())
     return builder.tables.take()
 
 
-class TailBuilder(_Builder):
+class TailBuilder(PieceBuilder):
     """The last piece: listeners and route tables, which refer to virtual hosts and slots of the whole image."""
 
     def __init__(self, symbols: Symbols) -> None:
@@ -88,12 +90,9 @@ class TailBuilder(_Builder):
         """``values``: the fields of the record after its name."""
         self._route_tables[name] = self.tables["route_tables"].add(*self.span(name), *values)
 
-    def add_listener(self, listener: Listener) -> None:
-        table = self._route_tables[listener.route_table] if listener.route_table else NONE
-        protocol = layout.LISTENER_PROTOCOLS[listener.protocol]
-        origin = self.origin("", "", listener.origin)
-        spans = (*self.span(listener.name), *self.span(listener.bind))
-        self.tables["listeners"].add(*spans, listener.port, protocol, table, origin)
+    def route_table(self, name: str) -> int:
+        """Index of a route table that was added."""
+        return self._route_tables[name]
 
 
 def _address(cluster: str, address: str) -> tuple[int, bytes, str]:

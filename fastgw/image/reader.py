@@ -82,7 +82,7 @@ class ImageReader:
 
     def match(self, listener: int, request: RouteRequest) -> tuple[str, int | None, int | None]:
         """(verdict, virtual host, rule), in the words of fastgw.image.matcher."""
-        table = self.number(self.row("listeners", listener), "route_table")
+        table = self.route_table(listener)
         vhost = None if table == NONE else self.virtual_host(self.row("route_tables", table), request.host)
         if vhost is None:
             return "no_virtual_host", None, None
@@ -94,10 +94,20 @@ class ImageReader:
                 return "match", vhost, rule
         return "no_rule", vhost, None
 
+    def route_table(self, listener: int) -> int:
+        """Of the listener's chain for connections without TLS; NONE without one."""
+        plain = self.number(self.row("listeners", listener), "plain")
+        return NONE if plain == NONE else self.number(self.row("chains", plain), "route_table")
+
+    def chain_of_sni(self, listener: int, sni: bytes) -> int | None:
+        """Index of the chain for a server name, b"" for none; None when no chain takes it."""
+        table = self.number(self.row("listeners", listener), "sni")
+        return None if table == NONE else self._named(self.row("sni_tables", table), sni)
+
     def domains(self, table: Row, kind: str) -> dict[bytes, int]:
-        """Keys of the ``exact`` or ``suffix`` table (without "*"), with their virtual hosts."""
+        """Keys of the ``exact`` or ``suffix`` table (without "*"), with their virtual hosts or chains."""
         found: dict[bytes, int] = {}
-        for index in self.range(table, kind):
+        for index in self.range(table, f"hosts.{kind}"):
             slot = self.row("slots", index)
             if self.number(slot, "value") == NONE:
                 continue
@@ -108,6 +118,9 @@ class ImageReader:
         return found
 
     def virtual_host(self, table: Row, host: bytes) -> int | None:
+        return self._named(table, host)
+
+    def _named(self, table: Row, host: bytes) -> int | None:
         """Statement D2: exact, then the longest suffix that leaves a character over, then "*"."""
         lower = host.lower()
         exact = self.domains(table, "exact").get(lower)
@@ -116,7 +129,7 @@ class ImageReader:
         fitting = [(len(s), v) for s, v in self.domains(table, "suffix").items() if lower.endswith(s) and len(lower) > len(s)]
         if fitting:
             return max(fitting)[1]
-        default = self.number(table, "default_vhost")
+        default = self.number(table, "hosts.default_value")
         return None if default == NONE else default
 
     def rule_holds(self, rule: Row, request: RouteRequest) -> bool:

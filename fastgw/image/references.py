@@ -17,7 +17,36 @@ RULES_OF = "rules of: "
 """Of a virtual host into the piece of its rules."""
 
 REFERENCES: dict[str, dict[str, str]] = {
-    "listeners": {"name": "strings", "bind": "strings", "origin": "origins"},
+    "listeners": {
+        "name": "strings",
+        "bind": "strings",
+        "origin": "origins",
+        "sni": "sni_tables",
+        "chains": "chains",
+        "plain": "chains",
+    },
+    "chains": {
+        "name": "strings",
+        "tls_context": "tls_contexts",
+        "action": "actions",
+        "virtual_service": "origins",
+        "origin": "origins",
+    },
+    "sni_tables": {"hosts.exact": "slots", "hosts.suffix": "slots"},
+    "tls_contexts": {
+        "name": "strings",
+        "certificates[0]": "strings",
+        "certificates[1]": "strings",
+        "ca": "strings",
+        "ciphers": "strings",
+        "curves": "strings",
+        "sans": "texts",
+        "spki": "texts",
+        "hashes": "texts",
+        "origin": "origins",
+    },
+    "upstream_tls": {"certificate": "strings", "ca": "strings", "sni": "strings", "sans": "texts"},
+    "texts": {"off": "strings"},
     "route_tables": {"name": "strings"},
     "vhosts": {"name": "strings", "rules": RULES_OF + "rules", "origin": "origins", "root_fold": RULES_OF + "nodes"},
     "rules": {
@@ -39,6 +68,7 @@ REFERENCES: dict[str, dict[str, str]] = {
         "service_namespace": SHARED,
         "subset": SHARED,
         "endpoints": "endpoints",
+        "tls": "upstream_tls",
         "origin": "origins",
     },
     "endpoints": {"path": "strings"},

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from fastgw.image.chains import add_listener, host_fields
 from fastgw.image.layout import HEADER, MAGIC, ImageError, lib
-from fastgw.image.link import Host, Linker, Piece, Slots
+from fastgw.image.link import Host, Linker, Piece
 from fastgw.image.numbers import StateNumbers
 from fastgw.image.pieces import ClusterBuilder, TailBuilder, nowhere, touch_numbers
 from fastgw.image.references import FORMAT, NUMBERS
@@ -105,9 +106,9 @@ class ImageWriter:
         for table, hosts in tables:
             first = linker.add_hosts(hosts)
             exact, wild, default = linker.add_domains(hosts)
-            tail.add_route_table(table.name, first, len(hosts), *_slots(exact), *_slots(wild), default, *_suffixes(wild))
+            tail.add_route_table(table.name, first, len(hosts), *host_fields(exact, wild, default))
         for listener in plan.listeners:
-            tail.add_listener(listener)
+            add_listener(tail, linker, listener)
         linker.add(tail.tables.take())
         self._forget_unused(plan)
         return LinkedImage(linker, generation)
@@ -161,12 +162,3 @@ class ImageWriter:
     def _renew_numbers(self, cluster: Cluster) -> None:
         """They are in use in this generation."""
         touch_numbers(cluster, self._numbers)
-
-
-def _slots(slots: Slots) -> tuple[int, int]:
-    return (slots.first, slots.count) if slots.count else (0, 0)
-
-
-def _suffixes(wild: Slots) -> tuple[int, ...]:
-    """What the matcher has to know of the wildcards of a route table."""
-    return (int(wild.at_labels), wild.longest, *wild.length_words)

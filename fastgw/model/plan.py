@@ -124,17 +124,89 @@ class ServerRef(msgspec.Struct, frozen=True):
     hosts: tuple[str, ...]
 
 
+class TlsContext(msgspec.Struct, frozen=True):
+    """What a server of a Gateway asks of TLS. ``certificates``, ``ca``: names of credentials (see Credential).
+
+    client_auth: none, optional, require, unverified. Versions: 1.0, 1.1, 1.2, 1.3. ``alpn``: http/1.1, h2, istio. ``ciphers`` and
+    ``curves``: OpenSSL's lists, "" for the default. ``sans``: one of them must be among the client certificate's names, empty: any.
+    ``spki`` and ``hashes``: SHA-256 as hexadecimal digits.
+    """
+
+    name: str
+    certificates: tuple[str, ...] = ()
+    ca: str = ""
+    client_auth: str = "none"
+    min_version: str = "1.2"
+    max_version: str = "1.3"
+    alpn: tuple[str, ...] = ("h2", "http/1.1")
+    ciphers: str = ""
+    curves: str = ""
+    sans: tuple[str, ...] = ()
+    spki: tuple[str, ...] = ()
+    hashes: tuple[str, ...] = ()
+    origin: Origin = NOWHERE
+
+
+class Chain(msgspec.Struct):
+    """How connections of a listener are served: Envoy's filter chain.
+
+    ``name`` is unique within its listener and the same over generations. kind: http (then ``route_table``), tcp (then
+    ``action``; None when nothing is routed there: the connection is closed). tls: none, terminate (then ``tls_context``),
+    passthrough. ``server_names``: the SNI that leads here, lower case, exact or with one leading "*"; "*" is also a hello
+    without a name. Unused for tls none. ``virtual_service`` is behind a tcp chain. ``idle_timeout_ms``: of a tcp chain, 0 for none.
+    """
+
+    name: str
+    kind: str = "http"
+    tls: str = "none"
+    server_names: tuple[str, ...] = ()
+    route_table: str = ""
+    action: Action | None = None
+    tls_context: TlsContext | None = None
+    idle_timeout_ms: int = 3_600_000
+    virtual_service: ObjectRef | None = None
+    origin: Origin = NOWHERE
+
+
 class Listener(msgspec.Struct):
-    """One (bind, port). ``name`` "0.0.0.0_80" is its identity over generations. ``bind`` "" is the wildcard. protocol: HTTP."""
+    """One (bind, port). ``name`` "0.0.0.0_80" is its identity over generations. ``bind`` "" is the wildcard.
+
+    ``chains``: the one with tls none, if there is one, takes connections that do not begin with a TLS hello; the others are
+    chosen by server name, the first that names it. protocol: HTTP, TLS, TCP: the family of its first server.
+    """
 
     name: str
     bind: str
     port: int
     protocol: str
     servers: list[ServerRef]
-    route_table: str = ""
+    chains: list[Chain] = []
     proxy_protocol: bool = False
     origin: Origin = NOWHERE
+
+    def route_tables(self) -> list[str]:
+        """Of all chains that carry requests."""
+        return [chain.route_table for chain in self.chains if chain.route_table]
+
+    def plain(self) -> Chain | None:
+        """What takes connections without TLS."""
+        return next((chain for chain in self.chains if chain.tls == "none"), None)
+
+
+class UpstreamTls(msgspec.Struct, frozen=True):
+    """TLS towards a cluster. ``certificate``: the credential shown, "" for none; ``ca``: a credential, or "system".
+
+    ``sni``: "" is the request's host (Q17). ``sans``: one of them must be among the certificate's names; empty: the SNI must.
+    """
+
+    certificate: str = ""
+    ca: str = "system"
+    sni: str = ""
+    verify: bool = True
+    min_version: str = "1.2"
+    max_version: str = "1.3"
+    alpn: tuple[str, ...] = ()
+    sans: tuple[str, ...] = ()
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -169,6 +241,7 @@ class Cluster(msgspec.Struct):
     lb: str = "least_request"
     protocol: str = "http1"
     connect_timeout_ms: int = 10_000
+    tls: UpstreamTls | None = None
     origin: Origin = NOWHERE
     destination_rule: str = ""
 

@@ -41,6 +41,9 @@ class Limits(msgspec.Struct):
     trusted_hops: int = 0
     server_name: str = "fastgw"
     connect_attempts: int = 3
+    hello_timeout_ms: int = 5_000
+    handshake_timeout_ms: int = 15_000
+    misdirected_status: int = 421
 
 
 class Start(msgspec.Struct, tag="start"):
@@ -61,10 +64,21 @@ class Listen(msgspec.Struct, tag="listen"):
 
 
 class Image(msgspec.Struct, tag="image"):
-    """fds: [sealed memfd]. Answered with Ack, or Nack and the old image stays."""
+    """fds: [sealed image, sealed credentials block (when credentials_bytes)]. Answered with Ack, or Nack and the old ones stay.
+
+    ``credentials_bytes`` 0: there are no credentials.
+    """
 
     generation: int
     total_bytes: int
+    credentials_bytes: int = 0
+
+
+class TicketKeys(msgspec.Struct, tag="ticket_keys"):
+    """The keys of TLS session tickets, 80 bytes each (16 of name, 32 for HMAC-SHA-256, 32 for AES-256): tickets are made with the
+    first and accepted under all. Empty: no tickets are given."""
+
+    keys: list[bytes]
 
 
 class ReopenLog(msgspec.Struct, tag="reopen_log"):
@@ -114,7 +128,7 @@ class LeakCounts(msgspec.Struct, tag="leak_counts"):
     counts: dict[str, int]
 
 
-ToWorker = Start | Listen | Image | ReopenLog | Drain | Leaks
+ToWorker = Start | Listen | Image | TicketKeys | ReopenLog | Drain | Leaks
 FromWorker = Ready | Ack | Nack | Listening | Drained | Bug | LeakCounts
 
 encode = msgspec.json.Encoder().encode

@@ -21,6 +21,22 @@ cdef extern from "fgw/image.h" nogil:
         FGW_FAMILY_IPV4
         FGW_FAMILY_IPV6
         FGW_ENDPOINT_UNHEALTHY
+        FGW_CHAIN_HTTP
+        FGW_CHAIN_TCP
+        FGW_TLS_NONE
+        FGW_TLS_TERMINATE
+        FGW_TLS_PASSTHROUGH
+        FGW_CLIENT_AUTH_NONE
+        FGW_CLIENT_AUTH_OPTIONAL
+        FGW_CLIENT_AUTH_REQUIRE
+        FGW_CLIENT_AUTH_UNVERIFIED
+        FGW_ALPN_HTTP1
+        FGW_ALPN_H2
+        FGW_ALPN_ISTIO
+        FGW_TLS10
+        FGW_TLS11
+        FGW_TLS12
+        FGW_TLS13
 
     ctypedef struct fgw_table:
         uint32_t off
@@ -32,6 +48,10 @@ cdef extern from "fgw/image.h" nogil:
         uint64_t total_bytes
         uint64_t generation
         fgw_table listeners
+        fgw_table chains
+        fgw_table tls_contexts
+        fgw_table upstream_tls
+        fgw_table texts
         fgw_table rules
         fgw_table actions
         fgw_table destinations
@@ -49,8 +69,46 @@ cdef extern from "fgw/image.h" nogil:
     ctypedef struct fgw_img_listener:
         fgw_span name
         uint32_t port
-        uint32_t protocol
+        uint32_t plain
+        uint32_t sni
+        fgw_table chains
+
+    ctypedef struct fgw_img_chain:
+        fgw_span name
+        uint8_t kind
+        uint8_t tls
+        uint32_t tls_context
         uint32_t route_table
+        uint32_t action
+        uint32_t idle_timeout_ms
+        uint32_t virtual_service
+        uint32_t origin
+        uint64_t identity
+
+    ctypedef struct fgw_img_tls_context:
+        fgw_span name
+        fgw_span certificates[2]
+        fgw_span ca
+        uint8_t client_auth
+        uint8_t min_version
+        uint8_t max_version
+        uint8_t alpn
+        fgw_span ciphers
+        fgw_span curves
+        fgw_table sans
+        fgw_table spki
+        fgw_table hashes
+
+    ctypedef struct fgw_img_upstream_tls:
+        fgw_span certificate
+        fgw_span ca
+        fgw_span sni
+        uint8_t verify
+        uint8_t min_version
+        uint8_t max_version
+        uint8_t alpn
+        fgw_table sans
+        uint64_t identity
 
     ctypedef struct fgw_img_rule:
         fgw_span name
@@ -83,6 +141,7 @@ cdef extern from "fgw/image.h" nogil:
         fgw_table endpoints
         uint32_t dns_slot
         uint32_t connect_timeout_ms
+        uint32_t tls
         uint32_t metric_id
 
     ctypedef struct fgw_img_endpoint:
@@ -132,9 +191,11 @@ cdef extern from "fgw/route.h" nogil:
         uint32_t rule
         uint32_t action
 
-    int fgw_route_match(const void *image, uint32_t listener, const fgw_route_request *req, int secure,
+    int fgw_route_match(const void *image, uint32_t route_table, const fgw_route_request *req, int secure,
                         fgw_regexes *regexes, const fgw_regex_calls *calls, fgw_route_result *out)
     uint32_t fgw_listener_find(const void *image, const char *name, size_t n)
+    uint32_t fgw_chain_find(const void *image, uint32_t listener, const char *name, size_t n)
+    uint32_t fgw_chain_of_sni(const void *image, uint32_t listener, const char *sni, size_t n)
 
 
 cdef extern from "fgw/regex.h" nogil:

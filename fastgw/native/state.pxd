@@ -41,6 +41,19 @@ cdef extern from "fgw/state.h" nogil:
         FGW_C_CLIENT_TIMEOUTS_BODY
         FGW_C_CLIENT_TIMEOUTS_WRITE
         FGW_C_UPSTREAM_TIMEOUTS
+        FGW_C_TLS_HANDSHAKES
+        FGW_C_TLS_RESUMED
+        FGW_C_TLS_FAILED
+        FGW_C_TLS_NO_CHAIN
+        FGW_C_HELLO_REFUSED
+        FGW_C_HELLO_TIMEOUTS
+        FGW_C_TLS_TIMEOUTS
+        FGW_C_MISDIRECTED
+        FGW_C_TUNNELS
+        FGW_C_TUNNEL_TIMEOUTS
+        FGW_C_UPSTREAM_TLS_HANDSHAKES
+        FGW_C_UPSTREAM_TLS_RESUMED
+        FGW_C_UPSTREAM_TLS_FAILED
         FGW_C_COUNTERS_END
         FGW_G_CLIENT_ACTIVE
         FGW_G_UPSTREAM_ACTIVE
@@ -50,6 +63,9 @@ cdef extern from "fgw/state.h" nogil:
         FGW_G_IMAGES_ALIVE
         FGW_G_TIMERS_ALIVE
         FGW_G_LOOP_LAG_US
+        FGW_G_TUNNELS_ACTIVE
+        FGW_G_TLS_CONTEXTS
+        FGW_G_TLS_HANDSHAKING
         FGW_G_END
 
         FGW_CELL_EJECTED
@@ -93,6 +109,13 @@ cdef extern from "fgw/state.h" nogil:
     ctypedef struct fgw_series:
         uint64_t key
 
+    ctypedef struct fgw_tcp_series:
+        uint64_t key
+        uint64_t opened
+        uint64_t closed
+        uint64_t sent_bytes
+        uint64_t received_bytes
+
     ctypedef struct fgw_worker_state:
         uint64_t heartbeat_ns
         uint64_t generation
@@ -112,6 +135,7 @@ cdef extern from "fgw/state.h" nogil:
         fgw_worker_state *workers
 
     uint64_t fgw_series_key(uint32_t metric_id, uint32_t status, uint32_t flags, uint32_t protocol)
+    fgw_tcp_series *fgw_tcp_series_of(fgw_worker_state *w, uint64_t key)
     fgw_series *fgw_series_of(fgw_worker_state *w, uint64_t key)
     void fgw_series_add(fgw_series *s, uint64_t duration_us, uint64_t request_bytes, uint64_t response_bytes)
     int fgw_dns_read(const fgw_dns_slot *slot, fgw_dns_slot *out)

@@ -68,13 +68,16 @@ static void match_all(const fgw_image_header *image) {
     static const char *const paths[] = {"/", "/api/catalog", "/v1/items/0123456789", "*"};
     fgw_regexes regexes = {image, {0}};
     for (uint32_t listener = 0; listener < image->listeners.count && listener < 8; listener++) {
-        const fgw_img_listener *l = (const fgw_img_listener *)(const void *)((const char *)image + image->listeners.off);
-        if (l[listener].route_table == FGW_NONE)
-            continue;
+        const uint32_t chain = fgw_chain_of_sni(image, listener, "a.example.com", 13);
+        PROMISE(chain == FGW_NONE || chain < image->chains.count);
+        const uint32_t named = fgw_chain_find(image, listener, "http.80", 7);
+        PROMISE(named == FGW_NONE || named < image->chains.count);
+    }
+    for (uint32_t table = 0; table < image->route_tables.count && table < 8; table++) {
         for (int i = 0; i < 16; i++) {
             fgw_route_request r = request(hosts[i / 4], paths[i % 4]);
             fgw_route_result result;
-            int verdict = fgw_route_match(image, listener, &r, i % 2, &regexes, &calls, &result);
+            int verdict = fgw_route_match(image, table, &r, i % 2, &regexes, &calls, &result);
             PROMISE(verdict >= FGW_ROUTE_NO_VHOST && verdict <= FGW_ROUTE_REQUIRE_TLS);
             if (verdict == FGW_ROUTE_MATCH)
                 keep_destination(image, result.action, &r);

@@ -23,6 +23,11 @@ typedef struct fgw_image_header {
     uint64_t total_bytes;
     uint64_t generation;
     fgw_table listeners;    /* fgw_img_listener */
+    fgw_table chains;       /* fgw_img_chain, those of a listener adjacent and sorted by name */
+    fgw_table sni_tables;   /* fgw_img_sni_table */
+    fgw_table tls_contexts; /* fgw_img_tls_context */
+    fgw_table upstream_tls; /* fgw_img_upstream_tls */
+    fgw_table texts;        /* fgw_span: lists of strings */
     fgw_table route_tables; /* fgw_img_route_table */
     fgw_table vhosts;       /* fgw_img_vhost */
     fgw_table rules;        /* fgw_img_rule, rules of a vhost are adjacent and in match order */
@@ -51,27 +56,106 @@ typedef struct fgw_img_origin {
     uint32_t column;
 } fgw_img_origin;
 
-enum fgw_listener_protocol { FGW_LISTENER_HTTP = 1, FGW_LISTENER_TCP = 2, FGW_LISTENER_TLS = 3 };
-
+/* One (bind, port). A connection whose first byte is that of a TLS record takes the chain that `sni` gives for its server name;
+ * any other takes `plain`. */
 typedef struct fgw_img_listener {
     fgw_span name; /* "0.0.0.0_80": also the key by which a worker finds the listening socket again */
     fgw_span bind; /* "" is the wildcard */
     uint32_t port; /* the Gateway's port number (after targetPort translation, before --listen-map) */
-    uint32_t protocol;
-    uint32_t route_table; /* index, FGW_NONE for layer 4 */
+    uint32_t plain;   /* chain, FGW_NONE: only TLS is spoken */
+    uint32_t sni;     /* sni table, FGW_NONE: no TLS is looked for, and a client's first byte is not waited for */
     uint32_t origin;
+    fgw_table chains; /* all of this listener's, adjacent, sorted by name (bytewise) */
 } fgw_img_listener;
 
-typedef struct fgw_img_route_table {
-    fgw_span name;                /* "http.80" */
-    fgw_table vhosts;             /* adjacent in the vhost table */
-    fgw_table exact;              /* slots: a lower-case host -> vhost, fgw_hash_forward */
-    fgw_table suffix;             /* slots: the part after '*' of a wildcard domain -> vhost, fgw_hash_backward */
-    uint32_t default_vhost;       /* domain "*", FGW_NONE without one */
+enum fgw_chain_kind {
+    FGW_CHAIN_HTTP = 1, /* requests, by `route_table` */
+    FGW_CHAIN_TCP = 2,  /* the bytes of a connection go to one destination of `action` */
+};
+enum fgw_chain_tls {
+    FGW_TLS_NONE = 0,
+    FGW_TLS_TERMINATE = 1,   /* by `tls_context` */
+    FGW_TLS_PASSTHROUGH = 2, /* the hello was only looked at */
+};
+
+/* How connections of a listener are served: Envoy's filter chain. */
+typedef struct fgw_img_chain {
+    fgw_span name; /* unique within its listener and stable over generations; a terminating HTTPS server: its route table's */
+    uint8_t kind;  /* enum fgw_chain_kind */
+    uint8_t tls;   /* enum fgw_chain_tls */
+    uint8_t pad[2];
+    uint32_t tls_context;     /* FGW_TLS_TERMINATE, else FGW_NONE */
+    uint32_t route_table;     /* FGW_CHAIN_HTTP, else FGW_NONE */
+    uint32_t action;          /* FGW_CHAIN_TCP: FGW_NONE means that nothing is routed there (the connection is closed) */
+    uint32_t idle_timeout_ms; /* FGW_CHAIN_TCP; 0: none */
+    uint32_t virtual_service; /* FGW_CHAIN_TCP: origin of the VirtualService, FGW_NONE without one */
+    uint32_t origin;          /* of the Gateway's server, or of the match of the tls or tcp route */
+    uint32_t reserved;
+    uint64_t identity; /* FGW_TLS_TERMINATE: of the certificates shown and of all that is asked of clients, the same over generations.
+                          Between chains with the same one a request may pass (misdirected requests, requirement G5), and a connection
+                          whose chain has another one now must not go on under it. */
+} fgw_img_chain;
+
+/* Names -> numbers: exact ones by hash, wildcards by what follows their '*', then the default. */
+typedef struct fgw_img_hosts {
+    fgw_table exact;              /* slots: a lower-case host -> value, fgw_hash_forward */
+    fgw_table suffix;             /* slots: the part after '*' of a wildcard domain -> value, fgw_hash_backward */
+    uint32_t default_value;       /* domain "*", FGW_NONE without one */
     uint32_t label_suffixes_only; /* 1: every wildcard starts at a label ("*.x"), so only the dots of a host are probed */
     uint32_t suffix_max;          /* longest of those parts */
     uint32_t reserved;
     uint64_t suffix_lengths[8]; /* bit n: a part of n bytes exists */
+} fgw_img_hosts;
+
+/* Server names of a listener -> chains. A hello without a name, or with an unknown one, takes the default (P1, P2). */
+typedef struct fgw_img_sni_table {
+    fgw_img_hosts hosts;
+} fgw_img_sni_table;
+
+enum fgw_client_auth {
+    FGW_CLIENT_AUTH_NONE = 0,
+    FGW_CLIENT_AUTH_OPTIONAL = 1,   /* verified when the client sends one (P6) */
+    FGW_CLIENT_AUTH_REQUIRE = 2,
+    FGW_CLIENT_AUTH_UNVERIFIED = 3, /* insecureSkipVerify: asked for, never verified */
+};
+enum fgw_alpn { FGW_ALPN_HTTP1 = 1, FGW_ALPN_H2 = 2, FGW_ALPN_ISTIO = 4 /* "istio", "istio-peer-exchange" */ };
+enum fgw_tls_version { FGW_TLS10 = 1, FGW_TLS11 = 2, FGW_TLS12 = 3, FGW_TLS13 = 4 };
+
+/* What a server of a Gateway asks of TLS. Credentials are names in the credentials block (credentials.h): whether they exist,
+ * and what they hold, may change without a new image. */
+typedef struct fgw_img_tls_context {
+    fgw_span name;           /* "namespace/gateway#index" */
+    fgw_span certificates[2]; /* of the server; the second may be empty */
+    fgw_span ca;             /* clients are verified against; "" without */
+    uint8_t client_auth;     /* enum fgw_client_auth */
+    uint8_t min_version;     /* enum fgw_tls_version */
+    uint8_t max_version;
+    uint8_t alpn;            /* set of enum fgw_alpn that is offered */
+    fgw_span ciphers;        /* OpenSSL's list for TLS 1.2 and below, "" for the default */
+    fgw_span curves;         /* OpenSSL's list, "" for the default */
+    fgw_table sans;          /* texts: one of them must be among the client certificate's names; empty: any */
+    fgw_table spki;          /* texts: 32 bytes each, SHA-256 of the client's public key */
+    fgw_table hashes;        /* texts: 32 bytes each, SHA-256 of the client's certificate */
+    uint32_t origin;
+} fgw_img_tls_context;
+
+/* How an upstream is spoken to over TLS (DestinationRule). */
+typedef struct fgw_img_upstream_tls {
+    fgw_span certificate; /* credential shown to the upstream, "" for none */
+    fgw_span ca;          /* credential to verify against; "system": the system's CAs */
+    fgw_span sni;         /* "": the request's host (Q17) */
+    uint8_t verify;       /* 0: insecureSkipVerify */
+    uint8_t min_version;
+    uint8_t max_version;
+    uint8_t alpn; /* set of enum fgw_alpn */
+    fgw_table sans; /* texts: one of them must be among the certificate's names; empty: the SNI must */
+    uint64_t identity; /* of all of the above: connections made with another one are not used again */
+} fgw_img_upstream_tls;
+
+typedef struct fgw_img_route_table {
+    fgw_span name;    /* "http.80", "https.443.https.gw.ns" */
+    fgw_table vhosts; /* adjacent in the vhost table */
+    fgw_img_hosts hosts; /* domains -> vhosts */
 } fgw_img_route_table;
 
 enum fgw_vhost_flag { FGW_VHOST_REQUIRE_TLS = 1 /* httpsRedirect: 301 before any route is looked at */ };
@@ -169,6 +253,7 @@ typedef struct fgw_img_cluster {
     fgw_table endpoints; /* FGW_DISCOVERY_STATIC */
     uint32_t dns_slot;   /* FGW_DISCOVERY_DNS: index of the slot in the state segment */
     uint32_t connect_timeout_ms;
+    uint32_t tls;       /* index in upstream_tls, FGW_NONE: plain text */
     uint32_t metric_id; /* stable number of (host, service_name, service_namespace) in the metrics */
     uint32_t origin;
 } fgw_img_cluster;
@@ -206,7 +291,7 @@ enum {
  * in it, so a lookup costs one miss. */
 typedef struct fgw_img_slot {
     uint32_t hash;
-    uint32_t value; /* host tables: the vhost; groups: a list reference; FGW_NONE marks an empty slot */
+    uint32_t value; /* host tables: the vhost or chain; groups: a list reference; FGW_NONE marks an empty slot */
     uint32_t hint;  /* host tables: first rule of the vhost (fetched ahead); groups: 0 */
     uint32_t key_len;
     uint32_t key_off; /* in strings, when the key is longer than FGW_SLOT_INLINE */

@@ -51,11 +51,15 @@ typedef struct fgw_route_result {
 } fgw_route_result;
 
 /* `secure`: the connection is TLS (or a trusted hop said so). Fills *out and returns its verdict. Never fails: a checked
- * image and any request have an answer. */
-int fgw_route_match(const void *image, uint32_t listener, const fgw_route_request *req, int secure, fgw_regexes *regexes,
+ * image and any request have an answer; with FGW_NONE for a table it is FGW_ROUTE_NO_VHOST. */
+int fgw_route_match(const void *image, uint32_t route_table, const fgw_route_request *req, int secure, fgw_regexes *regexes,
                     const fgw_regex_calls *calls, fgw_route_result *out);
 /* Index of the listener with this name; FGW_NONE when the image has none. */
 uint32_t fgw_listener_find(const void *image, const char *name, size_t n);
+/* Index of the chain with this name among those of a listener; FGW_NONE when there is none. */
+uint32_t fgw_chain_find(const void *image, uint32_t listener, const char *name, size_t n);
+/* The chain for a server name (any case, n 0: none was sent): exact, longest wildcard, default (P1); FGW_NONE. */
+uint32_t fgw_chain_of_sni(const void *image, uint32_t listener, const char *sni, size_t n);
 /* The virtual host alone (D2); FGW_NONE. */
 uint32_t fgw_vhost_find(const void *image, uint32_t route_table, const char *host, size_t n);
 /* For explain: which condition of `rule` fails first. -1: none (the rule matches), 0: the path, k >= 1: predicate k - 1. */

@@ -7,12 +7,13 @@
 
 /* cffi:begin */
 enum {
-    FGW_STATE_VERSION = 1,
+    FGW_STATE_VERSION = 2,
     FGW_STATE_WORKERS = 64,   /* worker slots at the most */
     FGW_STATE_CELLS = 262144, /* endpoint cells; the block is sparse, unused cells cost no memory */
     FGW_STATE_DNS_SLOTS = 16384,
     FGW_STATE_DNS_ADDRESSES = 32,
     FGW_STATE_SERIES = 8192, /* request series a worker can hold; the last one collects the overflow */
+    FGW_STATE_TCP_SERIES = 1024, /* the same for connections that are relayed as bytes */
     FGW_STATE_BUCKETS = 20,  /* 19 bounds and +Inf (statement T8) */
     FGW_STATE_COUNTERS = 256,
     FGW_STATE_REASONS = 128,
@@ -51,6 +52,19 @@ enum fgw_counter {
     FGW_C_CLIENT_TIMEOUTS_BODY,
     FGW_C_CLIENT_TIMEOUTS_WRITE,
     FGW_C_UPSTREAM_TIMEOUTS,
+    FGW_C_TLS_HANDSHAKES, /* with clients, completed; resumed ones included */
+    FGW_C_TLS_RESUMED,
+    FGW_C_TLS_FAILED,    /* handshakes that failed or were given up */
+    FGW_C_TLS_NO_CHAIN,  /* hellos whose server name no chain takes */
+    FGW_C_HELLO_REFUSED, /* what should have been a TLS hello and was not, see fgw_rejected for the reason */
+    FGW_C_HELLO_TIMEOUTS,
+    FGW_C_TLS_TIMEOUTS, /* handshakes that took too long */
+    FGW_C_MISDIRECTED,  /* requests for a host of another server, answered 421 */
+    FGW_C_TUNNELS,      /* connections relayed as bytes */
+    FGW_C_TUNNEL_TIMEOUTS,
+    FGW_C_UPSTREAM_TLS_HANDSHAKES,
+    FGW_C_UPSTREAM_TLS_RESUMED,
+    FGW_C_UPSTREAM_TLS_FAILED,
     FGW_C_COUNTERS_END,
     /* gauges */
     FGW_G_CLIENT_ACTIVE = 192,
@@ -61,6 +75,9 @@ enum fgw_counter {
     FGW_G_IMAGES_ALIVE,
     FGW_G_TIMERS_ALIVE,
     FGW_G_LOOP_LAG_US,
+    FGW_G_TUNNELS_ACTIVE,
+    FGW_G_TLS_CONTEXTS,   /* loaded */
+    FGW_G_TLS_HANDSHAKING,
     FGW_G_END,
 };
 
@@ -107,6 +124,15 @@ typedef struct fgw_series {
     uint64_t response_bytes[FGW_STATE_BUCKETS];
 } fgw_series;
 
+/* Relayed connections of one label set: metric_id and response flags (fgw_series_key with status and protocol 0). */
+typedef struct fgw_tcp_series {
+    uint64_t key;
+    uint64_t opened;
+    uint64_t closed;
+    uint64_t sent_bytes;     /* to clients */
+    uint64_t received_bytes; /* from clients */
+} fgw_tcp_series;
+
 typedef struct fgw_worker_state {
     uint64_t heartbeat_ns; /* CLOCK_MONOTONIC of the last turn */
     uint64_t generation;   /* of the image in use */
@@ -115,6 +141,7 @@ typedef struct fgw_worker_state {
     uint64_t counters[FGW_STATE_COUNTERS]; /* index: enum fgw_counter */
     uint64_t rejected[FGW_STATE_REASONS];  /* index: enum fgw_reason */
     fgw_series series[FGW_STATE_SERIES];
+    fgw_tcp_series tcp_series[FGW_STATE_TCP_SERIES];
     uint32_t active[FGW_STATE_CELLS]; /* this worker's share of fgw_cell.active, taken off when it dies */
 } fgw_worker_state;
 
@@ -157,6 +184,8 @@ int fgw_bucket_of_us(uint64_t us);
 int fgw_bucket_of_bytes(uint64_t n);
 /* The series of this key in a worker's stripe, made when new; the overflow series when the table is full. */
 fgw_series *fgw_series_of(fgw_worker_state *w, uint64_t key);
+/* The same for relayed connections. */
+fgw_tcp_series *fgw_tcp_series_of(fgw_worker_state *w, uint64_t key);
 /* Count one finished request. */
 void fgw_series_add(fgw_series *s, uint64_t duration_us, uint64_t request_bytes, uint64_t response_bytes);
 uint64_t fgw_state_bytes(uint32_t worker_slots);

@@ -27,7 +27,7 @@ def _listener(listener: Listener) -> dict[str, Any]:
     return {
         "port": listener.port,
         "bind": listener.bind,
-        "routes": listener.route_table,
+        "routes": next(iter(listener.route_tables()), ""),
         "servers": [
             f"{server.gateway.key}#{server.index} {server.protocol} {server.port} {' '.join(server.hosts)}"
             for server in listener.servers

@@ -23,6 +23,7 @@ from fastgw.model.log_program import Program
 from fastgw.model.origin import Origin
 from fastgw.model.plan import (
     Action,
+    Chain,
     Cluster,
     Endpoint,
     Listener,
@@ -246,7 +247,7 @@ def make_plan(
     action = Action("route", tuple(WeightedDestination(name, weight) for name, weight in weighted))
     rule = Rule("all", OWNER, 0, 0, action, origin=Origin("shop.yaml", 10, 5))
     table = RouteTable("http.80", [VirtualHost("*:80", ["*"], [rule])])
-    found = [Listener(name, "", 80 + i, "HTTP", [], "http.80") for i, name in enumerate(listeners)]
+    found = [Listener(name, "", 80 + i, "HTTP", [], [Chain("http.80", route_table="http.80")]) for i, name in enumerate(listeners)]
     return Plan(found, {"http.80": table}, named)
 
 

@@ -10,6 +10,7 @@ from fastgw.diff.plans import compare_plans
 from fastgw.model.origin import Origin
 from fastgw.model.plan import (
     Action,
+    Chain,
     Cluster,
     Endpoint,
     LeftOut,
@@ -33,7 +34,7 @@ def some_plan(file: str = "old.yaml") -> Plan:
     rule = Rule("", ObjectRef("VirtualService", "default/vs", place), 0, 0, action, PathMatch("prefix", "/"), (), place)
     hosts = [VirtualHost(f"{name}:80", [name], [rule], origin=place) for name in ("a.com", "b.com")]
     cart = Cluster("cart", "cart", 80, endpoints=[Endpoint("10.0.0.1", 80), Endpoint("10.0.0.2", 80)], origin=place)
-    listener = Listener("0.0.0.0_80", "", 80, "HTTP", [server], "http.80", origin=place)
+    listener = Listener("0.0.0.0_80", "", 80, "HTTP", [server], [Chain("http.80", route_table="http.80")], origin=place)
     return Plan([listener], {"http.80": RouteTable("http.80", hosts)}, {"cart": cart})
 
 
@@ -62,7 +63,15 @@ def test_listeners() -> None:
     old, new = some_plan(), some_plan("new.yaml")
     new.listeners[0].proxy_protocol = True
     new.listeners.append(
-        Listener("0.0.0.0_81", "", 81, "HTTP", new.listeners[0].servers, "http.81", origin=Origin("new.yaml", 9, 1))
+        Listener(
+            "0.0.0.0_81",
+            "",
+            81,
+            "HTTP",
+            new.listeners[0].servers,
+            [Chain("http.81", route_table="http.81")],
+            origin=Origin("new.yaml", 9, 1),
+        )
     )
     changed, added = compare_plans(old, new).listeners
     assert (changed.change, changed.fields) == ("changed", (FieldChange("proxy_protocol", "false", "true"),))

@@ -9,6 +9,7 @@ from fastgw.image.writer import write_image
 from fastgw.model.origin import Origin
 from fastgw.model.plan import (
     Action,
+    Chain,
     Cluster,
     Endpoint,
     Listener,
@@ -39,7 +40,9 @@ def plan(*vhosts: VirtualHost, clusters: list[Cluster] | None = None) -> Plan:
     if clusters is None:
         clusters = [Cluster("outbound|80||a.example", "a.example", 80, endpoints=[Endpoint("10.0.0.1", 8080)])]
     table = RouteTable("http.80", list(vhosts))
-    listener = Listener(LISTENER, "", 80, "HTTP", [], "http.80", origin=Origin("gateway.yaml", 7, 3))
+    listener = Listener(
+        LISTENER, "", 80, "HTTP", [], [Chain("http.80", route_table="http.80")], origin=Origin("gateway.yaml", 7, 3)
+    )
     return Plan([listener], {"http.80": table}, {cluster.name: cluster for cluster in clusters})
 
 

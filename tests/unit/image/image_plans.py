@@ -12,6 +12,7 @@ from fastgw.image.matcher import RouteRequest
 from fastgw.model.origin import Origin
 from fastgw.model.plan import (
     Action,
+    Chain,
     Cluster,
     Endpoint,
     Listener,
@@ -151,7 +152,7 @@ def some_plan(random: Random, crowded: bool = False) -> Plan:
         ]
         vhosts.append(VirtualHost(f"{own[0]}:80", own, rules, random.random() < 0.1, Origin("a.yaml", 5, 1)))
     clusters = {f"cluster-{i}": Cluster(f"cluster-{i}", f"svc-{i}", 80, endpoints=[Endpoint(f"10.0.0.{i}", 80)]) for i in range(3)}
-    listener = Listener(LISTENER, "", 80, "HTTP", [], "http.80")
+    listener = Listener(LISTENER, "", 80, "HTTP", [], [Chain("http.80", route_table="http.80")])
     return Plan([listener], {"http.80": RouteTable("http.80", vhosts)}, clusters)
 
 

@@ -67,8 +67,8 @@ def use(pointer: object, random: Random, plan: Plan) -> None:
     header = ffi.cast("fgw_image_header *", pointer)
     for _ in range(6):
         request, _alive = c_request_of(some_request(random, plan))
-        for listener in (0, 1, lib.FGW_NONE):
-            verdict = lib.fgw_route_match(pointer, listener, request, 0, regexes, calls, result)
+        for table in (*range(min(header.route_tables.count, 2)), lib.FGW_NONE):
+            verdict = lib.fgw_route_match(pointer, table, request, 0, regexes, calls, result)
             assert verdict == result.verdict
             if verdict == lib.FGW_ROUTE_MATCH:
                 assert result.rule < header.rules.count and result.action < header.actions.count
@@ -141,8 +141,10 @@ def test_the_reason_for_a_refusal(field: str, value: int, reason: str) -> None:
 
 
 MUST_BE_CHECKED = {
-    "listeners": "name.off name.len bind.len port protocol route_table origin",
-    "route_tables": "name.len vhosts.off vhosts.count exact.off exact.count suffix.off suffix.count default_vhost suffix_max",
+    "listeners": "name.off name.len bind.len port plain sni origin chains.off chains.count",
+    "chains": "name.len kind tls tls_context route_table action virtual_service origin",
+    "route_tables": "name.len vhosts.off vhosts.count hosts.exact.off hosts.exact.count hosts.suffix.off hosts.suffix.count"
+    " hosts.default_value hosts.suffix_max",
     "vhosts": "name.len rules.off rules.count flags origin root_fold",
     "rules": "name.len path.len path_kind ignore_case predicate_count predicates regex action virtual_service origin",
     "predicates": "name.len value.len target op invert header_id regex",

@@ -18,6 +18,7 @@ from fastgw.image.reader import ImageReader
 from fastgw.image.writer import ImageWriter, write_image
 from fastgw.model.plan import (
     Action,
+    Chain,
     Cluster,
     Endpoint,
     Listener,
@@ -103,7 +104,7 @@ def test_random_edits_link_to_the_bytes_of_a_fresh_image(random: Random, crowded
     writer = ImageWriter(numbers)
     current = some_plan(random, crowded)
     current.route_tables["http.81"] = RouteTable("http.81", some_hosts(random, False))
-    current.listeners.append(Listener("0.0.0.0_81", "", 81, "HTTP", [], "http.81"))
+    current.listeners.append(Listener("0.0.0.0_81", "", 81, "HTTP", [], [Chain("http.81", route_table="http.81")]))
     spare = [*some_hosts(random, crowded), *some_hosts(random, False)]
     for generation in range(1, 6):
         image = writer.link(current, generation).to_bytes()

@@ -37,7 +37,7 @@ def test_the_same_plan_gives_the_same_bytes() -> None:
 def test_listener_and_generation() -> None:
     reader = written(plan(vhost(["a.com"], rule("r"))), generation=77)
     row = only(reader, "listeners")
-    assert (reader.text(row, "name"), row["port"], row["protocol"], row["route_table"]) == (LISTENER, 80, lib.FGW_LISTENER_HTTP, 0)
+    assert (reader.text(row, "name"), row["port"], row["plain"], row["sni"]) == (LISTENER, 80, 0, NONE)
     assert reader.header["generation"] == 77
     assert reader.row("origins", reader.number(row, "origin"))["line"] == 7
 

@@ -1,0 +1,112 @@
+"""A connection between accept and its protocol.
+
+On a listener with TLS chains the first bytes decide: a TLS hello takes the chain of its server name (P1), anything else the
+chain for connections without TLS (C5). The hello is only looked at; whoever serves the connection gets its bytes. What begins
+like a hello and is none is closed, never handed to a default (requirement G3), and there is a time limit that progress does
+not move (T1). A listener without TLS chains waits for nothing: there are protocols in which the server speaks first.
+"""
+from libc.stdint cimport uint32_t
+
+from fastgw.dataplane.buffers cimport Buffer
+from fastgw.dataplane.context cimport Context
+from fastgw.dataplane.served cimport ClientSide, ConnectionOwner
+from fastgw.dataplane.transport cimport Transport
+from fastgw.native.route cimport FGW_NONE, fgw_chain_of_sni
+from fastgw.native.state cimport (
+    FGW_C_CLIENT_CONNECTIONS_CLOSED, FGW_C_HELLO_REFUSED, FGW_C_HELLO_TIMEOUTS, FGW_C_TLS_NO_CHAIN,
+)
+from fastgw.native.tls_hello cimport fgw_hello, fgw_tls_hello_peek
+
+cdef enum:
+    TLS_HANDSHAKE = 22        # first byte of a record that carries a hello (RFC 8446 section 5.1)
+
+
+cdef class Newcomer(ClientSide):
+    def __init__(self, Context ctx, ConnectionOwner owner):
+        self.ctx = ctx
+        self.owner = owner
+
+    cdef int start(self, Transport transport, uint32_t plain, bint looks) except -1:
+        """looks: the first bytes decide; else the connection is served by the chain `plain` at once."""
+        self.transport = transport
+        self.plain = plain
+        if not looks:
+            return self.hand_over(plain, NULL, 0)
+        self.pending = Buffer()
+        if self.ctx.hello_timeout_ms:
+            self.ctx.loop.set_deadline(self, self.ctx.loop.now_ms + self.ctx.hello_timeout_ms)
+        return 0
+
+    cdef int locate(self, uint32_t listener) except -1:
+        self.listener = listener
+        self.plain = FGW_NONE if listener == FGW_NONE else self.ctx.image.listeners[listener].plain
+        return 0
+
+    cdef int on_data(self, const char *p, size_t n) except -1:
+        if self.pending.size() == 0:
+            return self.look(p, n)
+        self.pending.append(p, n)
+        return self.look(self.pending.head(), self.pending.size())
+
+    cdef int look(self, const char *p, size_t n) except -1:
+        cdef fgw_hello hello
+        cdef long r
+        cdef uint32_t chain
+        if p[0] != TLS_HANDSHAKE and self.plain != FGW_NONE:
+            return self.hand_over(self.plain, p, n)
+        r = fgw_tls_hello_peek(p, n, &hello)
+        if r == 0:
+            return self.pending.append(p, n) if self.pending.size() == 0 else 0
+        if r < 0:
+            self.ctx.reject(<int>-r)
+            self.ctx.loop.count(FGW_C_HELLO_REFUSED)
+            return self.leave()
+        chain = FGW_NONE
+        if self.listener != FGW_NONE:
+            chain = fgw_chain_of_sni(self.ctx.image.base, self.listener, hello.sni, hello.sni_len if hello.has_sni else 0)
+        if chain == FGW_NONE:
+            self.ctx.loop.count(FGW_C_TLS_NO_CHAIN)
+            return self.leave()
+        return self.hand_over(chain, p, n)
+
+    cdef int hand_over(self, uint32_t chain, const char *p, size_t n) except -1:
+        """The bytes lie in the loop's scratch buffer or in ours, and stay until this returns."""
+        cdef ConnectionOwner owner = self.owner
+        self.owner = None
+        self.ctx.loop.unlink(self)
+        self.deadline_ms = 0
+        self.ctx.loop.doomed.append(self)
+        if chain != FGW_NONE:
+            self.choose_chain(chain)
+        owner.serve(self, self.transport, chain, p, n)
+        if self.pending is not None:
+            self.pending.release()
+        return 0
+
+    cdef int leave(self) except -1:
+        """Close without an answer. Safe to call twice."""
+        cdef ConnectionOwner owner = self.owner
+        if owner is None:
+            return 0
+        self.owner = None
+        self.ctx.loop.unlink(self)
+        self.deadline_ms = 0
+        self.ctx.loop.doomed.append(self)
+        self.transport.close()
+        if self.pending is not None:
+            self.pending.release()
+        self.ctx.loop.count(FGW_C_CLIENT_CONNECTIONS_CLOSED)
+        return owner.on_client_closed(self)
+
+    cdef int on_eof(self) except -1:
+        return self.leave()
+
+    cdef int on_closed(self, int reason, int error) except -1:
+        return self.leave()
+
+    cdef int on_timer(self) except -1:
+        self.ctx.loop.count(FGW_C_HELLO_TIMEOUTS)
+        return self.leave()
+
+    def drain(self):
+        """It has not said what it wants: it may still."""

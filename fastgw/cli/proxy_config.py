@@ -32,7 +32,7 @@ CREDENTIAL = "kubernetes://"
 
 
 class Filters(msgspec.Struct, frozen=True):
-    """What to show; "" and None let everything through."""
+    """What to show; "" and None let everything through. ``fqdn`` is a part of the name, as istioctl's is, the others are whole."""
 
     name: str = ""
     fqdn: str = ""
@@ -44,7 +44,9 @@ class Filters(msgspec.Struct, frozen=True):
 
     def keeps(self, entry: dict[str, Any]) -> bool:
         """An entry has to agree in every filter whose key it has."""
-        for key in ("name", "fqdn", "address", "subset", "cluster", "status"):
+        if self.fqdn.lower() not in entry.get("fqdn", self.fqdn).lower():
+            return False
+        for key in ("name", "address", "subset", "cluster", "status"):
             wanted = getattr(self, key)
             if wanted and key in entry and wanted not in (entry[key], entry[key].removeprefix(CREDENTIAL)):
                 return False
@@ -55,7 +57,7 @@ class Filters(msgspec.Struct, frozen=True):
 @click.argument("what", type=click.Choice(list(WHATS)), metavar="listeners|routes|clusters|endpoints|secrets")
 @click.argument("paths", metavar="PATH...", nargs=-1)
 @click.option("--name", default="", help="Only the route table, listener or secret of this name.")
-@click.option("--fqdn", default="", help="Only clusters and endpoints of this full service name.")
+@click.option("--fqdn", default="", help="Only clusters and endpoints with this in the full service name.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Only this port.")
 @click.option("--address", default="", help="Only listeners or endpoints of this address.")
 @click.option("--subset", default="", help="Only clusters and endpoints of this subset.")

@@ -86,7 +86,7 @@ def test_clusters_and_their_filters(config: str, run: Run, run_json: Json) -> No
         ["cart.default.svc.cluster.local", "80", "-", "outbound", "EDS"],
         ["fixed.default.svc.cluster.local", "9000", "-", "outbound", "STRICT_DNS"],
     ]
-    for words in (("--port", "9000"), ("--fqdn", "fixed.default.svc.cluster.local")):
+    for words in (("--port", "9000"), ("--fqdn", "fixed.default.svc.cluster.local"), ("--fqdn", "Fixed.default")):
         (entry,), _ = run_json("proxy-config", "clusters", config, *words)
         assert (entry["fqdn"], entry["dnsName"]) == ("fixed.default.svc.cluster.local", "fixed")
     assert run_json("proxy-config", "clusters", config, "--subset", "v2") == ([], 0)

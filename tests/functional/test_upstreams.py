@@ -12,7 +12,7 @@ import pytest
 
 from .conftest import StartGateway
 from .support.client import Disconnected, request_bytes
-from .support.config import Document, dns_entry, gateway, route, service_entry, simple, virtual_service
+from .support.config import Document, destination, dns_entry, gateway, route, service_entry, simple, virtual_service
 from .support.gateway import Gateway
 from .support.origin import RecordingOrigin, Reply, Seen, ThreadedOrigin, ok, read_head
 from .support.poll import eventually
@@ -155,6 +155,23 @@ def test_a_refused_endpoint_costs_an_attempt_and_not_the_request(start_gateway: 
         assert answer.status == 200, answer.text
     counts = {dict(json.loads(gateway.get("/", HOST).body)["headers"])["x-envoy-attempt-count"] for _ in range(10)}
     assert counts <= {"1", "2"}
+
+
+def test_h6_further_attempts_stay_at_the_chosen_destination(start_gateway: StartGateway, origin: RecordingOrigin) -> None:
+    """Statement H6: what fails at one destination of a weighted route is never tried at the other."""
+    rules = [{"route": [destination("webapp", 8080, weight=50), destination("dead", 8080, weight=50)]}]
+    dead = service_entry("dead", [("127.0.0.1", free_port()), ("127.0.0.1", free_port())])
+    running = start_gateway(
+        [
+            gateway(hosts=[HOST]),
+            virtual_service("webapp", [HOST], rules),
+            service_entry("webapp", [("127.0.0.1", origin.port)]),
+            dead,
+        ]
+    )
+    statuses = Counter(running.get("/", HOST).status for _ in range(60))
+    assert set(statuses) == {200, 503}
+    assert len(origin.seen) == statuses[200]
 
 
 def test_a_post_with_a_body_survives_a_refused_endpoint(start_gateway: StartGateway, origin: RecordingOrigin) -> None:

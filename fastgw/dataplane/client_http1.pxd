@@ -6,7 +6,6 @@ from fastgw.dataplane.exchange cimport ClientStream, Exchange, ResponseHead
 from fastgw.dataplane.served cimport ConnectionOwner
 from fastgw.dataplane.transport cimport Transport
 from fastgw.native.http1 cimport fgw_chunked, fgw_request
-from fastgw.native.system cimport sockaddr_storage
 
 cdef enum ClientState:
     READ_HEAD = 0
@@ -59,4 +58,3 @@ cdef class ClientHttp1(ClientStream):
     cdef int check_body_time(self, int64_t now) except -1
     cdef int check_write_time(self, int64_t now) except -1
     cdef int arm(self) except -1
-cdef int format_address(const sockaddr_storage *a, char *out, int cap) noexcept

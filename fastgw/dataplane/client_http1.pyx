@@ -10,6 +10,7 @@ from libc.string cimport memcpy, memset, strlen
 
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
+from fastgw.dataplane.dial cimport local_text
 from fastgw.dataplane.exchange cimport ClientStream, Connector, Exchange, ExchangeObserver, ResponseHead
 from fastgw.dataplane.headers cimport status_phrase, write_decimal
 from fastgw.dataplane.served cimport ConnectionOwner
@@ -24,10 +25,6 @@ from fastgw.native.state cimport (
     FGW_C_CLIENT_CONNECTIONS_CLOSED, FGW_C_CLIENT_TIMEOUTS_BODY, FGW_C_CLIENT_TIMEOUTS_HEAD, FGW_C_CLIENT_TIMEOUTS_IDLE,
     FGW_C_CLIENT_TIMEOUTS_WRITE, FGW_G_CLIENT_ACTIVE,
 )
-from fastgw.native.system cimport (
-    AF_INET, AF_INET6, getsockname, inet_ntop, ntohs, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage, socklen_t,
-)
-
 cdef enum:
     LINGER_MS = 2000             # requirement A13
     LINGER_BYTES = 65536
@@ -457,11 +454,7 @@ cdef class ClientHttp1(ClientStream):
         return self.arm()
 
     cdef int local_address(self, char *out) noexcept:
-        cdef sockaddr_storage a
-        cdef socklen_t n = sizeof(a)
-        if self.transport is None or self.transport.fd < 0 or getsockname(self.transport.fd, <sockaddr *>&a, &n) < 0:
-            return 0
-        return format_address(&a, out, 64)
+        return local_text(self.transport.fd, out) if self.transport is not None else 0
 
     # ---- time
 
@@ -556,21 +549,3 @@ cdef class ClientHttp1(ClientStream):
         self.close_after = True
         if self.state == READ_HEAD and self.seen == 0 and self.exchange is None and self.pending.size() == 0:
             self.destroy()
-
-
-cdef int format_address(const sockaddr_storage *a, char *out, int cap) noexcept:
-    """"1.2.3.4:80", "[::1]:80" or "" into out; its length."""
-    cdef size_t n
-    if a.ss_family == AF_INET:
-        inet_ntop(AF_INET, &(<sockaddr_in *>a).sin_addr, out, cap - 8)
-        n = strlen(out)
-        out[n] = 58
-        return <int>(n + 1 + write_decimal(out + n + 1, ntohs((<sockaddr_in *>a).sin_port)))
-    if a.ss_family == AF_INET6:
-        out[0] = 91
-        inet_ntop(AF_INET6, &(<sockaddr_in6 *>a).sin6_addr, out + 1, cap - 10)
-        n = strlen(out)
-        out[n] = 93
-        out[n + 1] = 58
-        return <int>(n + 2 + write_decimal(out + n + 2, ntohs((<sockaddr_in6 *>a).sin6_port)))
-    return 0

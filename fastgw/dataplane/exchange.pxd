@@ -113,7 +113,6 @@ cdef class Exchange(Served):
     cdef uint32_t weighted(self, const fgw_img_action *a, const fgw_route_request *q) noexcept
     cdef bint keep_destination(self, const fgw_img_action *a, const fgw_route_request *q) noexcept
     cdef size_t write_set_cookie(self, char *to) noexcept
-    cdef int wait_for_dns(self) except -1
     cdef int keep_for_replay(self, const char *p, size_t n) except -1
     cdef int reply_reset(self, int status, uint32_t flags, const char *details, const char *reason) except -1
     cdef int abandon_upstream(self) except -1

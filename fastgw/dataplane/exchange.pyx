@@ -9,7 +9,7 @@ connection without a byte of the answer only idempotent methods, once, on a new 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strlen
 
-from fastgw.dataplane.balancer cimport PICK_NONE, PICK_WAIT, pick
+from fastgw.dataplane.balancer cimport PICK_ONE, PICK_WAIT, pick
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.headers cimport mark_response, place
@@ -39,8 +39,6 @@ from fastgw.native.system cimport CLOCK_MONOTONIC
 
 cdef enum:
     REPLAY_LIMIT_BYTES = 65536   # requirement H11
-    DNS_WAIT_MS = 5000           # interface.md: a name is known to be good or bad within 5 s
-    DNS_POLL_MS = 20
 
 cdef long exchanges = 0
 
@@ -279,9 +277,9 @@ cdef class Exchange(Served):
         cdef int picked
         while True:
             picked = pick(self.ctx, self.image, self.cluster, avoid, &self.address)
-            if picked == PICK_WAIT:
-                return self.wait_for_dns()
-            if picked == PICK_NONE:
+            if picked == PICK_WAIT and self.await_name():
+                return 0
+            if picked != PICK_ONE:
                 return self.reply(503, FGW_F_UH, b"no_healthy_upstream", b"no healthy upstream", 19)
             self.waiting = False
             self.attempts += 1
@@ -298,16 +296,6 @@ cdef class Exchange(Served):
         if self.upstream.ready():
             return self.send_request()
         return 0
-
-    cdef int wait_for_dns(self) except -1:
-        cdef int64_t now = self.ctx.loop.now_ms
-        if not self.waiting:
-            self.waiting = True
-            self.deadline_dns_ms = now + DNS_WAIT_MS
-        elif now >= self.deadline_dns_ms:
-            self.waiting = False
-            return self.reply(503, FGW_F_UH, b"no_healthy_upstream", b"no healthy upstream", 19)
-        return self.ctx.loop.set_deadline(self, now + DNS_POLL_MS)
 
     cdef int on_timer(self) except -1:
         if self.active and self.waiting:

@@ -78,6 +78,7 @@ cdef class Served(Timer):
     cdef uint32_t draw(self, const fgw_img_action *a) noexcept
     cdef int charge(self) except -1
     cdef int uncharge(self, bint failed) except -1
+    cdef bint await_name(self) except -1
 
 
 cdef int64_t clock_ns(int clock) noexcept

@@ -9,6 +9,10 @@ from fastgw.native.system cimport (
     CLOCK_REALTIME, FGW_ATOMIC_ADD32, FGW_ATOMIC_ADD64, FGW_ATOMIC_SUB32, clock_gettime, timespec,
 )
 
+cdef enum:
+    DNS_WAIT_MS = 5000           # interface.md: a name is known to be good or bad within 5 s
+    DNS_POLL_MS = 20
+
 
 cdef int64_t clock_ns(int clock) noexcept:
     cdef timespec ts
@@ -145,3 +149,16 @@ cdef class Served(Timer):
         if failed:
             FGW_ATOMIC_ADD64(&self.ctx.state.cells[cell].failures, 1)
         return 0
+
+    cdef bint await_name(self) except -1:
+        """The endpoints' name has not been resolved yet: on_timer() follows shortly, and the pick is to be tried again. False when
+        that has been going on for too long."""
+        cdef int64_t now = self.ctx.loop.now_ms
+        if not self.waiting:
+            self.waiting = True
+            self.deadline_dns_ms = now + DNS_WAIT_MS
+        elif now >= self.deadline_dns_ms:
+            self.waiting = False
+            return False
+        self.ctx.loop.set_deadline(self, now + DNS_POLL_MS)
+        return True

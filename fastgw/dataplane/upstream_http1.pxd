@@ -47,7 +47,6 @@ cdef class UpstreamHttp1(UpstreamStream):
     cdef int local_len
 
     cdef int start_connect(self, int64_t timeout_ms) except -1
-    cdef int open_socket(self) except -2
     cdef size_t consume(self, const char *p, size_t n) except? <size_t>-1
     cdef size_t consume_head(self, const char *p, size_t n) except? <size_t>-1
     cdef size_t consume_body(self, const char *p, size_t n) except? <size_t>-1

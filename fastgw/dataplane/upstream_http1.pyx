@@ -7,29 +7,22 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from fastgw.dataplane.buffers cimport Buffer
-from fastgw.dataplane.client_http1 cimport format_address
 from fastgw.dataplane.context cimport Context
+from fastgw.dataplane.dial cimport local_text, open_socket
 from fastgw.dataplane.exchange cimport (
     FAULT_CLOSED, FAULT_CONNECT_FAILED, FAULT_CONNECT_TIMEOUT, FAULT_PROTOCOL, FAULT_TIMEOUT, Exchange, ResponseHead,
     UpstreamStream,
 )
 from fastgw.dataplane.headers cimport write_decimal
-from fastgw.dataplane.served cimport Address
 from fastgw.dataplane.transport cimport CLOSE_CONNECT_FAILED, Transport
 from fastgw.native.base cimport FGW_R_BODY_TOO_SHORT, FGW_R_UNEXPECTED_1XX
 from fastgw.native.http1 cimport (
     FGW_CHUNK_DATA, FGW_CHUNK_END, FGW_CHUNK_MORE, FGW_FRAMING_CHUNKED, FGW_FRAMING_CLOSE, FGW_FRAMING_LENGTH, FGW_FRAMING_NONE,
     FGW_MSG_CLOSE, fgw_chunk_head, fgw_chunked_decode, fgw_fields_size, fgw_parse_response, fgw_response_framing, fgw_write_fields,
 )
-from fastgw.native.route cimport FGW_FAMILY_IPV4, FGW_FAMILY_IPV6, FGW_FAMILY_UNIX
 from fastgw.native.state cimport (
     FGW_C_UPSTREAM_BYTES_IN, FGW_C_UPSTREAM_BYTES_OUT, FGW_C_UPSTREAM_CLOSED, FGW_C_UPSTREAM_CONNECTS, FGW_G_UPSTREAM_ACTIVE,
 )
-from fastgw.native.system cimport (
-    AF_INET, AF_INET6, AF_UNIX, EINPROGRESS, IPPROTO_TCP, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, TCP_NODELAY, close, connect,
-    errno, getsockname, htons, setsockopt, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage, sockaddr_un, socket, socklen_t,
-)
-
 cdef enum:
     INTERIMS = 10             # 1xx heads before the final one (requirement H5)
 
@@ -49,28 +42,6 @@ cdef class IdleOwner:
         raise NotImplementedError
 
 
-cdef socklen_t fill_address(const Address *a, sockaddr_storage *out) noexcept:
-    """The socket address; 0 when the family is unknown or a path too long."""
-    memset(out, 0, sizeof(sockaddr_storage))
-    if a.family == FGW_FAMILY_IPV4:
-        (<sockaddr_in *>out).sin_family = AF_INET
-        (<sockaddr_in *>out).sin_port = htons(a.port)
-        memcpy(&(<sockaddr_in *>out).sin_addr, a.ip, 4)
-        return sizeof(sockaddr_in)
-    if a.family == FGW_FAMILY_IPV6:
-        (<sockaddr_in6 *>out).sin6_family = AF_INET6
-        (<sockaddr_in6 *>out).sin6_port = htons(a.port)
-        memcpy(&(<sockaddr_in6 *>out).sin6_addr, a.ip, 16)
-        return sizeof(sockaddr_in6)
-    if a.family == FGW_FAMILY_UNIX and 0 < a.path_len < 108:
-        (<sockaddr_un *>out).sun_family = AF_UNIX
-        memcpy((<sockaddr_un *>out).sun_path, a.path, a.path_len)
-        if (<sockaddr_un *>out).sun_path[0] == 64:  # '@': the abstract name space
-            (<sockaddr_un *>out).sun_path[0] = 0
-        return <socklen_t>(sizeof(unsigned short) + a.path_len)
-    return 0
-
-
 cdef class UpstreamHttp1(UpstreamStream):
     def __init__(self, Context ctx, IdleOwner pool):
         self.ctx = ctx
@@ -83,7 +54,7 @@ cdef class UpstreamHttp1(UpstreamStream):
     cdef int start_connect(self, int64_t timeout_ms) except -1:
         """Begin a connection to self.address for self.exchange. 0 when not even that was possible."""
         global connections
-        cdef int fd = self.open_socket()
+        cdef int fd = open_socket(&self.address)
         if fd < 0:
             return 0
         connections += 1
@@ -97,23 +68,6 @@ cdef class UpstreamHttp1(UpstreamStream):
         self.transport.open(self.ctx.loop, fd, self, True)
         self.ctx.loop.set_deadline(self, self.ctx.loop.now_ms + max(timeout_ms, 1))
         return 1
-
-    cdef int open_socket(self) except -2:
-        """A socket on its way to the endpoint, or -1."""
-        cdef sockaddr_storage to
-        cdef socklen_t n = fill_address(&self.address, &to)
-        cdef int fd, one = 1
-        if n == 0:
-            return -1
-        fd = socket(to.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
-        if fd < 0:
-            return -1
-        if to.ss_family != AF_UNIX:
-            setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
-        if connect(fd, <sockaddr *>&to, n) < 0 and errno != EINPROGRESS:
-            close(fd)
-            return -1
-        return fd
 
     cdef int on_connected(self) except -1:
         cdef Exchange x = self.exchange
@@ -397,10 +351,7 @@ cdef class UpstreamHttp1(UpstreamStream):
 
     cdef int local_address(self, char *out) noexcept:
         """Asked of the kernel once a connection."""
-        cdef sockaddr_storage a
-        cdef socklen_t n = sizeof(a)
         if self.local_len == 0 and self.transport is not None and self.transport.fd >= 0:
-            if getsockname(self.transport.fd, <sockaddr *>&a, &n) == 0:
-                self.local_len = format_address(&a, self.local, 64)
+            self.local_len = local_text(self.transport.fd, self.local)
         memcpy(out, self.local, <size_t>self.local_len)
         return self.local_len

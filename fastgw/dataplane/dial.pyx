@@ -1,0 +1,78 @@
+"""Socket addresses as structs and as text, and sockets on their way to an endpoint."""
+from libc.string cimport memcpy, memset, strlen
+
+from fastgw.dataplane.headers cimport write_decimal
+from fastgw.dataplane.served cimport Address
+from fastgw.native.route cimport FGW_FAMILY_IPV4, FGW_FAMILY_IPV6, FGW_FAMILY_UNIX
+from fastgw.native.system cimport (
+    AF_INET, AF_INET6, AF_UNIX, EINPROGRESS, IPPROTO_TCP, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, TCP_NODELAY, close, connect,
+    errno, getsockname, htons, inet_ntop, ntohs, setsockopt, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage, sockaddr_un,
+    socket, socklen_t,
+)
+
+
+cdef socklen_t fill_address(const Address *a, sockaddr_storage *out) noexcept:
+    """The socket address; 0 when the family is unknown or a path too long."""
+    memset(out, 0, sizeof(sockaddr_storage))
+    if a.family == FGW_FAMILY_IPV4:
+        (<sockaddr_in *>out).sin_family = AF_INET
+        (<sockaddr_in *>out).sin_port = htons(a.port)
+        memcpy(&(<sockaddr_in *>out).sin_addr, a.ip, 4)
+        return sizeof(sockaddr_in)
+    if a.family == FGW_FAMILY_IPV6:
+        (<sockaddr_in6 *>out).sin6_family = AF_INET6
+        (<sockaddr_in6 *>out).sin6_port = htons(a.port)
+        memcpy(&(<sockaddr_in6 *>out).sin6_addr, a.ip, 16)
+        return sizeof(sockaddr_in6)
+    if a.family == FGW_FAMILY_UNIX and 0 < a.path_len < 108:
+        (<sockaddr_un *>out).sun_family = AF_UNIX
+        memcpy((<sockaddr_un *>out).sun_path, a.path, a.path_len)
+        if (<sockaddr_un *>out).sun_path[0] == 64:  # '@': the abstract name space
+            (<sockaddr_un *>out).sun_path[0] = 0
+        return <socklen_t>(sizeof(unsigned short) + a.path_len)
+    return 0
+
+
+cdef int format_address(const sockaddr_storage *a, char *out, int cap) noexcept:
+    """"1.2.3.4:80", "[::1]:80" or "" into out; its length."""
+    cdef size_t n
+    if a.ss_family == AF_INET:
+        inet_ntop(AF_INET, &(<sockaddr_in *>a).sin_addr, out, cap - 8)
+        n = strlen(out)
+        out[n] = 58
+        return <int>(n + 1 + write_decimal(out + n + 1, ntohs((<sockaddr_in *>a).sin_port)))
+    if a.ss_family == AF_INET6:
+        out[0] = 91
+        inet_ntop(AF_INET6, &(<sockaddr_in6 *>a).sin6_addr, out + 1, cap - 10)
+        n = strlen(out)
+        out[n] = 93
+        out[n + 1] = 58
+        return <int>(n + 2 + write_decimal(out + n + 2, ntohs((<sockaddr_in6 *>a).sin6_port)))
+    return 0
+
+
+cdef int local_text(int fd, char *out) noexcept:
+    """Our address on a connection into out (64 bytes); its length, 0 when there is none."""
+    cdef sockaddr_storage a
+    cdef socklen_t n = sizeof(a)
+    if fd < 0 or getsockname(fd, <sockaddr *>&a, &n) < 0:
+        return 0
+    return format_address(&a, out, 64)
+
+
+cdef int open_socket(const Address *to) noexcept:
+    """A socket whose connect() is under way, or -1."""
+    cdef sockaddr_storage a
+    cdef socklen_t n = fill_address(to, &a)
+    cdef int fd, one = 1
+    if n == 0:
+        return -1
+    fd = socket(a.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+    if fd < 0:
+        return -1
+    if a.ss_family != AF_UNIX:
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+    if connect(fd, <sockaddr *>&a, n) < 0 and errno != EINPROGRESS:
+        close(fd)
+        return -1
+    return fd

@@ -115,7 +115,7 @@ cdef class Transport(Watcher):
     cdef int read_ready(self) except -1:
         """Read until dry, paused, closed, or others should have their turn."""
         cdef Loop loop = self.loop
-        cdef Protocol protocol = self.protocol
+        cdef Protocol protocol
         cdef ssize_t n
         cdef int reads = 0
         while self.readable and not self.paused and self.fd >= 0 and not self.failed:
@@ -123,6 +123,7 @@ cdef class Transport(Watcher):
                 loop.at_turn_end(self.again)
                 return 0
             reads += 1
+            protocol = self.protocol  # may have changed hands
             n = recv(self.fd, loop.scratch, SCRATCH_BYTES, 0)
             if n > 0:
                 loop.count_add(self.counter_in, <uint64_t>n)

@@ -133,7 +133,10 @@ def draw(path: Path, results: dict[str, list[Row]]) -> None:
 COLUMNS: dict[str, tuple[str, dict[str, str]]] = {
     "match": (
         "cost of a match (ns)",
-        {"case": "case", "count": "count", "first_ns": "first", "last_ns": "last", "random_ns": "random", "miss_ns": "miss"},
+        {
+            "case": "case", "count": "count", "first_ns": "first", "last_ns": "last", "miss_ns": "no match",
+            "random_ns": "random", "bare_ns": "bare", "cache_miss_ns": "one cache miss",
+        },
     ),
     "compile": (
         "cold compilation, one process",

@@ -5,6 +5,8 @@
 
 /* A repeated header that is joined for one comparison; heads are smaller than this. */
 enum { JOIN_MAX = 65536 };
+/* Where ACME's http-01 challenge is answered (RFC 8555 section 8.3). */
+static const char ACME_CHALLENGE[] = "/.well-known/acme-challenge/";
 
 /* What a predicate looks at. */
 typedef struct text {
@@ -97,6 +99,24 @@ uint32_t fgw_chain_of_sni(const void *image, uint32_t listener, const char *sni,
     const fgw_img_hosts *hosts = &FGW_TABLE(image, sni_tables, fgw_img_sni_table)[table].hosts;
     const fgw_img_slot *slot = find_host(image, hosts, sni, n);
     return slot == NULL ? hosts->default_value : slot->value;
+}
+
+int fgw_request_table(const void *image, uint32_t listener, uint32_t chain, const char *host, size_t n, uint32_t *route_table) {
+    const fgw_img_chain *chains = FGW_TABLE(image, chains, fgw_img_chain), *own = chains + chain;
+    *route_table = own->route_table;
+    if (own->tls != FGW_TLS_TERMINATE)
+        return FGW_OWNER_SELF;
+    const uint32_t owner = fgw_chain_of_sni(image, listener, host, n);
+    if (owner == chain)
+        return FGW_OWNER_SELF;
+    *route_table = FGW_NONE;
+    if (owner == FGW_NONE)
+        return FGW_OWNER_NONE;
+    const fgw_img_chain *other = chains + owner;
+    if (other->kind != FGW_CHAIN_HTTP || other->tls != FGW_TLS_TERMINATE || other->identity != own->identity)
+        return FGW_OWNER_OTHER;
+    *route_table = other->route_table;
+    return FGW_OWNER_TWIN;
 }
 
 /* Bytewise, as Python sorts: a name before its longer continuations. */
@@ -394,6 +414,12 @@ static uint32_t find_rule(const context *c, uint32_t index, const fgw_img_vhost 
     return best;
 }
 
+/* A host that redirects to https could not prove itself to a certificate authority: its challenge must be answered in plain text. */
+static int is_challenge(const fgw_route_request *req) {
+    const size_t n = sizeof ACME_CHALLENGE - 1;
+    return req->path_len > n && memcmp(req->path, ACME_CHALLENGE, n) == 0;
+}
+
 int fgw_route_match(const void *image, uint32_t route_table, const fgw_route_request *req, int secure, fgw_regexes *regexes,
                     const fgw_regex_calls *calls, fgw_route_result *out) {
     const context c = {image, req, regexes, calls};
@@ -404,11 +430,12 @@ int fgw_route_match(const void *image, uint32_t route_table, const fgw_route_req
     if (out->vhost == FGW_NONE)
         return FGW_ROUTE_NO_VHOST;
     const fgw_img_vhost *vhost = FGW_TABLE(image, vhosts, fgw_img_vhost) + out->vhost;
-    if ((vhost->flags & FGW_VHOST_REQUIRE_TLS) && !secure)
+    const int redirects = (vhost->flags & FGW_VHOST_REQUIRE_TLS) && !secure;
+    if (redirects && !is_challenge(req))
         return (int)(out->verdict = FGW_ROUTE_REQUIRE_TLS);
     out->rule = find_rule(&c, out->vhost, vhost);
     if (out->rule == FGW_NONE)
-        return (int)(out->verdict = FGW_ROUTE_NO_RULE);
+        return (int)(out->verdict = redirects ? FGW_ROUTE_REQUIRE_TLS : FGW_ROUTE_NO_RULE);
     out->action = FGW_TABLE(image, rules, fgw_img_rule)[out->rule].action;
     return (int)(out->verdict = FGW_ROUTE_MATCH);
 }

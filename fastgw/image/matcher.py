@@ -14,6 +14,12 @@ VERDICTS = {
     lib.FGW_ROUTE_MATCH: "match",
     lib.FGW_ROUTE_REQUIRE_TLS: "require_tls",
 }
+OWNERS = {
+    lib.FGW_OWNER_SELF: "self",
+    lib.FGW_OWNER_TWIN: "twin",
+    lib.FGW_OWNER_OTHER: "other",
+    lib.FGW_OWNER_NONE: "none",
+}
 
 
 class RouteRequest(msgspec.Struct, frozen=True):
@@ -80,6 +86,12 @@ class Matcher:
     def table_of(self, chain: int) -> int | None:
         """The route table of a chain; None of a tcp chain."""
         return None if chain == lib.FGW_NONE else _index(self._records("chains")[chain].route_table)
+
+    def request_table(self, listener: int, chain: int, host: bytes) -> tuple[str, int | None]:
+        """Whose a request's host is on a connection of a chain (self, twin, other, none), and the route table that decides."""
+        table = ffi.new("uint32_t *")
+        owner = lib.fgw_request_table(self._bytes, listener, chain, host, len(host), table)
+        return OWNERS[owner], _index(table[0])
 
     def _records(self, table: str) -> Any:
         header = ffi.cast("fgw_image_header *", self._bytes)

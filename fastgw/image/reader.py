@@ -81,18 +81,22 @@ class ImageReader:
         return None
 
     def match(self, listener: int, request: RouteRequest) -> tuple[str, int | None, int | None]:
-        """(verdict, virtual host, rule), in the words of fastgw.image.matcher."""
-        table = self.route_table(listener)
+        """(verdict, virtual host, rule) of a request without TLS, in the words of fastgw.image.matcher."""
+        return self.match_in(self.route_table(listener), request)
+
+    def match_in(self, table: int, request: RouteRequest) -> tuple[str, int | None, int | None]:
+        """The same of a request that goes by a route table; NONE for none."""
         vhost = None if table == NONE else self.virtual_host(self.row("route_tables", table), request.host)
         if vhost is None:
             return "no_virtual_host", None, None
         row = self.row("vhosts", vhost)
-        if self.number(row, "flags") & lib.FGW_VHOST_REQUIRE_TLS and not request.secure:
+        redirects = bool(self.number(row, "flags") & lib.FGW_VHOST_REQUIRE_TLS) and not request.secure
+        if redirects and not re.match(rb"/\.well-known/acme-challenge/.", request.path, re.DOTALL):
             return "require_tls", vhost, None
         for rule in self.range(row, "rules"):
             if self.rule_holds(self.row("rules", rule), request):
                 return "match", vhost, rule
-        return "no_rule", vhost, None
+        return "require_tls" if redirects else "no_rule", vhost, None
 
     def route_table(self, listener: int) -> int:
         """Of the listener's chain for connections without TLS; NONE without one."""
@@ -103,6 +107,19 @@ class ImageReader:
         """Index of the chain for a server name, b"" for none; None when no chain takes it."""
         table = self.number(self.row("listeners", listener), "sni")
         return None if table == NONE else self._named(self.row("sni_tables", table), sni)
+
+    def request_table(self, listener: int, chain: int, host: bytes) -> tuple[str, int | None]:
+        """Whose the host is on a connection of a chain, and the route table that decides; in the words of fastgw.image.matcher."""
+        own = self.row("chains", chain)
+        owner = self.chain_of_sni(listener, host) if own["tls"] == lib.FGW_TLS_TERMINATE else chain
+        if owner is None:
+            return "none", None
+        row = self.row("chains", owner)
+        if owner == chain:
+            return "self", self.number(row, "route_table")
+        if row["kind"] == lib.FGW_CHAIN_HTTP and row["tls"] == own["tls"] and row["identity"] == own["identity"]:
+            return "twin", self.number(row, "route_table")
+        return "other", None
 
     def domains(self, table: Row, kind: str) -> dict[bytes, int]:
         """Keys of the ``exact`` or ``suffix`` table (without "*"), with their virtual hosts or chains."""

@@ -32,7 +32,7 @@ REFERENCES: dict[str, dict[str, str]] = {
         "virtual_service": "origins",
         "origin": "origins",
     },
-    "sni_tables": {"hosts.exact": "slots", "hosts.suffix": "slots"},
+    "sni_tables": {},
     "tls_contexts": {
         "name": "strings",
         "certificates[0]": "strings",
@@ -82,7 +82,7 @@ REFERENCES: dict[str, dict[str, str]] = {
     "candidates": {"": "rules"},
     "strings": {},
 }
-"""Table -> field (without ".off") -> table. What listeners and route tables do not list counts for the whole image."""
+"""Table -> field (without ".off") -> table. What listeners, route tables and SNI tables do not list counts for the whole image."""
 
 NUMBERS = {name: number for number, name in enumerate((*TABLES, "candidates", "strings"))}
 """Tables in the order of the image's header."""

@@ -184,6 +184,10 @@ cdef extern from "fgw/route.h" nogil:
         FGW_ROUTE_NO_RULE
         FGW_ROUTE_MATCH
         FGW_ROUTE_REQUIRE_TLS
+        FGW_OWNER_SELF
+        FGW_OWNER_TWIN
+        FGW_OWNER_OTHER
+        FGW_OWNER_NONE
 
     ctypedef struct fgw_route_result:
         uint32_t verdict
@@ -193,6 +197,8 @@ cdef extern from "fgw/route.h" nogil:
 
     int fgw_route_match(const void *image, uint32_t route_table, const fgw_route_request *req, int secure,
                         fgw_regexes *regexes, const fgw_regex_calls *calls, fgw_route_result *out)
+    int fgw_request_table(const void *image, uint32_t listener, uint32_t chain, const char *host, size_t n,
+                          uint32_t *route_table)
     uint32_t fgw_listener_find(const void *image, const char *name, size_t n)
     uint32_t fgw_chain_find(const void *image, uint32_t listener, const char *name, size_t n)
     uint32_t fgw_chain_of_sni(const void *image, uint32_t listener, const char *sni, size_t n)

@@ -158,7 +158,7 @@ typedef struct fgw_img_route_table {
     fgw_img_hosts hosts; /* domains -> vhosts */
 } fgw_img_route_table;
 
-enum fgw_vhost_flag { FGW_VHOST_REQUIRE_TLS = 1 /* httpsRedirect: 301 before any route is looked at */ };
+enum fgw_vhost_flag { FGW_VHOST_REQUIRE_TLS = 1 /* httpsRedirect: 301, whatever the routes say (but see route.h) */ };
 
 typedef struct fgw_img_vhost {
     fgw_span name;   /* "webapp.istioinaction.io:80" */

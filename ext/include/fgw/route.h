@@ -40,7 +40,7 @@ enum fgw_route_verdict {
     FGW_ROUTE_NO_VHOST = 1, /* 404 */
     FGW_ROUTE_NO_RULE = 2,  /* 404, result.vhost is set */
     FGW_ROUTE_MATCH = 3,
-    FGW_ROUTE_REQUIRE_TLS = 4, /* result.vhost wants https: 301 */
+    FGW_ROUTE_REQUIRE_TLS = 4, /* result.vhost wants https: 301 (M1); an ACME challenge that a rule matches is let through */
 };
 
 typedef struct fgw_route_result {
@@ -54,6 +54,16 @@ typedef struct fgw_route_result {
  * image and any request have an answer; with FGW_NONE for a table it is FGW_ROUTE_NO_VHOST. */
 int fgw_route_match(const void *image, uint32_t route_table, const fgw_route_request *req, int secure, fgw_regexes *regexes,
                     const fgw_regex_calls *calls, fgw_route_result *out);
+/* Whose a request's host is, on a connection that came by a chain of kind HTTP (requirement G5). */
+enum fgw_request_owner {
+    FGW_OWNER_SELF = 1,  /* the chain's own, or the chain is not one that ends TLS: its own route table */
+    FGW_OWNER_TWIN = 2,  /* another chain with the same identity: that one's route table */
+    FGW_OWNER_OTHER = 3, /* another chain, with other certificates or other demands on clients: misdirected, 421 */
+    FGW_OWNER_NONE = 4,  /* no chain of the listener: 404 */
+};
+/* The route table that decides on a request for `host` (any case, without port), and whose it is. *route_table is FGW_NONE
+ * for the last two, so that a matcher that is asked all the same finds nothing. */
+int fgw_request_table(const void *image, uint32_t listener, uint32_t chain, const char *host, size_t n, uint32_t *route_table);
 /* Index of the listener with this name; FGW_NONE when the image has none. */
 uint32_t fgw_listener_find(const void *image, const char *name, size_t n);
 /* Index of the chain with this name among those of a listener; FGW_NONE when there is none. */

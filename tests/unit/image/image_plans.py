@@ -37,6 +37,7 @@ HOSTS = [
     "a.com", "A.Com", "b.a.com", "c.b.a.com", "d.c.b.a.com", "xa.com", ".a.com", "com", "x.com", "x.org", "org", "", "a", "a.com.",
     f"{LONG}.a.com", f"{LONG.upper()}.a.com", f"{LONG}.{LONG}.org", f"q.{LONG}.org", "y" * 505 + ".a.com", "z." * 400 + "b.a.com",
 ]  # fmt: skip
+CHALLENGE = b"/.well-known/acme-challenge/"
 SEGMENTS = ["", "a", "ab", "A", "b", "foo", "foobar", "a-segment-longer-than-a-label"]
 REGEXES = [
     ".*", "/.*", "/a.*", "/a/b", "/a|/b", "(/a|/foo)/.*", "/(a|ab)(/.*)?", "/[ab]+", "/foo[^/]*", "(?i)/foo.*", "/fo{1,2}bar?/.*",
@@ -161,7 +162,7 @@ def _aim(random: Random, plan: Plan) -> tuple[str, str]:
     vhost = random.choice(plan.route_tables["http.80"].virtual_hosts)
     host = random.choice(vhost.domains).replace("*", "q")
     paths = [rule.path.value for rule in vhost.rules if rule.path is not None and rule.path.kind != "regex"]
-    path = random.choice([*paths, "/"]) + random.choice(["", "", "/", "/a", "b"])
+    path = random.choice([*paths, "/", CHALLENGE.decode()]) + random.choice(["", "", "/", "/a", "b"])
     return host, path.upper() if random.random() < 0.15 else path
 
 
@@ -195,12 +196,13 @@ def plan_match(plan: Plan, request: RouteRequest) -> tuple[str, VirtualHost | No
     vhost = _plan_host(plan.route_tables["http.80"], request.host.decode().lower())
     if vhost is None:
         return "no_virtual_host", None, None
-    if vhost.require_tls and not request.secure:
+    redirects = vhost.require_tls and not request.secure
+    if redirects and not (request.path.startswith(CHALLENGE) and request.path != CHALLENGE):
         return "require_tls", vhost, None
     for rule in vhost.rules:
         if rule_matches(rule, request):
             return "match", vhost, rule
-    return "no_rule", vhost, None
+    return "require_tls" if redirects else "no_rule", vhost, None
 
 
 def _plan_host(table: RouteTable, host: str) -> VirtualHost | None:

@@ -74,6 +74,16 @@ def test_m1_https_redirect_comes_before_routes() -> None:
     assert matcher.match(0, RouteRequest(b"a.com", b"/", secure=True)).verdict == "match"
 
 
+def test_m1_a_challenge_of_acme_is_not_redirected_when_a_rule_matches_it() -> None:
+    matcher = Matcher(image(vhost(["a.com"], rule("solver", prefix("/.well-known/acme-challenge/")), require_tls=True)))
+    verdicts = {path: matcher.match(0, request(path)).verdict for path in ("/", "/.well-known/acme-challenge/token")}
+    assert verdicts == {"/": "require_tls", "/.well-known/acme-challenge/token": "match"}
+    for path in ("/.well-known/acme-challenge/", "/.well-known/acme-challenge", "/.well-known/ACME-challenge/x", "/x"):
+        assert matcher.match(0, request(path)).verdict == "require_tls"
+    without = Matcher(image(vhost(["a.com"], rule("other", prefix("/other")), require_tls=True)))
+    assert without.match(0, request("/.well-known/acme-challenge/token")).verdict == "require_tls"
+
+
 ORDER = image(
     vhost(
         ["a.com"],

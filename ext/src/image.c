@@ -123,7 +123,7 @@ static int tls_context_ok(const checker *c, const fgw_img_tls_context *t) {
 }
 
 static int upstream_tls_ok(const checker *c, const fgw_img_upstream_tls *t) {
-    return span_ok(c, t->certificate) && span_ok(c, t->ca) && span_ok(c, t->sni) && t->verify <= 1 &&
+    return span_ok(c, t->certificate) && span_ok(c, t->ca) && span_ok(c, t->sni) && t->verify <= FGW_VERIFY_NAMES &&
            versions_ok(t->min_version, t->max_version) && range_ok(t->sans, c->h->texts);
 }
 

@@ -60,7 +60,8 @@ class CompileCache:
         endpoints = [resource for kind in ENDPOINT_KINDS for resource in inventory.of(kind)]
         if self._clusters is None or not _same(endpoints, self._endpoints):
             self._endpoints = endpoints
-            self._clusters = ClusterBuilder(finder, EndpointIndex(inventory), DestinationRules(inventory, options))
+            rules = DestinationRules(inventory, options)
+            self._clusters = ClusterBuilder(finder, EndpointIndex(inventory), rules, options.namespace)
         return self._clusters
 
     def bound_services(self, resources: Iterable[Resource]) -> list[BoundService]:

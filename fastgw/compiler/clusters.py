@@ -10,6 +10,7 @@ from fastgw.compiler.endpoints import EndpointIndex, Labelled, is_ip
 from fastgw.compiler.inventory import is_subset
 from fastgw.compiler.registry import PortRecord, upstream_protocol
 from fastgw.compiler.report import Report
+from fastgw.compiler.upstream_tls import upstream_tls
 from fastgw.model.diagnostic import Diagnostic
 from fastgw.model.kinds.destination_rule import Subset
 from fastgw.model.origin import Origin
@@ -33,11 +34,13 @@ class Use:
 class ClusterBuilder:
     """Builds each cluster from the records, endpoints and rules of the registry, once as long as those stay the same."""
 
-    __slots__ = ("_endpoints", "_finder", "_known", "_report", "_rules")
+    __slots__ = ("_endpoints", "_finder", "_known", "_namespace", "_report", "_rules")
 
-    def __init__(self, finder: Finder, endpoints: EndpointIndex, rules: DestinationRules) -> None:
+    def __init__(self, finder: Finder, endpoints: EndpointIndex, rules: DestinationRules, namespace: str) -> None:
+        """``namespace``: of the gateway."""
         self._finder = finder
         self._endpoints = endpoints
+        self._namespace = namespace
         self._rules = rules
         self._known: dict[str, tuple[Use, Cluster | None, list[Diagnostic]]] = {}
         self._report = Report()
@@ -93,12 +96,14 @@ class ClusterBuilder:
             message = f'no DestinationRule defines subset "{key.subset}" of {record.host}: answered 503 (NC)'
             self._report.error("IST0101", use.user, use.path, message)
             return None
-        if rules.wants_tls(key.port, key.subset):
+        tls = upstream_tls(rules.tls(key.port, key.subset), key, self._namespace)
+        if isinstance(tls, str):
             # Plain text to an endpoint that was to be spoken to over TLS would give away what TLS was to protect.
-            message = f"TLS to {record.host} is not supported yet: answered 503 (NC), nothing is sent in the clear"
+            message = f"tls of DestinationRule {rules.name} cannot be used: {tls}: {record.host} is answered 503 (NC)"
             self._report.error("FGW0106", use.user, use.path, message)
             return None
         cluster = _empty_cluster(key, rules, record.source.origin if record.source else use.user.at(use.path))
+        cluster.tls = tls
         if cluster.protocol == "http2":
             message = f"{record.host} speaks HTTP/2, which is not supported yet: HTTP/1.1 is spoken to it"
             self._report.warning("FGW0105", use.user, use.path, message)

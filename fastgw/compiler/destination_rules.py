@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from fastgw.compiler.hosts import covers, full_name
 from fastgw.compiler.inventory import Inventory, exported_to, is_subset
@@ -10,7 +11,15 @@ from fastgw.compiler.options import CompileOptions
 from fastgw.compiler.registry import ServiceRecord
 from fastgw.compiler.report import Report
 from fastgw.model.duration import parse_ms
-from fastgw.model.kinds.destination_rule import ConnectionPool, HttpPool, LoadBalancer, PortTrafficPolicy, Subset, TrafficPolicy
+from fastgw.model.kinds.destination_rule import (
+    ClientTls,
+    ConnectionPool,
+    HttpPool,
+    LoadBalancer,
+    PortTrafficPolicy,
+    Subset,
+    TrafficPolicy,
+)
 from fastgw.model.resource import Resource
 
 ROOT_NAMESPACE = "istio-system"
@@ -37,37 +46,34 @@ class HostRules:
 
     def load_balancer(self, port: int, subset: str) -> str:
         """least_request, round_robin or random (Q1, Q2)."""
-        for policy in self._levels(port, subset):
-            block: LoadBalancer | None = policy.load_balancer
-            if block is not None:
-                return _LB.get(block.simple or "", "least_request")
-        return "least_request"
+        block: LoadBalancer | None = self._block("load_balancer", port, subset)
+        return "least_request" if block is None else _LB.get(block.simple or "", "least_request")
 
     def connect_timeout_ms(self, port: int, subset: str) -> int:
         """connectionPool.tcp.connectTimeout, 10 s by default."""
-        for policy in self._levels(port, subset):
-            block: ConnectionPool | None = policy.connection_pool
-            if block is not None:
-                timeout = block.tcp.connect_timeout if block.tcp else None
-                return max(parse_ms(timeout), 1) if timeout else DEFAULT_CONNECT_TIMEOUT_MS
-        return DEFAULT_CONNECT_TIMEOUT_MS
+        block: ConnectionPool | None = self._block("connection_pool", port, subset)
+        timeout = block.tcp.connect_timeout if block is not None and block.tcp else None
+        return max(parse_ms(timeout), 1) if timeout else DEFAULT_CONNECT_TIMEOUT_MS
 
-    def wants_tls(self, port: int, subset: str) -> bool:
-        """A policy asks for TLS towards the endpoints."""
-        for policy in self._levels(port, subset):
-            if policy.tls is not None:
-                return policy.tls.mode != "DISABLE"
-        return False
+    def tls(self, port: int, subset: str) -> ClientTls | None:
+        """TLS towards the endpoints; None when no policy speaks of it."""
+        block: ClientTls | None = self._block("tls", port, subset)
+        return block
 
-    def _levels(self, port: int, subset: str) -> list[Policy]:
-        """Policies from the most specific on; each block is taken whole from the first that has it (R4)."""
+    def _block(self, name: str, port: int, subset: str) -> Any:
+        """One of the four blocks of a policy, whole (R4): the rule's, unless its entry for the port takes its place, even with
+        nothing; then the same of the subset, whose policy counts only where it has the block."""
         chosen = self.subsets.get(subset)
-        levels: list[Policy] = []
-        for policy in (chosen.traffic_policy if chosen else None, self.policy):
-            if policy is not None:
-                levels += [entry for entry in policy.port_level_settings if entry.port and entry.port.number == port]
-                levels.append(policy)
-        return levels
+        block = None
+        for policy in (self.policy, chosen.traffic_policy if chosen else None):
+            if policy is None:
+                continue
+            block = getattr(policy, name) or block
+            for entry in policy.port_level_settings:
+                if entry.port and entry.port.number == port:
+                    block = getattr(entry, name)
+                    break
+        return block
 
 
 NO_RULES = HostRules(())

@@ -168,6 +168,7 @@ CLIENT_AUTH = {
     "require": lib.FGW_CLIENT_AUTH_REQUIRE,
     "unverified": lib.FGW_CLIENT_AUTH_UNVERIFIED,
 }
+UPSTREAM_VERIFY = {"none": lib.FGW_VERIFY_NONE, "chain": lib.FGW_VERIFY_CHAIN, "names": lib.FGW_VERIFY_NAMES}
 TLS_VERSIONS = {"1.0": lib.FGW_TLS10, "1.1": lib.FGW_TLS11, "1.2": lib.FGW_TLS12, "1.3": lib.FGW_TLS13}
 ALPN = {"http/1.1": lib.FGW_ALPN_HTTP1, "h2": lib.FGW_ALPN_H2, "istio": lib.FGW_ALPN_ISTIO}
 UPSTREAM_PROTOCOLS = {"http1": lib.FGW_UPSTREAM_HTTP1, "http2": lib.FGW_UPSTREAM_HTTP2, "tcp": lib.FGW_UPSTREAM_TCP}

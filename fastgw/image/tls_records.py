@@ -41,7 +41,7 @@ def add_upstream_tls(tables: Tables, tls: UpstreamTls) -> int:
         *span(tls.certificate),
         *span(tls.ca),
         *span(tls.sni),
-        int(tls.verify),
+        layout.UPSTREAM_VERIFY[tls.verify],
         *_versions(tls),
         _alpn(tls.alpn),
         *_texts(tables, map(to_bytes, tls.sans)),

@@ -110,6 +110,7 @@ _PICTURE = (
     ("FGW0032", INFO, "PrefixBeyondSegment", "a prefix that ends within a path segment, so that it catches longer names, too"),
     ("FGW0033", WARNING, "CertificateNotValid", "a certificate has expired, expires within 30 days, or is not valid yet"),
     ("FGW0034", WARNING, "CertificateNames", "a certificate does not cover the hosts of its server"),
+    ("FGW0040", WARNING, "PortWithoutTls", "settings of a port without tls take away the TLS that the policy around them asks for"),
 )
 
 _COMPILER = (
@@ -118,7 +119,12 @@ _COMPILER = (
     ("FGW0103", WARNING, "ServerNotSupported", "a server of a protocol that this version does not serve"),
     ("FGW0104", ERROR, "RuleInvalid", "a rule, or one of its matches, means nothing; it is left out or answered 503"),
     ("FGW0105", WARNING, "FieldNotSupported", "a field that this version does not obey"),
-    ("FGW0106", ERROR, "UpstreamTlsNotSupported", "TLS to a destination is asked for; answered 503 rather than sent in the clear"),
+    (
+        "FGW0106",
+        ERROR,
+        "UpstreamTlsInvalid",
+        "TLS to a destination that cannot work as written; answered 503, not sent in the clear",
+    ),
     ("FGW0107", WARNING, "SubsetLabelsUnknown", "a subset of a destination whose endpoints have no known labels"),
     ("FGW0108", WARNING, "DestinationWithoutEndpoints", "a destination that is known and has no endpoints; answered 503"),
     ("FGW0109", WARNING, "ConditionNeverHolds", "a condition that no request can meet"),
@@ -129,7 +135,7 @@ _RUNNING = (
     ("FGW0201", ERROR, "ListenerNotOpen", "a port could not be opened: taken by another process, no permission, no such address"),
 )
 
-NOT_SUPPORTED_YET = frozenset(("FGW0015", "FGW0103", "FGW0105", "FGW0106"))
+NOT_SUPPORTED_YET = frozenset(("FGW0015", "FGW0103", "FGW0105"))
 """Findings that say nothing about the configuration, only about what this version does not do."""
 
 CODES: dict[str, Code] = {row[0]: Code(*row) for row in (*_ISTIO, *_FILES, *_PICTURE, *_COMPILER, *_RUNNING)}

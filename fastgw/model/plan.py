@@ -196,13 +196,14 @@ class Listener(msgspec.Struct):
 class UpstreamTls(msgspec.Struct, frozen=True):
     """TLS towards a cluster. ``certificate``: the credential shown, "" for none; ``ca``: a credential, or "system".
 
-    ``sni``: "" is the request's host (Q17). ``sans``: one of them must be among the certificate's names; empty: the SNI must.
+    ``sni``: "" is the request's host (Q17). verify: none, chain (any certificate of the CA), names (one of ``sans`` must be among
+    the certificate's names as well; without ``sans`` the SNI must).
     """
 
     certificate: str = ""
     ca: str = "system"
     sni: str = ""
-    verify: bool = True
+    verify: str = "names"
     min_version: str = "1.2"
     max_version: str = "1.3"
     alpn: tuple[str, ...] = ()

@@ -51,8 +51,9 @@ EFFECTS: dict[str, dict[str, str]] = {
         "trafficPolicy.loadBalancer.simple": YES,
         "trafficPolicy.connectionPool.tcp.connectTimeout": YES,
         "trafficPolicy.portLevelSettings[].port": YES,
+        "trafficPolicy.tls": YES,
     },
-    "ServiceEntry": {"": YES, "addresses": NONE, "location": NONE, "subjectAltNames": NOT_YET}
+    "ServiceEntry": {"": YES, "addresses": NONE, "location": NONE}
     | {f"endpoints[].{field}": NONE for field in ("network", "serviceAccount")}
     | {"endpoints[].locality": NOT_YET},
     "WorkloadEntry": {"": YES, "network": NONE, "serviceAccount": NONE, "locality": NOT_YET},

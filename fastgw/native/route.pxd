@@ -99,6 +99,11 @@ cdef extern from "fgw/image.h" nogil:
         fgw_table spki
         fgw_table hashes
 
+    enum:
+        FGW_VERIFY_NONE
+        FGW_VERIFY_CHAIN
+        FGW_VERIFY_NAMES
+
     ctypedef struct fgw_img_upstream_tls:
         fgw_span certificate
         fgw_span ca

@@ -139,16 +139,22 @@ typedef struct fgw_img_tls_context {
     uint32_t origin;
 } fgw_img_tls_context;
 
+enum fgw_upstream_verify {
+    FGW_VERIFY_NONE = 0,  /* insecureSkipVerify */
+    FGW_VERIFY_CHAIN = 1, /* any certificate of the CA */
+    FGW_VERIFY_NAMES = 2, /* and one of `sans`, without them the SNI, must be among its names */
+};
+
 /* How an upstream is spoken to over TLS (DestinationRule). */
 typedef struct fgw_img_upstream_tls {
     fgw_span certificate; /* credential shown to the upstream, "" for none */
     fgw_span ca;          /* credential to verify against; "system": the system's CAs */
     fgw_span sni;         /* "": the request's host (Q17) */
-    uint8_t verify;       /* 0: insecureSkipVerify */
+    uint8_t verify;       /* enum fgw_upstream_verify */
     uint8_t min_version;
     uint8_t max_version;
     uint8_t alpn; /* set of enum fgw_alpn */
-    fgw_table sans; /* texts: one of them must be among the certificate's names; empty: the SNI must */
+    fgw_table sans;    /* texts */
     uint64_t identity; /* of all of the above: connections made with another one are not used again */
 } fgw_img_upstream_tls;
 

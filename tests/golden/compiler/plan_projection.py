@@ -7,7 +7,7 @@ from typing import Any
 from fastgw.cli.rule_view import conditions_text
 from fastgw.compiler.options import CompileResult
 from fastgw.model.diagnostic import Diagnostic
-from fastgw.model.plan import Cluster, Endpoint, Listener, Rule, VirtualHost
+from fastgw.model.plan import Cluster, Endpoint, Listener, Rule, UpstreamTls, VirtualHost
 
 
 def project(result: CompileResult) -> dict[str, Any]:
@@ -65,9 +65,18 @@ def _cluster(cluster: Cluster) -> str:
         words.append(cluster.protocol)
     if cluster.connect_timeout_ms != 10_000:
         words.append(f"{cluster.connect_timeout_ms} ms")
+    if cluster.tls is not None:
+        words.append(_tls(cluster.tls))
     if cluster.destination_rule:
         words.append(f"rule {cluster.destination_rule}")
     return " ".join(words)
+
+
+def _tls(tls: UpstreamTls) -> str:
+    words = [f"ca {tls.ca}" if tls.ca else "", f"certificate {tls.certificate}" if tls.certificate else ""]
+    words += [f"sni {tls.sni}" if tls.sni else "", f"alpn {' '.join(tls.alpn)}" if tls.alpn else ""]
+    words += [f"names {' '.join(tls.sans)}" if tls.sans else ""]
+    return f"tls({tls.verify}; {', '.join(filter(None, words))})"
 
 
 def _endpoint(endpoint: Endpoint) -> str:

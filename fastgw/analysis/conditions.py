@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from urllib.parse import quote, unquote
 
 from fastgw.analysis.findings import Findings
 from fastgw.analysis.picture import Picture
 from fastgw.analysis.regex_shape import judge
 from fastgw.compiler.annotations import PATH_MATCH, wishes_of
+from fastgw.compiler.hosts import covers, full_name
 from fastgw.compiler.report import Report
 from fastgw.model.diagnostic import Diagnostic
 from fastgw.model.kinds.base import StringMatch
@@ -19,6 +21,12 @@ from fastgw.model.resource import Resource
 
 NEVER, SLOW, BEYOND = "FGW0109", "FGW0031", "FGW0032"
 _DOTS = re.compile(r"/\.\.?/")
+_ESCAPED = re.compile(r"%(?:2[dDeE]|3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF]|7[eE])")
+"""Of characters that need no escape: letters, digits, "-", ".", "_" and "~"."""
+_NO_PATH = re.compile(r"[^\x21-\x7e]")
+_LEFT_AS_IT_IS = "".join(map(chr, range(0x21, 0x7F)))
+_SCHEMES = ("http", "https")
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"))
 
 
 def check_conditions(picture: Picture) -> list[Diagnostic]:
@@ -52,6 +60,7 @@ def odd_conditions(service: Resource) -> list[Diagnostic]:
                 _check_path(findings, f"{path}.uri", match.uri)
                 if match.uri.prefix is not None and _is_open(match.uri.prefix):
                     beyond.append((f"{path}.uri.prefix", match.uri.prefix))
+            _check_words(findings, path, match, spec.hosts)
             for place, value in _texts(path, match):
                 if value.regex is not None:
                     _check_regex(findings, f"{place}.regex", value.regex, of_paths=False)
@@ -83,6 +92,26 @@ def _check_path(findings: Findings, path: str, uri: StringMatch) -> None:
         findings.warn(f"{path}.{field}", f"never holds: {problem}", NEVER)
 
 
+def _check_words(findings: Findings, path: str, match: HttpMatch, hosts: tuple[str, ...]) -> None:
+    """Exact values that no request has: they are compared with case (G10), and the host was compared before (D1)."""
+    scheme, method, authority = (
+        value.exact if value is not None else None for value in (match.scheme, match.method, match.authority)
+    )
+    if scheme is not None and scheme not in _SCHEMES:
+        findings.warn(f"{path}.scheme.exact", "never holds: a scheme is http or https, in lower case", NEVER)
+    if method is not None and method not in _METHODS and method.upper() in _METHODS:
+        findings.warn(f"{path}.method.exact", f'never holds: case matters, and clients write "{method.upper()}"', NEVER)
+    if authority is not None and hosts and not _is_among(authority, hosts, findings.resource.namespace):
+        message = f"never holds: no request with this host gets here, spec.hosts has {', '.join(hosts)}"
+        findings.warn(f"{path}.authority.exact", message, NEVER)
+
+
+def _is_among(authority: str, hosts: tuple[str, ...], namespace: str) -> bool:
+    """``authority`` may have a port."""
+    host = authority.lower().partition("]")[0] + "]" if authority.startswith("[") else authority.lower().partition(":")[0]
+    return any(covers(full_name(own, namespace).lower(), host) for own in hosts)
+
+
 def _path_problem(text: str) -> str:
     if not text.startswith("/"):
         return 'a path begins with "/"'
@@ -90,6 +119,13 @@ def _path_problem(text: str) -> str:
         return "a path is compared without its query; queryParams is the condition for that"
     if _DOTS.search(text):
         return "dot segments are resolved before a path is compared"
+    if "\\" in text:
+        return 'a path is compared after "\\" has become "/"'
+    if _NO_PATH.search(text):
+        return f'such characters come escaped in a path: write "{quote(text, safe=_LEFT_AS_IT_IS)}"'
+    escaped = _ESCAPED.search(text)
+    if escaped is not None:
+        return f'"{escaped[0]}" is decoded before a path is compared: write "{unquote(escaped[0])}"'
     return ""
 
 

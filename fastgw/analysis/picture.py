@@ -20,13 +20,19 @@ class PictureOptions(msgspec.Struct, frozen=True):
     secret_directories: list[str] = []
 
 
+class Interrupted(Exception):
+    """The round was given up because something more urgent has come."""
+
+
 class Memory:
     """What was found about things that have not changed since; for configurations that are examined again and again.
 
     Things are told by identity and held, so that their identity cannot pass to others. What the last round did not ask is dropped.
+    ``is_urgent``: is there something that cannot wait for the end of a round? Asked now and then.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_urgent: Callable[[], bool] | None = None) -> None:
+        self._is_urgent = is_urgent
         self._last: dict[tuple[str, int], tuple[Any, Any]] = {}
         self._next: dict[tuple[str, int], tuple[Any, Any]] = {}
 
@@ -35,9 +41,17 @@ class Memory:
         key = (check, id(thing))
         known = self._last.get(key)
         if known is None:
+            self.look_up()
             known = (thing, find(thing))
         self._next[key] = known
         return known[1]
+
+    def look_up(self) -> None:
+        """Raises Interrupted when something is urgent. What this round has found is not lost."""
+        if self._is_urgent is not None and self._is_urgent():
+            self._last |= self._next
+            self._next = {}
+            raise Interrupted
 
     def finish(self) -> None:
         """This round is done."""
@@ -74,7 +88,10 @@ class Picture:
 def check_picture(
     resources: Sequence[Resource], options: PictureOptions, plan: Plan | None = None, memory: Memory | None = None
 ) -> list[Diagnostic]:
-    """What is wrong between the objects, and with what comes of them in ``plan``. The compiler's own findings are not repeated."""
+    """What is wrong between the objects, and with what comes of them in ``plan``. The compiler's own findings are not repeated.
+
+    Raises Interrupted when the memory says so.
+    """
     from fastgw.analysis.conditions import check_conditions
     from fastgw.analysis.credentials import check_credentials
     from fastgw.analysis.delegation import check_delegation
@@ -102,6 +119,7 @@ def check_picture(
         check_shared_hosts,
         check_reachable_hosts,
     ):
+        picture.memory.look_up()
         diagnostics += check(picture)
     picture.memory.finish()
     return diagnostics

@@ -15,12 +15,13 @@ import signal
 import socket
 import time
 import traceback
+from collections.abc import Callable
 from itertools import pairwise
 
 import msgspec
 
 from fastgw.analysis.examine import ExamineOptions, examine
-from fastgw.analysis.picture import Memory
+from fastgw.analysis.picture import Interrupted, Memory
 from fastgw.compiler.compile import CompileCache, compile_plan
 from fastgw.compiler.options import CompileOptions
 from fastgw.image.numbers import StateNumbers
@@ -31,13 +32,15 @@ from fastgw.model.resource import Resource
 from fastgw.sources.files import FileCache, load_paths
 from fastgw.supervisor import compile_protocol as protocol
 from fastgw.supervisor import memfd
+from fastgw.supervisor.background import yield_to_traffic
 from fastgw.supervisor.control import receive
 from fastgw.supervisor.listeners import Wanted
 
 _PR_SET_PDEATHSIG = 1
-NICENESS = 5
 QUIET_S = 1.0
 """So long nothing is asked before the whole picture is looked at: a change must not wait for that."""
+COLLECT_EVERY = 100
+"""After so many compilations garbage is collected although it has never been quiet; and after the first, which leaves most."""
 PLANS_KEPT = 2
 """The one that is served is the last, or the one before when the last was refused."""
 
@@ -45,7 +48,8 @@ PLANS_KEPT = 2
 class Job:
     """The state that stays warm between compilations."""
 
-    def __init__(self, configure: protocol.Configure, numbers: StateNumbers) -> None:
+    def __init__(self, configure: protocol.Configure, numbers: StateNumbers, is_urgent: Callable[[], bool] | None = None) -> None:
+        """``is_urgent``: does somebody wait for something else than what is being examined?"""
         self._configure = configure
         self._options = CompileOptions(labels=configure.labels, namespace=configure.namespace, resolve=configure.resolve)
         self._numbers = numbers
@@ -57,7 +61,7 @@ class Job:
         self._examine_options = ExamineOptions(
             labels=configure.labels, namespace=configure.namespace, secret_directories=configure.secrets
         )
-        self._examine_memory = Memory()
+        self._examine_memory = Memory(is_urgent)
         self._unexamined: tuple[int, list[Resource], Plan] | None = None
 
     def run(self, message: protocol.Compile) -> tuple[protocol.Compiled, list[int]]:
@@ -87,11 +91,15 @@ class Job:
         return self._unexamined is not None
 
     def examine(self) -> tuple[int, list[Diagnostic]]:
-        """The last generation and what its whole picture shows; once."""
+        """The last generation and what its whole picture shows; once. Raises Interrupted: then it is still to be done."""
         assert self._unexamined is not None
-        generation, resources, plan = self._unexamined
+        generation, resources, plan = unexamined = self._unexamined
         self._unexamined = None
-        return generation, examine(resources, plan, self._examine_options, self._examine_memory)
+        try:
+            return generation, examine(resources, plan, self._examine_options, self._examine_memory)
+        except Interrupted:
+            self._unexamined = unexamined
+            raise
 
     def plan_json(self, generation: int) -> bytes | None:
         """None when the generation is unknown or too old."""
@@ -189,9 +197,11 @@ def answer_plan(job: Job, message: protocol.AskPlan, sock: socket.socket) -> Non
 
 
 def tell_findings(job: Job, sock: socket.socket) -> None:
-    """A failure costs the findings, nothing else."""
+    """A failure costs the findings, nothing else; a change that comes meanwhile is compiled first."""
     try:
         generation, found = job.examine()
+    except Interrupted:
+        return
     except Exception:
         traceback.print_exc()
         return
@@ -213,7 +223,10 @@ def close_all(fds: list[int]) -> None:
 
 
 def set_garbage_aside() -> None:
-    """Called when nobody waits. What has come of a compilation lives long: the collector need not walk it ever again."""
+    """Called when nobody waits. What has come of a compilation lives long: the collector need not walk it ever again.
+
+    That costs as much as a compilation, whose lists are as long as the configuration: not to be done after each of a burst.
+    """
     if gc.get_freeze_count():
         gc.collect()
     gc.freeze()
@@ -222,22 +235,32 @@ def set_garbage_aside() -> None:
 def serve(sock: socket.socket) -> None:
     """Until the supervisor's end is closed."""
     job: Job | None = None
+    compilations = 0
     while True:
-        if job is not None and job.has_to_examine and not select.select([sock], [], [], QUIET_S)[0]:
+        if job is not None and job.has_to_examine and not waits(sock, QUIET_S):
             tell_findings(job, sock)
+            if not waits(sock):
+                set_garbage_aside()
         data, fds = receive(sock, protocol.MAX_MESSAGE_BYTES)
         if not data:
             return
         message = protocol.decode_to_child(data)
         if isinstance(message, protocol.Configure):
-            job = Job(message, restore_numbers(fds))
+            job = Job(message, restore_numbers(fds), lambda: waits(sock))
         elif isinstance(message, protocol.AskPlan):
             if job is not None:
                 answer_plan(job, message, sock)
         elif job is not None:
             answer(job, message, sock)
-            set_garbage_aside()
+            if compilations % COLLECT_EVERY == 0:
+                set_garbage_aside()
+            compilations += 1
         close_all(fds)
+
+
+def waits(sock: socket.socket, seconds: float = 0.0) -> bool:
+    """Is there a message?"""
+    return bool(select.select([sock], [], [], seconds)[0])
 
 
 def main() -> None:
@@ -247,8 +270,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # traffic comes first where processors are few
-    os.nice(NICENESS)
+    yield_to_traffic()
     # a collection in the middle of a compilation would walk millions of objects: it is done between them
     gc.disable()
     with socket.socket(fileno=parser.parse_args().control) as sock:

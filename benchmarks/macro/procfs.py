@@ -1,4 +1,4 @@
-"""Processor time of a process tree, read from /proc.
+"""Processor time and memory of a process tree, read from /proc.
 
 The total comes from ``schedstat`` (nanoseconds that the scheduler accounted); the split into user and system comes from the
 clock ticks in ``stat``, which are sampled and therefore only used as a ratio.
@@ -65,3 +65,15 @@ def process_cpu_time(pid: int) -> CpuTime:
 def tree_cpu_time(root_pid: int) -> CpuTime:
     """The sum over the process and all its descendants."""
     return sum((process_cpu_time(pid) for pid in process_tree(root_pid)), CpuTime())
+
+
+def tree_memory_kb(root_pid: int) -> int:
+    """User-space memory of the process and its descendants in KB: resident pages, shared ones by their share (Pss)."""
+    total = 0
+    for pid in process_tree(root_pid):
+        try:
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        except OSError:
+            continue  # ended meanwhile
+        total += next((int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")), 0)
+    return total

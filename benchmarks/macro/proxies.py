@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,9 @@ PEERS = Path(__file__).resolve().parent.parent / "peers"
 HOST = "webapp.istioinaction.io"
 PATH = "/api/catalog/items/42?view=full"
 START_TIMEOUT_S = 20.0
+
+
+Probe = Callable[[int], bool]
 
 
 class NotInstalled(Exception):
@@ -46,17 +50,18 @@ def find_program(name: str) -> str:
     return found
 
 
-def compile_c(name: str, directory: Path) -> str:
+def compile_c(name: str, directory: Path, *libraries: str) -> str:
     """Build benchmarks/peers/NAME.c and answer the path of the program."""
     out = directory / name
-    subprocess.run(["cc", "-std=c11", "-O2", "-o", str(out), str(PEERS / f"{name}.c")], check=True)
+    subprocess.run(["cc", "-std=c11", "-O2", "-o", str(out), str(PEERS / f"{name}.c"), *libraries], check=True)
     return str(out)
 
 
-def fill_template(name: str, directory: Path, port: int, origin_port: int) -> str:
+def fill_template(name: str, directory: Path, values: dict[str, object]) -> str:
+    """Write the template with ``@DIR@`` and the keys of ``values`` filled in, and answer its path."""
     text = (PEERS / name).read_text()
-    for key, value in {"@PORT@": port, "@ORIGIN@": origin_port, "@DIR@": directory}.items():
-        text = text.replace(key, str(value))
+    for key, value in {"DIR": directory, **values}.items():
+        text = text.replace(f"@{key}@", str(value))
     out = directory / name.removesuffix(".in")
     out.write_text(text)
     return str(out)
@@ -119,10 +124,10 @@ def answers(port: int) -> bool:
         connection.close()
 
 
-def await_answer(server: Server) -> None:
+def await_answer(server: Server, probe: Probe) -> None:
     """Raises RuntimeError with the end of the program's output when it does not serve in time."""
     deadline = time.monotonic() + START_TIMEOUT_S
-    while not answers(server.port):
+    while not probe(server.port):
         if server.process.poll() is not None or time.monotonic() > deadline:
             tail = server.log.read_text(errors="replace")[-2000:]
             server.stop()
@@ -141,10 +146,20 @@ class Bench:
     origin_port: int = 0
     servers: list[Server] = field(default_factory=list)
 
-    def start(self, name: str, port: int, command: list[str], core: int, version: list[str] | None = None) -> Server:
+    def start(
+        self,
+        name: str,
+        port: int,
+        command: list[str],
+        core: int,
+        version: list[str] | None = None,
+        *,
+        probe: Probe = answers,
+    ) -> Server:
+        """Start a program and wait until ``probe`` of its port is true."""
         server = spawn(name, port, command, core, self.directory)
         self.servers.append(server)
-        await_answer(server)
+        await_answer(server, probe)
         if version:
             server.version = version_of(version)
         return server
@@ -175,19 +190,19 @@ def start_relay(bench: Bench) -> Server:
 
 def start_nginx(bench: Bench) -> Server:
     port, program = free_port(), find_program("nginx")
-    config = fill_template("nginx.conf.in", bench.directory, port, bench.origin_port)
+    config = fill_template("nginx.conf.in", bench.directory, {"PORT": port, "ORIGIN": bench.origin_port})
     return bench.start("nginx", port, [program, "-c", config], bench.proxy_core, [program, "-v"])
 
 
 def start_haproxy(bench: Bench) -> Server:
     port, program = free_port(), find_program("haproxy")
-    config = fill_template("haproxy.cfg.in", bench.directory, port, bench.origin_port)
+    config = fill_template("haproxy.cfg.in", bench.directory, {"PORT": port, "ORIGIN": bench.origin_port})
     return bench.start("haproxy", port, [program, "-f", config], bench.proxy_core, [program, "-v"])
 
 
 def start_envoy(bench: Bench) -> Server:
     port, program = free_port(), find_program("envoy")
-    config = fill_template("envoy.yaml.in", bench.directory, port, bench.origin_port)
+    config = fill_template("envoy.yaml.in", bench.directory, {"PORT": port, "ORIGIN": bench.origin_port})
     command = [program, "-c", config, "--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
     return bench.start("envoy", port, command, bench.proxy_core, [program, "--version"])
 
@@ -243,17 +258,24 @@ def virtual_service(number: int, host: str, rules: int) -> dict[str, object]:
 
 
 def start_fastgw(bench: Bench) -> Server:
-    """One worker on the proxy's core; the supervisor, which sees no traffic, beside the load."""
-    port, program = free_port(), find_program(bench.fastgw)
+    return run_fastgw(bench, gateway_documents(bench.origin_port), {HTTP_PORT: free_port()}, [], answers)
+
+
+def run_fastgw(bench: Bench, documents: list[dict[str, object]], ports: dict[int, int], options: list[str], probe: Probe) -> Server:
+    """One worker on the proxy's core; the supervisor, which sees no traffic, beside the load.
+
+    ``ports`` are the Gateway's numbers and what is opened for them; the first is the server's own.
+    """
+    program = find_program(bench.fastgw)
     config = bench.directory / "fastgw"
     config.mkdir(exist_ok=True)
-    (config / "edge.json").write_text(
-        json.dumps({"kind": "List", "apiVersion": "v1", "items": gateway_documents(bench.origin_port)})
-    )
+    (config / "edge.json").write_text(json.dumps({"kind": "List", "apiVersion": "v1", "items": documents}))
     command = [program, "run", str(config), "--workers", "1", "--namespace", "default", "--bind", "127.0.0.1"]
-    command += ["--listen-map", f"{HTTP_PORT}={port}", "--access-log", "off"]
-    command += ["--admin", f"127.0.0.1:{free_port()}", "--status", f"127.0.0.1:{free_port()}"]
-    server = bench.start("fastgw", port, command, bench.load_core, [program, "version"])
+    for number, opened in ports.items():
+        command += ["--listen-map", f"{number}={opened}"]
+    command += ["--access-log", "off", "--admin", f"127.0.0.1:{free_port()}", "--status", f"127.0.0.1:{free_port()}", *options]
+    first = next(iter(ports.values()))
+    server = bench.start("fastgw", first, command, bench.load_core, [program, "version"], probe=probe)
     for pid in procfs.process_tree(server.process.pid):
         if b"fastgw.dataplane.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
             pin_process(pid, bench.proxy_core)

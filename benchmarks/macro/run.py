@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import proxies
 import report
+import rounds
 
 
 def measure(server: proxies.Server, wrk: str, options: argparse.Namespace, bench: proxies.Bench, seconds: float) -> report.Sample:
@@ -45,62 +45,25 @@ def measure(server: proxies.Server, wrk: str, options: argparse.Namespace, bench
     )
 
 
-def rotate(servers: list[proxies.Server], turn: int) -> list[proxies.Server]:
-    shift = turn % len(servers)
-    return servers[shift:] + servers[:shift]
-
-
-def start_all(bench: proxies.Bench, names: list[str]) -> list[proxies.Server]:
-    """The proxies that could be started; why the others could not is said on standard error."""
-    started = []
-    for name in names:
-        try:
-            started.append(proxies.PROXIES[name](bench))
-        except proxies.NotInstalled as missing:
-            print(f"{name}: {missing} is not installed (make bench-peers)", file=sys.stderr)
-        except RuntimeError as broken:
-            print(f"{name}: left out: {broken}", file=sys.stderr)
-    return started
-
-
-def machine_description() -> dict[str, str]:
-    cpuinfo = Path("/proc/cpuinfo").read_text()
-    model = next(
-        (line.split(":", 1)[1].strip() for line in cpuinfo.splitlines() if line.startswith("model name")), platform.machine()
-    )
-    release = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
-    return {
-        "cpu": model,
-        "cores": str(len(os.sched_getaffinity(0))),
-        "virtual": "yes" if "hypervisor" in cpuinfo else "no",
-        "kernel": platform.release().partition("-")[0],
-        "system": release.get("PRETTY_NAME", "").strip('"'),
-        "python": platform.python_version(),
-    }
-
-
 def run(options: argparse.Namespace, directory: Path) -> dict[str, object]:
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        raise SystemExit("the benchmark needs two cores: one for the proxy, one for load and origin")
     wrk = proxies.find_program("wrk")
-    bench = proxies.Bench(directory, proxy_core=cores[0], load_core=cores[1], fastgw=options.fastgw)
+    bench = rounds.open_bench(directory, options.fastgw)
     samples: list[report.Sample] = []
     with contextlib.ExitStack() as stack:
         stack.callback(bench.stop)
         proxies.start_origin(bench)
-        servers = start_all(bench, options.only)
+        servers = rounds.start_all(bench, proxies.PROXIES, options.only)
         for server in servers:
             measure(server, wrk, options, bench, 1)
         for turn in range(options.rounds):
-            for server in rotate(servers, turn):
+            for server in rounds.rotate(servers, turn):
                 sample = measure(server, wrk, options, bench, options.seconds)
                 samples.append(sample)
                 print(f"round {turn + 1}  {sample.proxy:8} {sample.cpu_us:7.2f} us CPU a request", file=sys.stderr)
     rows = [report.summarise(s.name, s.version, [x for x in samples if x.proxy == s.name]) for s in servers]
     ratio = report.ratios(samples)
     print(report.as_table(rows, ratio))
-    return report.as_json(machine_description(), rows, samples, ratio)
+    return report.as_json(rounds.machine_description(), rows, samples, ratio)
 
 
 def parse_options(arguments: list[str]) -> argparse.Namespace:

@@ -31,7 +31,7 @@ def last_path(count: int) -> str:
 
 def nginx_text(count: int, directory: Path, port: int, origin_port: int) -> str:
     """The macro benchmark's configuration with its one location repeated."""
-    text = Path(proxies.fill_template("nginx.conf.in", directory, port, origin_port)).read_text()
+    text = Path(proxies.fill_template("nginx.conf.in", directory, {"PORT": port, "ORIGIN": origin_port})).read_text()
     head, _, rest = text.partition("        location /api/ {")
     body, _, tail = rest.partition("        }\n")
     locations = "".join(f"        location {prefix} {{{body}        }}\n" for prefix in prefixes(count))
@@ -39,7 +39,7 @@ def nginx_text(count: int, directory: Path, port: int, origin_port: int) -> str:
 
 
 def envoy_text(count: int, directory: Path, port: int, origin_port: int) -> str:
-    text = Path(proxies.fill_template("envoy.yaml.in", directory, port, origin_port)).read_text()
+    text = Path(proxies.fill_template("envoy.yaml.in", directory, {"PORT": port, "ORIGIN": origin_port})).read_text()
     one = "                        - match: {prefix: /api/}\n                          route: {cluster: webapp}\n"
     return text.replace(one, "".join(one.replace("/api/", prefix) for prefix in prefixes(count)))
 

@@ -1,0 +1,131 @@
+"""TCP relay and TLS passthrough beside nginx, HAProxy (with and without splice) and Envoy: bulk, and connections.
+
+Bulk: messages of 1 MB each way on a few connections that stay. Connections: 1 KB each way, then the origin ends the connection.
+Load and origin are peers/stream_load.c and peers/stream_origin.c, which copy nothing. Placement, rounds and ratios are those of
+run.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import proxies
+import proxies_l4
+import rounds
+import scenes
+
+RIVALS = ("haproxy", "haproxy-splice")
+NAMES = ["fastgw", "nginx", *RIVALS, "envoy"]
+
+SCENES = [
+    scenes.Scene("relay-bulk", "TCP relay, messages of 1 MB", "GB/s", "CPU s a GB", RIVALS, goal=1.0),
+    scenes.Scene("relay-connections", "TCP relay, a connection each", "connections/s", "CPU us a connection", RIVALS, goal=1.0),
+    scenes.Scene("passthrough-bulk", "TLS passthrough, messages of 1 MB", "GB/s", "CPU s a GB", RIVALS, goal=1.0),
+    scenes.Scene(
+        "passthrough-connections", "TLS passthrough, a connection each", "connections/s", "CPU us a connection", RIVALS, goal=1.0
+    ),
+]
+BY_NAME = {scene.name: scene for scene in SCENES}
+PORT_OF = {
+    "relay-bulk": proxies_l4.TCP_BULK,
+    "relay-connections": proxies_l4.TCP_SMALL,
+    "passthrough-bulk": proxies_l4.TLS_BULK,
+    "passthrough-connections": proxies_l4.TLS_SMALL,
+}
+
+
+def load_words(scene: str, port: int, options: argparse.Namespace, directory: Path, seconds: float) -> list[object]:
+    bulk = scene.endswith("bulk")
+    message = proxies_l4.BULK_BYTES if bulk else proxies_l4.SMALL_BYTES
+    at_once = options.streams if bulk else options.connections
+    words: list[object] = [directory / "stream_load", "bulk" if bulk else "connections", port, message, at_once, seconds]
+    return [*words, directory / "hello"] if scene.startswith("passthrough") else words
+
+
+def measure(
+    scene: str,
+    server: proxies.Server,
+    relays: proxies_l4.Relays,
+    options: argparse.Namespace,
+    bench: proxies.Bench,
+    seconds: float,
+) -> scenes.Sample:
+    """One stretch of load against one proxy. Raises RuntimeError when a connection ended early."""
+    words = load_words(scene, relays.ports[server.name][PORT_OF[scene]], options, bench.directory, seconds)
+    before = server.cpu_time()
+    counts = rounds.run_load(bench, words, seconds + 30)
+    used, took_us = server.cpu_time() - before, counts["duration_us"]
+    bulk = scene.endswith("bulk")
+    units = counts["bytes"] / 1e9 if bulk else counts["units"]
+    if not units:
+        raise RuntimeError(f"{server.name}: nothing was relayed")
+    return scenes.Sample(
+        scene,
+        server.name,
+        round(units, 3),
+        rate=round(units / took_us * 1e6, 3),
+        cost=round(used.total_ns / (1e9 if bulk else 1e3) / units, 4),
+        user_share=round(used.user_share, 3),
+        busy=round(used.total_ns / 1e3 / took_us, 3),
+        p50_ms=counts["p50_ms"],
+        p99_ms=counts["p99_ms"],
+    )
+
+
+def run(options: argparse.Namespace, directory: Path) -> None:
+    rounds.allow_many_descriptors()
+    bench = rounds.open_bench(directory, options.fastgw)
+    proxies.compile_c("stream_load", directory)
+    hello = proxies_l4.client_hello(proxies.HOST)
+    (directory / "hello").write_bytes(hello)
+    relays = proxies_l4.Relays(hello)
+    samples: list[scenes.Sample] = []
+    with contextlib.ExitStack() as stack:
+        stack.callback(bench.stop)
+        relays.start_origin(bench)
+        servers = rounds.start_all(bench, relays.starters(), options.only)
+        for name in options.scenes:
+            for server in servers:
+                measure(name, server, relays, options, bench, 0.5)
+            for turn in range(options.rounds):
+                for server in rounds.rotate(servers, turn):
+                    sample = measure(name, server, relays, options, bench, options.seconds)
+                    samples.append(sample)
+                    figures = f"{sample.cost:8.3f} {BY_NAME[name].cost}, {sample.busy:.0%} of a core"
+                    print(f"{name} round {turn + 1}  {sample.proxy:14} {figures}", file=sys.stderr)
+    rows = scenes.summarise(samples)
+    print(scenes.as_tables(SCENES, rows))
+    if options.json:
+        versions = {server.name: server.version for server in servers}
+        scenes.write_json(options.json, rounds.machine_description(), versions, rows, samples)
+
+
+def parse_options(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4, help="of load, for each proxy in each round of each scene")
+    parser.add_argument("--streams", type=int, default=8, help="connections of the bulk scenes")
+    parser.add_argument("--connections", type=int, default=32, help="at once, in the scenes of connections")
+    parser.add_argument("--scenes", nargs="+", choices=list(BY_NAME), default=list(BY_NAME))
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--fastgw", default="fastgw", help="the program, to compare builds")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    options = parse_options(sys.argv[1:])
+    with tempfile.TemporaryDirectory(prefix="fastgw-bench-") as directory:
+        # daemons that drop root must reach their files
+        os.chmod(directory, 0o755)
+        run(options, Path(directory))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

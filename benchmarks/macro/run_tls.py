@@ -1,0 +1,178 @@
+"""HTTPS beside nginx, HAProxy and Envoy: requests on kept connections, full and resumed handshakes, memory of idle connections.
+
+TLS 1.3, a P-256 certificate, X25519, AES-128-GCM; load from peers/tls_load.c. Placement, rounds and ratios are those of run.py.
+Memory is measured on proxies started anew, one after the other: what 10,000 connections, each after one request, add to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import development_ca
+import procfs
+import proxies
+import proxies_tls
+import rounds
+import scenes
+
+LIBSSL = ("nginx", "haproxy")
+PEERS = (*LIBSSL, "envoy")
+CROWD_TIMEOUT_S = 120.0
+WARM_UP = 64
+
+SCENES = [
+    scenes.Scene("keepalive", "HTTPS requests on kept connections", "requests/s", "CPU us a request", PEERS, goal=0.9),
+    scenes.Scene("full", "Full handshakes, one request each", "handshakes/s", "CPU us a handshake", LIBSSL, goal=1.0),
+    scenes.Scene(
+        "resumed", "Handshakes resumed by ticket, one request each", "handshakes/s", "CPU us a handshake", LIBSSL, goal=1.0
+    ),
+    scenes.Scene("idle", "Idle connections", "connections", "KB a connection", limit=20),
+]
+BY_NAME = {scene.name: scene for scene in SCENES}
+
+
+def load_words(program: str, scene: str, port: int, connections: int) -> list[object]:
+    return [program, scene, port, proxies.HOST, proxies.PATH, connections]
+
+
+def measure(
+    scene: str, server: proxies.Server, program: str, options: argparse.Namespace, bench: proxies.Bench, seconds: float
+) -> scenes.Sample:
+    """One stretch of load against one proxy. Raises RuntimeError when a request failed or a handshake was of the other sort."""
+    connections = options.connections if scene == "keepalive" else options.handshaking
+    before = server.cpu_time()
+    counts = rounds.run_load(bench, [*load_words(program, scene, server.port, connections), seconds], seconds + 30)
+    used = server.cpu_time() - before
+    units, took_us = counts["units"], counts["duration_us"]
+    if not units:
+        raise RuntimeError(f"{server.name}: nothing was answered")
+    return scenes.Sample(
+        scene,
+        server.name,
+        units,
+        rate=round(units / took_us * 1e6, 1),
+        cost=round(used.total_ns / 1e3 / units, 3),
+        user_share=round(used.user_share, 3),
+        busy=round(used.total_ns / 1e3 / took_us, 3),
+        p50_ms=counts["p50_ms"],
+        p99_ms=counts["p99_ms"],
+    )
+
+
+def measure_rounds(
+    names: list[str], program: str, edge: proxies_tls.Edge, options: argparse.Namespace, bench: proxies.Bench
+) -> tuple[list[scenes.Sample], dict[str, str]]:
+    """The scenes of processor time, all proxies running side by side; and the proxies' versions."""
+    samples = []
+    servers = rounds.start_all(bench, edge.starters(), options.only)
+    for name in names:
+        for server in servers:
+            measure(name, server, program, options, bench, 0.5)
+        for turn in range(options.rounds):
+            for server in rounds.rotate(servers, turn):
+                sample = measure(name, server, program, options, bench, options.seconds)
+                samples.append(sample)
+                figures = f"{sample.cost:8.2f} {BY_NAME[name].cost}, {sample.busy:.0%} of a core"
+                print(f"{name} round {turn + 1}  {sample.proxy:8} {figures}", file=sys.stderr)
+    return samples, {server.name: server.version for server in servers}
+
+
+@contextlib.contextmanager
+def crowd(program: str, port: int, count: int, bench: proxies.Bench):  # type: ignore[no-untyped-def]
+    """``count`` connections, each answered once, that rest for as long as the context is open."""
+    words = [*load_words(program, "idle", port, count)]
+    command = ["taskset", "-c", str(bench.load_core), *map(str, words)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            readable = select.select([process.stdout], [], [], CROWD_TIMEOUT_S)[0]
+            answer = process.stdout.readline() if readable else ""
+            if not answer or json.loads(answer)["units"] != count:
+                raise RuntimeError(f"not all of {count} connections were served")
+            yield
+            if process.poll() is not None:
+                raise RuntimeError("idle connections were closed")
+        finally:
+            process.stdin.close()
+            if not readable:
+                process.kill()
+
+
+def measure_idle(
+    name: str, program: str, edge: proxies_tls.Edge, options: argparse.Namespace, bench: proxies.Bench
+) -> scenes.Sample | None:
+    """KB of user-space memory (Pss of all its processes) that each of many idle connections adds to a proxy started for this."""
+    started = rounds.start_all(bench, edge.starters(), [name])
+    if not started:
+        return None
+    server = started[0]
+    try:
+        with crowd(program, server.port, WARM_UP, bench):
+            pass
+        before = procfs.tree_memory_kb(server.process.pid)
+        with crowd(program, server.port, options.idle, bench):
+            after = procfs.tree_memory_kb(server.process.pid)
+    finally:
+        server.stop()
+    sample = scenes.Sample("idle", name, options.idle, rate=options.idle, cost=round((after - before) / options.idle, 3))
+    print(f"idle  {name:8} {sample.cost:.1f} KB a connection ({before} -> {after} KB)", file=sys.stderr)
+    return sample
+
+
+def run(options: argparse.Namespace, directory: Path) -> None:
+    rounds.allow_many_descriptors()
+    bench = rounds.open_bench(directory, options.fastgw)
+    program = proxies.compile_c("tls_load", directory, "-lssl", "-lcrypto")
+    edge = proxies_tls.Edge(development_ca.make_credential(directory, proxies.HOST))
+    samples: list[scenes.Sample] = []
+    versions: dict[str, str] = {}
+    with contextlib.ExitStack() as stack:
+        stack.callback(bench.stop)
+        proxies.start_origin(bench)
+        if timed := [name for name in options.scenes if name != "idle"]:
+            samples, versions = measure_rounds(timed, program, edge, options, bench)
+            for server in bench.servers[1:]:
+                server.stop()
+        if "idle" in options.scenes:
+            measured = (measure_idle(name, program, edge, options, bench) for name in options.only)
+            samples += [sample for sample in measured if sample is not None]
+    rows = scenes.summarise(samples)
+    print(scenes.as_tables(SCENES, rows))
+    if options.json:
+        scenes.write_json(options.json, rounds.machine_description(), versions, rows, samples)
+
+
+def parse_options(arguments: list[str]) -> argparse.Namespace:
+    names = ["fastgw", *PEERS]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4, help="of load, for each proxy in each round of each scene")
+    parser.add_argument("--connections", type=int, default=64, help="kept ones")
+    parser.add_argument("--handshaking", type=int, default=32, help="connections at once that shake hands")
+    parser.add_argument("--idle", type=int, default=10_000, help="connections of the memory scene")
+    parser.add_argument("--scenes", nargs="+", choices=list(BY_NAME), default=list(BY_NAME))
+    parser.add_argument("--only", nargs="+", choices=names, default=names)
+    parser.add_argument("--fastgw", default="fastgw", help="the program, to compare builds")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    options = parse_options(sys.argv[1:])
+    with tempfile.TemporaryDirectory(prefix="fastgw-bench-") as directory:
+        # daemons that drop root must reach their files
+        os.chmod(directory, 0o755)
+        run(options, Path(directory))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

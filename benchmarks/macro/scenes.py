@@ -1,0 +1,139 @@
+"""Scenes: one kind of load with its unit, measured on every proxy -> one row a proxy and scene, as table and JSON."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Scene:
+    """``unit`` is what is counted, ``cost`` what one unit is measured in. fastgw's cost may be ``goal`` times that of the best of
+    ``against``, or ``limit`` at the most."""
+
+    name: str
+    title: str
+    rate: str
+    cost: str
+    against: tuple[str, ...] = ()
+    goal: float | None = None
+    limit: float | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One proxy in one round of a scene. ``busy`` is the part of a core that the proxy took."""
+
+    scene: str
+    proxy: str
+    units: float
+    rate: float
+    cost: float
+    user_share: float = 0.0
+    busy: float = 0.0
+    p50_ms: float = 0.0
+    p99_ms: float = 0.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """Medians over the rounds; the cost with its range. ``ratio``: fastgw's cost over this proxy's, round by round."""
+
+    scene: str
+    proxy: str
+    rate: float
+    cost: float
+    cost_low: float
+    cost_high: float
+    user_share: float
+    busy: float
+    p50_ms: float
+    p99_ms: float
+    ratio: float | None
+
+
+def summarise(samples: Sequence[Sample]) -> list[Row]:
+    """One row for each scene and proxy, in the order in which they first came."""
+    groups: dict[tuple[str, str], list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault((sample.scene, sample.proxy), []).append(sample)
+    return [_row(group, groups.get((scene, "fastgw"), [])) for (scene, _), group in groups.items()]
+
+
+def _row(group: Sequence[Sample], ours: Sequence[Sample]) -> Row:
+    def median(name: str, digits: int = 3) -> float:
+        return round(statistics.median(getattr(s, name) for s in group), digits)
+
+    costs = [s.cost for s in group]
+    first = group[0]
+    ratio = None
+    if ours and first.proxy != "fastgw":
+        ratio = round(statistics.median(a.cost / b.cost for a, b in zip(ours, group, strict=False)), 3)
+    return Row(
+        first.scene,
+        first.proxy,
+        median("rate"),
+        median("cost"),
+        round(min(costs), 3),
+        round(max(costs), 3),
+        median("user_share"),
+        median("busy"),
+        median("p50_ms"),
+        median("p99_ms"),
+        ratio,
+    )
+
+
+def verdict(scene: Scene, rows: Iterable[Row]) -> str:
+    """The goal and how far fastgw is from it, or nothing when it was not measured."""
+    rows = [row for row in rows if row.scene == scene.name]
+    ours = next((row for row in rows if row.proxy == "fastgw"), None)
+    if ours is None:
+        return ""
+    if scene.limit is not None:
+        return f"goal: at most {scene.limit:g} {scene.cost}; fastgw: {ours.cost:.1f}"
+    ratios = [row.ratio for row in rows if row.proxy in scene.against and row.ratio is not None]
+    if scene.goal is None or not ratios:
+        return ""
+    return f"goal: at most x {scene.goal:g} of the best of {', '.join(scene.against)}; fastgw: x {max(ratios):.2f}"
+
+
+def as_tables(kinds: Sequence[Scene], rows: Sequence[Row]) -> str:
+    """A Markdown table for each scene that was measured, with its goal below."""
+    blocks = []
+    for scene in kinds:
+        own = [row for row in rows if row.scene == scene.name]
+        if not own:
+            continue
+        lines = [f"{scene.title}:", "", f"| proxy | {scene.rate} | {scene.cost} (range) | fastgw is |", "| --- | --: | --: | --: |"]
+        for row in own:
+            ratio = f"x {row.ratio:.2f}" if row.ratio is not None else ""
+            lines.append(f"| {row.proxy} | {_figure(row.rate)} | {_range(row)} | {ratio} |")
+        said = verdict(scene, rows)
+        blocks.append("\n".join([*lines, *(["", said[0].upper() + said[1:] + "."] if said else [])]))
+    return "\n\n".join(blocks)
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+
+
+def _range(row: Row) -> str:
+    digits = 1 if row.cost >= 10 else 3
+    return f"{row.cost:.{digits}f} ({row.cost_low:.{digits}f}-{row.cost_high:.{digits}f})"
+
+
+def write_json(
+    path: Path, machine: Mapping[str, str], versions: Mapping[str, str], rows: Sequence[Row], samples: Sequence[Sample]
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figures = {
+        "machine": machine,
+        "versions": versions,
+        "rows": [asdict(row) for row in rows],
+        "samples": [asdict(sample) for sample in samples],
+    }
+    path.write_text(json.dumps(figures, indent=1) + "\n")

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import PurePath
+from typing import NamedTuple
 
 import msgspec
 
@@ -176,32 +177,27 @@ def index_files(paths: list[str], *, every_name: bool = False) -> tuple[dict[str
     """Like list_files; the files by their paths without links."""
     suffixes = ("",) if every_name else SUFFIXES
     files: dict[str, str] = {}
-    directories: dict[str, str] = {}
     diagnostics: list[Diagnostic] = []
     for path in paths:
         for found in _walk(path, suffixes):
             if isinstance(found, Diagnostic):
                 diagnostics.append(found)
             else:
-                files.setdefault(_identity(found, directories), found)
+                files.setdefault(found.identity, found.path)
     return files, diagnostics
 
 
-def _identity(path: str, directories: dict[str, str]) -> str:
-    """The path without links; ``directories`` remembers those of the directories met so far."""
-    if os.path.islink(path):
-        return os.path.realpath(path)
-    directory, name = os.path.split(path)
-    real = directories.get(directory)
-    if real is None:
-        real = directories[directory] = os.path.realpath(directory)
-    return os.path.join(real, name)
+class _Found(NamedTuple):
+    """A file, and its path without links."""
+
+    path: str
+    identity: str
 
 
-def _walk(path: str, suffixes: tuple[str, ...]) -> Iterator[str | Diagnostic]:
+def _walk(path: str, suffixes: tuple[str, ...]) -> Iterator[_Found | Diagnostic]:
     try:
         if not stat.S_ISDIR(os.stat(path).st_mode):
-            yield path
+            yield _Found(path, os.path.realpath(path))
             return
     except OSError as error:
         yield _unreadable(path, error)
@@ -214,7 +210,7 @@ def _walk(path: str, suffixes: tuple[str, ...]) -> Iterator[str | Diagnostic]:
         yield _finding("FGW0003", f"no {', '.join('*' + suffix for suffix in SUFFIXES)} file in this directory", path)
 
 
-def _walk_directory(path: str, above: tuple[tuple[int, int], ...], suffixes: tuple[str, ...]) -> Iterator[str | Diagnostic]:
+def _walk_directory(path: str, above: tuple[tuple[int, int], ...], suffixes: tuple[str, ...]) -> Iterator[_Found | Diagnostic]:
     """Sorted by name; hidden names (editors' and Kubernetes' ``..data``) are left out. ``above``: the directories on the way."""
     try:
         info = os.stat(path)
@@ -227,11 +223,13 @@ def _walk_directory(path: str, above: tuple[tuple[int, int], ...], suffixes: tup
     except OSError as error:
         yield _unreadable(path, error)
         return
+    real = os.path.realpath(path)
     for entry in listed:
         if _is_directory(entry):
             yield from _walk_directory(entry.path, (*above, here), suffixes)
         elif entry.name.endswith(suffixes):
-            yield entry.path
+            # the directory has told what is a link: of hundreds of thousands of files none is asked again
+            yield _Found(entry.path, os.path.realpath(entry.path) if entry.is_symlink() else f"{real}/{entry.name}")
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:

@@ -36,6 +36,8 @@ QUIET_WHOLE_S = 0.005
 LONGEST_S = 0.2
 RESCAN_S = 2.0
 RESCAN_WITHOUT_INOTIFY_S = 0.25
+LOOK_AT_ONCE = 1000
+"""Files that are looked at before events are asked for again; some milliseconds."""
 _SHAPE = IN_ISDIR | IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED | IN_Q_OVERFLOW
 
 _LOG = logging.getLogger(__name__)
@@ -110,16 +112,23 @@ class Watcher:
             ready = poller.poll(max(0.0, next_scan - time.monotonic()) * 1000)
             if self._closed:
                 return
-            if ready and self._take_events() and self._hold_off(poller):
-                # what is noted here only serves the next look at all files, so the change is told first
-                changed = self._changed_files()
-                self._announce()
-                self._note_stamps(changed)
+            if ready and self._take_events():
+                self._tell(poller)
             elif time.monotonic() >= next_scan:
                 began = time.monotonic()
-                self._rescan()
-                pause_s = self._pause_s(time.monotonic() - began)
+                if self._rescan():
+                    pause_s = self._pause_s(time.monotonic() - began)
+                else:
+                    self._tell(poller)
                 next_scan = time.monotonic() + pause_s
+
+    def _tell(self, poller: select.poll) -> None:
+        """An event that matters has come."""
+        if self._hold_off(poller):
+            # what is noted here only serves the next look at all files, so the change is told first
+            changed = self._changed_files()
+            self._announce()
+            self._note_stamps(changed)
 
     def _pause_s(self, scan_took_s: float) -> float:
         """Between looks at all files: longer when there are so many that looking would cost more than 2 % of a core."""
@@ -199,13 +208,25 @@ class Watcher:
         except Exception:
             _LOG.exception("reading changed configuration failed")
 
-    def _rescan(self) -> None:
+    def _rescan(self) -> bool:
+        """Look at all files; False when it was given up because an event that matters has come."""
+        listed = index_files(self._paths, every_name=self._every_name)[0]
+        stamps: dict[str, tuple[int, ...]] = {}
+        files = list(listed.values())
+        for start in range(0, len(files), LOOK_AT_ONCE):
+            if self._has_events() and self._take_events():
+                return False
+            stamps |= stamps_of(files[start : start + LOOK_AT_ONCE])
         before = self._stamps
-        self._look()
-        if self._stamps != before:
+        self._listed, self._stamps = listed, stamps
+        if stamps != before:
             self._note_changed(None)
             self._watch_directories()
             self._announce()
+        return True
+
+    def _has_events(self) -> bool:
+        return self._inotify is not None and bool(select.select([self._inotify.descriptor], [], [], 0)[0])
 
     def _watch_directories(self) -> None:
         self._set = WatchSet(self._paths)

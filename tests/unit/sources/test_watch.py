@@ -222,6 +222,35 @@ def test_look_at_all_files_catches_what_inotify_missed(tmp_path: Path, monkeypat
         watcher.close()
 
 
+def test_an_event_does_not_wait_for_the_look_at_all_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two looks the first is given up for the event that comes in the midst of it, for others it is not."""
+    for number in range(6):
+        (tmp_path / f"{number}.yaml").write_text("a: 1")
+    monkeypatch.setattr(watch, "LOOK_AT_ONCE", 2)
+    looked_at: list[list[str]] = []
+
+    def stamps(files: list[str]) -> dict[str, tuple[int, ...]]:
+        looked_at.append([os.path.basename(file) for file in files])
+        if len(looked_at) == 2:
+            (tmp_path / "5.yaml").write_text("a: 2")
+        if len(looked_at) == 4:
+            (tmp_path / "notes.txt").write_text("of no concern")
+        return stamps_of(files)
+
+    watcher = Watcher([str(tmp_path)], lambda: None)
+    watcher._inotify = Inotify()
+    watcher._watch_directories()
+    monkeypatch.setattr(watch, "stamps_of", stamps)
+    assert not watcher._rescan()
+    assert watcher.take_changed() == {str(tmp_path / "5.yaml")}
+    assert watcher._rescan()
+    assert looked_at[:2] == [["0.yaml", "1.yaml"], ["2.yaml", "3.yaml"]]
+    assert looked_at[2:] == [["0.yaml", "1.yaml"], ["2.yaml", "3.yaml"], ["4.yaml", "5.yaml"]]
+    watcher._inotify.close()
+    for descriptor in (watcher._wake_read, watcher._wake_write):
+        os.close(descriptor)
+
+
 def test_snapshot_tells_a_change_of_any_kind(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text("a: 1")

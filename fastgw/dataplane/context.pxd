@@ -12,6 +12,8 @@ from fastgw.native.state cimport fgw_state, fgw_worker_state
 
 cdef enum:
     HEAD_MAX = 65536      # hard bound of a message head in this build
+    TICKET_KEY_BYTES = 80
+    TICKET_KEYS_MAX = 16
 
 
 cdef class Image:
@@ -34,10 +36,21 @@ cdef class Image:
         return self.strings + s.off
 
 
+cdef class Credentials:
+    """A mapped credentials block, for fgw_credentials_find(); unmapped with its last reference."""
+    cdef const void *base
+    cdef size_t total_bytes
+    cdef readonly uint32_t count
+
+
 cdef class Context:
     # owned
     cdef readonly Loop loop
     cdef readonly Image image
+    cdef readonly Credentials credentials    # None: there are none
+    cdef unsigned char *ticket_keys          # TICKET_KEY_BYTES each, the first makes tickets; never swapped or dumped
+    cdef readonly int ticket_key_count
+    cdef readonly uint64_t ticket_generation  # goes up with every new list
     cdef fgw_field *fields        # scratch of the head parsers: one head at a time
     cdef size_t fields_cap
     cdef uint64_t rng[4]

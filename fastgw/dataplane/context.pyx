@@ -1,18 +1,21 @@
-"""Context and Image: what one worker process has exactly one of, and the route image it serves from."""
+"""Context, Image and Credentials: what one worker process has exactly one of, and what it serves from."""
 import resource
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
 from libc.time cimport gmtime_r, strftime, time_t, tm
 
 from fastgw.native.base cimport FGW_R_COUNT, fgw_field
+from fastgw.native.credentials cimport fgw_credentials_check, fgw_credentials_header
 from fastgw.native.route cimport (
     FGW_IMAGE_VERSION, fgw_image_header, fgw_img_action, fgw_img_chain, fgw_img_cluster, fgw_img_destination, fgw_img_endpoint,
     fgw_img_listener, fgw_img_origin, fgw_img_rule, fgw_regexes_close, fgw_regexes_open,
 )
 from fastgw.native.state cimport FGW_G_END, FGW_G_IMAGES_ALIVE, FGW_STATE_MAGIC, FGW_STATE_VERSION, fgw_state
 from fastgw.native.system cimport (
-    CLOCK_REALTIME, MAP_SHARED, PROT_READ, PROT_WRITE, clock_gettime, errno, getrandom, mmap, munmap, timespec,
+    CLOCK_REALTIME, MADV_DONTDUMP, MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE, clock_gettime, errno,
+    getrandom, madvise, mlock, mmap, munmap, timespec,
 )
 
 RESERVED_DESCRIPTORS = 16   # of a worker: listeners, control socket, logs, the one given up when all are used
@@ -74,6 +77,25 @@ cdef class Image:
             images -= 1
 
 
+cdef class Credentials:
+    """Sealed and checked by the supervisor; looked at once more, because a wrong offset here would be a key in the wrong place."""
+
+    def __init__(self, int fd, size_t total_bytes):
+        cdef void *p = mmap(NULL, total_bytes, PROT_READ, MAP_SHARED, fd, 0)
+        if p == <void *>-1:
+            raise OSError(errno, "mmap of the credentials")
+        self.base = p
+        self.total_bytes = total_bytes
+        madvise(p, total_bytes, MADV_DONTDUMP)  # private keys: a core dump must not hold them
+        if fgw_credentials_check(p, total_bytes) <= 0:
+            raise ValueError("not a credentials block of this version")
+        self.count = (<const fgw_credentials_header *>p).count
+
+    def __dealloc__(self):
+        if self.base != NULL:
+            munmap(<void *>self.base, self.total_bytes)
+
+
 cdef class Context:
     def __init__(self, Loop loop, int state_fd, size_t state_bytes, int slot, limits):
         cdef void *p = mmap(NULL, state_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, state_fd, 0)
@@ -95,6 +117,9 @@ cdef class Context:
         free(self.fields)
         if self.state != NULL:
             munmap(<void *>self.state, self.state_bytes)
+        if self.ticket_keys != NULL:
+            memset(self.ticket_keys, 0, TICKET_KEYS_MAX * TICKET_KEY_BYTES)
+            munmap(self.ticket_keys, TICKET_KEYS_MAX * TICKET_KEY_BYTES)
 
     def zero_gauges(self):
         cdef int i
@@ -133,11 +158,40 @@ cdef class Context:
         self.server = self.server_name
         self.server_len = len(self.server_name)
 
-    def attach(self, Image image):
-        """One pointer assignment between two turns; exchanges in flight keep the image they began with."""
+    def attach(self, Image image, Credentials credentials=None):
+        """Assignments between two turns; exchanges in flight keep the image they began with."""
         self.image = image
+        self.credentials = credentials
         self.stats.generation = image.generation
         self.stats.counters[FGW_G_IMAGES_ALIVE] = images
+
+    def take_ticket_keys(self, list keys):
+        """80 bytes each, the first makes tickets. The objects given are overwritten: only our page holds the keys afterwards."""
+        cdef bytes key
+        cdef char *own
+        cdef int count = 0
+        cdef void *p
+        if len(keys) > TICKET_KEYS_MAX or any(len(key) != TICKET_KEY_BYTES for key in keys):
+            raise ValueError("not a list of ticket keys")
+        if self.ticket_keys == NULL:
+            p = mmap(NULL, TICKET_KEYS_MAX * TICKET_KEY_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+            if p == <void *>-1:
+                raise MemoryError("ticket keys")
+            mlock(p, TICKET_KEYS_MAX * TICKET_KEY_BYTES)  # a limit of 0 is no reason to serve without tickets
+            madvise(p, TICKET_KEYS_MAX * TICKET_KEY_BYTES, MADV_DONTDUMP)
+            self.ticket_keys = <unsigned char *>p
+        memset(self.ticket_keys, 0, TICKET_KEYS_MAX * TICKET_KEY_BYTES)
+        for key in keys:
+            own = key
+            memcpy(self.ticket_keys + count * TICKET_KEY_BYTES, own, TICKET_KEY_BYTES)
+            memset(own, 0, TICKET_KEY_BYTES)
+            count += 1
+        self.ticket_key_count = count
+        self.ticket_generation += 1
+
+    def ticket_key_names(self):
+        """The first 16 bytes of each, which every ticket carries in the clear: for tests."""
+        return [bytes(self.ticket_keys[80 * i:80 * i + 16]) for i in range(self.ticket_key_count)]
 
     def set_pid(self, pid):
         self.stats.pid = pid

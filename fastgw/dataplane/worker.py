@@ -31,6 +31,7 @@ class Worker:
 
     def __init__(self, control: socket.socket) -> None:
         self.control = control
+        self.packet = bytearray(protocol.MAX_MESSAGE_BYTES)
         self.loop = loop.Loop(self.on_bug)
         self.watcher = loop.CallbackWatcher(self.loop, control.fileno(), EPOLLIN, self.on_control, self.on_control_failure)
         self.drain_timer = loop.CallbackTimer(self.loop, self.on_drain_tick)
@@ -47,6 +48,7 @@ class Worker:
             protocol.Start: self.on_start,
             protocol.Listen: self.on_listen,
             protocol.Image: self.on_image,
+            protocol.TicketKeys: self.on_ticket_keys,
             protocol.ReopenLog: self.on_reopen_log,
             protocol.Drain: self.on_drain,
             protocol.Leaks: self.on_leaks,
@@ -69,17 +71,19 @@ class Worker:
     def on_control(self, events: int) -> None:
         while True:
             try:
-                data, ancillary, _flags, _address = self.control.recvmsg(
-                    protocol.MAX_MESSAGE_BYTES, socket.CMSG_SPACE(MAX_FDS * 4), socket.MSG_CMSG_CLOEXEC
+                n, ancillary, _flags, _address = self.control.recvmsg_into(
+                    [self.packet], socket.CMSG_SPACE(MAX_FDS * 4), socket.MSG_CMSG_CLOEXEC
                 )
             except BlockingIOError:
                 return
             except OSError:
-                data, ancillary = b"", []
-            if not data:
+                n, ancillary = 0, []
+            if not n:
                 self.on_supervisor_gone()
                 return
-            message = protocol.decode_to_worker(data)
+            message = protocol.decode_to_worker(memoryview(self.packet)[:n])
+            if isinstance(message, protocol.TicketKeys):
+                self.packet[:n] = bytes(n)  # nothing of keys stays behind
             self.handlers[type(message)](message, received_fds(ancillary))
 
     def on_supervisor_gone(self) -> None:
@@ -124,14 +128,20 @@ class Worker:
         assert self.context is not None and self.server is not None
         try:
             image = context.Image(fds[0], message.total_bytes)
+            credentials = context.Credentials(fds[1], message.credentials_bytes) if message.credentials_bytes else None
         except (OSError, ValueError, MemoryError) as error:
             self.say(protocol.Nack(message.generation, str(error)))
             return
         finally:
-            os.close(fds[0])
-        self.context.attach(image)
+            for fd in fds:
+                os.close(fd)
+        self.context.attach(image, credentials)
         self.server.on_image()
         self.say(protocol.Ack(message.generation))
+
+    def on_ticket_keys(self, message: protocol.TicketKeys, fds: list[int]) -> None:
+        assert self.context is not None
+        self.context.take_ticket_keys(message.keys)
 
     def on_reopen_log(self, message: protocol.ReopenLog, fds: list[int]) -> None:
         if self.log is None:

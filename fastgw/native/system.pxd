@@ -168,8 +168,13 @@ cdef extern from "sys/mman.h" nogil:
         PROT_READ
         PROT_WRITE
         MAP_SHARED
+        MAP_PRIVATE
+        MAP_ANONYMOUS
+        MADV_DONTDUMP
     void *mmap(void *addr, size_t n, int prot, int flags, int fd, long offset)
     int munmap(void *addr, size_t n)
+    int madvise(void *addr, size_t n, int advice)
+    int mlock(const void *addr, size_t n)
 
 
 cdef extern from *:

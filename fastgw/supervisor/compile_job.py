@@ -22,18 +22,21 @@ import msgspec
 
 from fastgw.analysis.examine import ExamineOptions, examine
 from fastgw.analysis.picture import Interrupted, Memory
-from fastgw.compiler.compile import CompileCache, compile_plan
+from fastgw.compiler.compile import CompileCache, CompileResult, compile_plan
 from fastgw.compiler.options import CompileOptions
+from fastgw.credentials.keeper import Keeper
+from fastgw.credentials.places import PlaceOptions, Places
 from fastgw.image.numbers import StateNumbers
 from fastgw.image.writer import ImageWriter
 from fastgw.model.diagnostic import Diagnostic
 from fastgw.model.plan import Plan
 from fastgw.model.resource import Resource
-from fastgw.sources.files import FileCache, load_paths
+from fastgw.sources.files import FileCache, LoadResult, load_paths
 from fastgw.supervisor import compile_protocol as protocol
 from fastgw.supervisor import memfd
 from fastgw.supervisor.background import yield_to_traffic
 from fastgw.supervisor.control import receive
+from fastgw.supervisor.credentials_file import CredentialsFile
 from fastgw.supervisor.listeners import Wanted
 
 _PR_SET_PDEATHSIG = 1
@@ -56,6 +59,10 @@ class Job:
         self._files = FileCache()
         self._compile_cache = CompileCache()
         self._writer = ImageWriter(numbers)
+        self._credentials = CredentialsFile(
+            Keeper(Places(PlaceOptions(configure.namespace, tuple(configure.secrets), configure.mesh_cert)))
+        )
+        self._compiled: tuple[LoadResult, CompileResult] | None = None
         self._plans: dict[int, Plan] = {}
         self._reporter = Reporter(numbers)
         self._examine_options = ExamineOptions(
@@ -67,23 +74,39 @@ class Job:
     def run(self, message: protocol.Compile) -> tuple[protocol.Compiled, list[int]]:
         """One compilation: the answer and its descriptors, which the caller owns."""
         times = [time.perf_counter()]
-        configure, generation = self._configure, message.generation
-        loaded = load_paths(configure.paths, configure.namespace, self._files, message.changed)
+        generation = message.generation
+        loaded = self._load(message)
         times.append(time.perf_counter())
-        result = compile_plan(loaded.resources, self._options, self._compile_cache)
+        result = self._compile(loaded)
         times.append(time.perf_counter())
         linked = self._writer.link(result.plan, generation)
         fds = [memfd.make_filled("fastgw-image", linked.total_bytes, linked.write_into)]
         times.append(time.perf_counter())
         try:
-            fds += self._reporter.write(result.plan, [*loaded.diagnostics, *result.diagnostics])
+            block = self._credentials.update(result.plan, loaded.resources, message.credentials_changed)
+            times.append(time.perf_counter())
+            fds += self._reporter.write(result.plan, [*loaded.diagnostics, *result.diagnostics], self._credentials)
+            if block >= 0:
+                fds.insert(2, os.dup(block))
         except BaseException:
-            os.close(fds[0])
+            close_all(fds)
             raise
+        self._compiled = (loaded, result)
         self._keep_plan(generation, result.plan)
         self._unexamined = (generation, loaded.resources, result.plan)
         timings = protocol.Timings(*(later - earlier for earlier, later in pairwise(times)))
-        return protocol.Compiled(generation, count(result.plan, linked.total_bytes), timings), fds
+        return protocol.Compiled(generation, count(result.plan, linked.total_bytes), timings, block >= 0), fds
+
+    def _load(self, message: protocol.Compile) -> LoadResult:
+        if self._compiled is not None and message.changed == []:
+            return self._compiled[0]
+        return load_paths(self._configure.paths, self._configure.namespace, self._files, message.changed)
+
+    def _compile(self, loaded: LoadResult) -> CompileResult:
+        """When only certificates have changed, it is the plan of before."""
+        if self._compiled is not None and loaded is self._compiled[0]:
+            return self._compiled[1]
+        return compile_plan(loaded.resources, self._options, self._compile_cache)
 
     @property
     def has_to_examine(self) -> bool:
@@ -120,16 +143,18 @@ class Reporter:
         self._sent: dict[str, bytes] = {}
         self._numbers_taken = -1
 
-    def write(self, plan: Plan, diagnostics: list[Diagnostic]) -> list[int]:
+    def write(self, plan: Plan, diagnostics: list[Diagnostic], credentials: CredentialsFile) -> list[int]:
         """Descriptors, the caller's: of the Report, and of the numbers when they have changed."""
         numbers = self._numbers
         fresh_numbers = numbers.taken != self._numbers_taken
         found, dns = dict.fromkeys(diagnostics), dns_targets(plan, numbers)
         report = protocol.Report(
             listeners=[Wanted(listener.name, listener.bind, listener.port) for listener in plan.listeners],
+            watched=credentials.watched(),
             diagnostics=list(found) if self._is_new("diagnostics", list(found)) else None,
             dns=dns if self._is_new("dns", dns) else None,
             metric_labels=metric_labels(numbers) if fresh_numbers else None,
+            credentials=credentials.statuses if self._is_new("credentials", credentials.statuses) else None,
         )
         blobs = {"fastgw-report": protocol.encode_report(report)}
         if fresh_numbers:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from fastgw.credentials.status import Status
 from fastgw.model.diagnostic import Diagnostic
 from fastgw.supervisor.listeners import Wanted
 
@@ -21,13 +22,18 @@ class Configure(msgspec.Struct, tag="configure"):
     namespace: str
     resolve: dict[str, tuple[str, int | None]] = {}
     secrets: list[str] = []
+    mesh_cert: str = ""
 
 
 class Compile(msgspec.Struct, tag="compile"):
-    """Read the sources and compile them. ``changed``: the only files that have changed since the last time; None: any may have."""
+    """Read the sources and compile them. ``changed``: the only files that have changed since the last time; None: any may have.
+
+    ``credentials_changed`` False: no file of a certificate, key or CA has.
+    """
 
     generation: int
     changed: list[str] | None = None
+    credentials_changed: bool = True
 
 
 class AskPlan(msgspec.Struct, tag="ask_plan"):
@@ -52,6 +58,7 @@ class Timings(msgspec.Struct):
     load: float = 0.0
     compile: float = 0.0
     write: float = 0.0
+    credentials: float = 0.0
 
 
 class DnsTarget(msgspec.Struct, frozen=True):
@@ -74,21 +81,26 @@ class MetricLabels(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct):
     """Beside the image: what the supervisor has to act on. Encoded with msgpack in a memory file.
 
-    None between the processes: the same as in the child's report before. A Result has no None.
+    None between the processes: the same as in the child's report before. A Result has no None. ``watched``: files and directories
+    that hold the credentials.
     """
 
     listeners: list[Wanted] = []
+    watched: list[str] = []
     diagnostics: list[Diagnostic] | None = []
+    credentials: list[Status] | None = []
     dns: list[DnsTarget] | None = []
     metric_labels: dict[int, MetricLabels] | None = {}
 
 
 class Compiled(msgspec.Struct, tag="compiled"):
-    """fds: [sealed image, Report], and [numbers for a successor] when they have changed."""
+    """fds: [sealed image, Report], [sealed credentials block] when there are credentials, and [numbers for a successor] when they
+    have changed."""
 
     generation: int
     counts: Counts
     timings: Timings
+    has_credentials: bool = False
 
 
 class Failed(msgspec.Struct, tag="failed"):

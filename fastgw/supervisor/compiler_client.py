@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from fastgw.credentials.status import Status
 from fastgw.model.diagnostic import Diagnostic
 from fastgw.supervisor import compile_protocol as protocol
 from fastgw.supervisor import memfd
@@ -26,13 +27,14 @@ class CompileError(Exception):
 
 
 class Result:
-    """A compiled generation. Owns ``image_fd`` until closed. ``report`` is whole."""
+    """A compiled generation. Owns ``image_fd`` and ``credentials_fd`` (-1: no credentials) until closed. ``report`` is whole."""
 
-    def __init__(self, message: protocol.Compiled, image_fd: int, report: protocol.Report) -> None:
+    def __init__(self, message: protocol.Compiled, image_fd: int, credentials_fd: int, report: protocol.Report) -> None:
         self.generation = message.generation
         self.counts = message.counts
         self.timings = message.timings
         self.image_fd = image_fd
+        self.credentials_fd = credentials_fd
         self.report = report
 
     @property
@@ -47,8 +49,15 @@ class Result:
     def metric_labels(self) -> dict[int, protocol.MetricLabels]:
         return self.report.metric_labels or {}
 
+    @property
+    def credentials(self) -> list[Status]:
+        """Of every credential that the plan names."""
+        return self.report.credentials or []
+
     def close(self) -> None:
         os.close(self.image_fd)
+        if self.credentials_fd >= 0:
+            os.close(self.credentials_fd)
 
 
 class Compiler:
@@ -85,12 +94,13 @@ class Compiler:
         self._channel = Channel(ours, protocol.MAX_MESSAGE_BYTES, self._on_packet, lambda: None)
         self._channel.send(protocol.encode(self._configure), [self._numbers_fd] if self._numbers_fd >= 0 else [])
 
-    async def compile(self, generation: int, changed: list[str] | None = None) -> Result:
-        """Raises CompileError. ``changed``: the only files that have changed since the last call that succeeded."""
+    async def compile(self, generation: int, changed: list[str] | None = None, credentials_changed: bool = True) -> Result:
+        """Raises CompileError. ``changed``: the only files that have changed since the last call that succeeded;
+        ``credentials_changed``: whether a file of a certificate may have."""
         self.start()
         assert self._channel is not None
         self._answer = asyncio.get_running_loop().create_future()
-        self._channel.send(protocol.encode(compile_message(generation, changed)))
+        self._channel.send(protocol.encode(compile_message(generation, changed, credentials_changed)))
         try:
             return await asyncio.wait_for(self._answer, self._hang_s)
         except TimeoutError:
@@ -164,14 +174,15 @@ class Compiler:
                 self._answer.set_exception(CompileError(f"the compile process answered nonsense: {error}"))
 
     def _take(self, message: protocol.Compiled, fds: list[int]) -> Result:
-        image_fd, report_fd, *numbers_fds = fds
+        image_fd, report_fd, *others = fds
+        credentials_fd = others.pop(0) if message.has_credentials else -1
         self._report = _whole(protocol.decode_report(memfd.read_all(report_fd)), self._report)
         os.close(report_fd)
-        for numbers_fd in numbers_fds:
+        for numbers_fd in others:
             if self._numbers_fd >= 0:
                 os.close(self._numbers_fd)
             self._numbers_fd = numbers_fd
-        return Result(message, image_fd, self._report)
+        return Result(message, image_fd, credentials_fd, self._report)
 
     def _take_findings(self, message: protocol.Findings, fds: list[int]) -> None:
         try:
@@ -193,16 +204,16 @@ class Compiler:
             _close(fds)
 
 
-def compile_message(generation: int, changed: list[str] | None) -> protocol.Compile:
+def compile_message(generation: int, changed: list[str] | None, credentials_changed: bool = True) -> protocol.Compile:
     """Without the names when they are so many that looking at every file is the simpler way."""
     if changed is not None and sum(map(len, changed)) > MANY_NAMES_BYTES:
         changed = None
-    return protocol.Compile(generation, changed)
+    return protocol.Compile(generation, changed, credentials_changed)
 
 
 def _whole(report: protocol.Report, before: protocol.Report) -> protocol.Report:
     """With the parts of ``before`` where the child had nothing new."""
-    for part in ("diagnostics", "dns", "metric_labels"):
+    for part in ("diagnostics", "credentials", "dns", "metric_labels"):
         if getattr(report, part) is None:
             setattr(report, part, getattr(before, part))
     return report

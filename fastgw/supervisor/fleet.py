@@ -48,6 +48,10 @@ class Fleet:
         for slot in self.slots:
             slot.tell_image()
 
+    def tell_ticket_keys(self) -> None:
+        for slot in self.slots:
+            slot.tell_ticket_keys()
+
     async def wait_image(self, generation: int, seconds: float) -> bool:
         """Every slot that is not backing off serves this generation; False when the time is over. Raises ImageNacked."""
 

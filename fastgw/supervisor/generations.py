@@ -11,16 +11,17 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
+from fastgw.credentials.status import Status
 from fastgw.model.diagnostic import ERROR, INFO, Diagnostic
 from fastgw.model.worker_protocol import Image
 from fastgw.supervisor.compile_protocol import Counts, MetricLabels
 from fastgw.supervisor.compiler_client import CompileError, Compiler, Result
 from fastgw.supervisor.fleet import Fleet, ImageNacked
-from fastgw.supervisor.image_check import ImageRefused, check_image
+from fastgw.supervisor.image_check import ImageRefused, check_credentials, check_image
 from fastgw.supervisor.listeners import ListenerSet
 from fastgw.supervisor.resolver import Resolver
 
@@ -31,6 +32,13 @@ FIRST_DNS_S = 1.0
 
 class NothingToServe(Exception):
     """The configuration has no listener, or none that could be opened."""
+
+
+class Sizes(msgspec.Struct, frozen=True):
+    """Bytes of what a generation hands to workers; 0 credentials: there are none."""
+
+    image: int = 0
+    credentials: int = 0
 
 
 class Outcome(msgspec.Struct):
@@ -54,7 +62,9 @@ class Generations:
         self.diagnostics: list[Diagnostic] = []
         self.current: Result | None = None
         self.fleet: Fleet | None = None
-        self._image_bytes = 0
+        self.on_watched: Callable[[list[str]], None] = lambda paths: None
+        """Called with the files and directories that hold the credentials of a generation."""
+        self._sizes = Sizes()
         self._compiler = compiler
         self._listeners = listeners
         self._resolver = resolver
@@ -62,6 +72,7 @@ class Generations:
         self._wanted_since_s = 0.0
         self._changed: frozenset[str] | None = None
         """Files that have changed since the last compilation that succeeded; None: any may have."""
+        self._credentials_changed = True
         self._tickets = 0
         self._done_tickets = 0
         self._finished = asyncio.Condition()
@@ -74,6 +85,11 @@ class Generations:
     def counts(self) -> Counts:
         """Of the generation that is served."""
         return self.current.counts if self.current else Counts()
+
+    @property
+    def credentials(self) -> list[Status]:
+        """Of all credentials that are named by what is served."""
+        return self.current.credentials if self.current else []
 
     @property
     def metric_labels(self) -> dict[int, MetricLabels]:
@@ -104,14 +120,15 @@ class Generations:
         """What a worker is told about the image in use."""
         if self.current is None:
             return None
-        return Image(self.current.generation, self._image_bytes), [self.current.image_fd]
+        message = Image(self.current.generation, self._sizes.image, self._sizes.credentials)
+        return message, [self.current.image_fd, *([self.current.credentials_fd] if self._sizes.credentials else [])]
 
     async def begin(self) -> None:
         """The first generation, before there are workers. Raises NothingToServe."""
         started_s = time.monotonic()
         self.outcome.attempts += 1
         try:
-            result, image_bytes = await self._compile()
+            result, sizes = await self._compile()
         except (CompileError, ImageRefused) as error:
             raise NothingToServe(str(error)) from None
         self._take_diagnostics(result)
@@ -121,7 +138,8 @@ class Generations:
             result.close()
             opened = "none of the listeners could be opened" if result.report.listeners else "no listener came of the configuration"
             raise NothingToServe(opened)
-        self.current, self._image_bytes = result, image_bytes
+        self.current, self._sizes = result, sizes
+        self.on_watched(result.report.watched)
         self._resolver.follow(result.dns)
         await self._resolver.wait_known(FIRST_DNS_S)
         self._succeeded(result, started_s)
@@ -133,6 +151,11 @@ class Generations:
         self._changed = None if changed is None or self._changed is None else self._changed | changed
         self._tickets += 1
         self._wanted.set()
+
+    def request_credentials(self) -> None:
+        """A file of a certificate, key or CA has changed, and perhaps nothing else."""
+        self._credentials_changed = True
+        self.request(frozenset())
 
     async def reload(self) -> Outcome:
         """Request, and wait until an attempt that began after this call is over."""
@@ -165,9 +188,10 @@ class Generations:
     async def _attempt(self, since_s: float) -> None:
         self.outcome.attempts += 1
         try:
-            result, image_bytes = await self._compile()
+            result, sizes = await self._compile()
             self._take_diagnostics(result)
-            await self._apply(result, image_bytes)
+            self.on_watched(result.report.watched)
+            await self._apply(result, sizes)
         except (CompileError, ImageRefused, ImageNacked, NothingToServe) as error:
             self._failed(str(error))
         except Exception as error:
@@ -177,21 +201,24 @@ class Generations:
             self._succeeded(result, since_s)
         self._print_new(self.all_diagnostics())
 
-    async def _compile(self) -> tuple[Result, int]:
+    async def _compile(self) -> tuple[Result, Sizes]:
         self.outcome.generation += 1
         changed, self._changed = self._changed, frozenset()
+        credentials, self._credentials_changed = self._credentials_changed or changed is None, False
+        names = None if changed is None else sorted(changed)
         try:
-            result = await self._compiler.compile(self.outcome.generation, None if changed is None else sorted(changed))
+            result = await self._compiler.compile(self.outcome.generation, names, credentials)
         except BaseException:
             self._changed = None
             raise
         try:
-            return result, await asyncio.to_thread(check_image, result.image_fd)
+            image_bytes = await asyncio.to_thread(check_image, result.image_fd)
+            return result, Sizes(image_bytes, await asyncio.to_thread(check_credentials, result.credentials_fd))
         except BaseException:
             result.close()
             raise
 
-    async def _apply(self, result: Result, image_bytes: int) -> None:
+    async def _apply(self, result: Result, sizes: Sizes) -> None:
         """Hand a checked image over. Listeners that go are closed before it, those that come are opened after it."""
         assert self.fleet
         wanted = result.report.listeners
@@ -201,14 +228,14 @@ class Generations:
         self._resolver.follow(result.dns)
         if self._listeners.close_unwanted(wanted):
             self.fleet.tell_listen()
-        before, before_bytes = self.current, self._image_bytes
-        self.current, self._image_bytes = result, image_bytes
+        before, before_sizes = self.current, self._sizes
+        self.current, self._sizes = result, sizes
         self.fleet.tell_image()
         try:
             if not await self.fleet.wait_image(result.generation, ACK_S):
                 self.fleet.replace_laggards(result.generation, ACK_S)
         except ImageNacked:
-            self.current, self._image_bytes = before, before_bytes
+            self.current, self._sizes = before, before_sizes
             self.fleet.tell_image()
             result.close()
             raise

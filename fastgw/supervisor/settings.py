@@ -29,6 +29,8 @@ PATH_NORMALIZATIONS = {
     "merge-slashes": lib.FGW_PATH_MERGE_SLASHES,
     "decode-and-merge-slashes": lib.FGW_PATH_DECODE_AND_MERGE,
 }
+MISDIRECTED = (421, 404)
+"""The status of a request for a host that another server's certificate is for, on a connection of this one's."""
 UNDERSCORES = ("drop", "allow", "reject")
 OFF = "off"
 MAX_WORKERS = lib.FGW_STATE_WORKERS
@@ -53,6 +55,9 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
     admin_insecure: bool = False
     status: str = "0.0.0.0:15021"
     secrets: list[str] = []
+    mesh_cert: str = ""
+    ticket_keys: str = ""
+    ticket_rotation: float = 28_800.0
     access_log: str = OFF
     access_log_format: str = "text"
     resolve: dict[str, str] = {}
@@ -64,6 +69,7 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
     underscores: str = "drop"
     path_normalization: str = "base"
     trusted_hops: int = 0
+    misdirected: int = 421
 
     head_bytes: int = 61_440
     target_bytes: int = 16_384
@@ -72,6 +78,8 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
     max_requests_per_connection: int = 0
     connect_attempts: int = 3
 
+    hello_timeout: float = 5.0
+    handshake_timeout: float = 15.0
     head_timeout: float = 10.0
     idle_timeout: float = 75.0
     body_timeout: float = 60.0
@@ -115,6 +123,9 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
             trusted_hops=self.trusted_hops,
             server_name=self.server_header,
             connect_attempts=self.connect_attempts,
+            hello_timeout_ms=_ms(self.hello_timeout),
+            handshake_timeout_ms=_ms(self.handshake_timeout),
+            misdirected_status=self.misdirected,
         )
 
 
@@ -213,19 +224,21 @@ def _check_words(settings: Settings) -> None:
         _check_choice("--lenient", name, LENIENCIES)
     _check_choice("--underscores", settings.underscores, UNDERSCORES)
     _check_choice("--path-normalization", settings.path_normalization, PATH_NORMALIZATIONS)
+    _check_choice("--misdirected", settings.misdirected, MISDIRECTED)
     if not _HEADER_VALUE.fullmatch(settings.server_header):
         raise SettingsError("--server-header: wanted printable ASCII without blanks at the ends")
 
 
-def _check_choice(option: str, value: str, choices: Any) -> None:
+def _check_choice(option: str, value: str | int, choices: Any) -> None:
     if value not in choices:
-        raise SettingsError(f"{option} {value}: wanted one of {', '.join(choices)}")
+        raise SettingsError(f"{option} {value}: wanted one of {', '.join(map(str, choices))}")
 
 
 def _check_numbers(settings: Settings) -> None:
-    for name in ("head_timeout", "idle_timeout", "body_timeout", "write_timeout", "request_timeout", "upstream_idle_timeout",
-                 "upstream_response_timeout", "drain_time"):  # fmt: skip
+    for name in ("hello_timeout", "handshake_timeout", "head_timeout", "idle_timeout", "body_timeout", "write_timeout",
+                 "request_timeout", "upstream_idle_timeout", "upstream_response_timeout", "drain_time"):  # fmt: skip
         _check_range(name, getattr(settings, name), 0, 86_400 * 7)
+    _check_range("ticket_rotation", settings.ticket_rotation, 1, 86_400 * 7)
     _check_range("head_bytes", settings.head_bytes, 1_024, 61_440)
     _check_range("target_bytes", settings.target_bytes, 128, 61_440)
     _check_range("fields", settings.fields, 8, 1_000)

@@ -14,10 +14,12 @@ import time
 from collections.abc import Sequence
 
 from fastgw.model.worker_protocol import Image, Listen, Start
+from fastgw.model.worker_protocol import TicketKeys as TicketKeysMessage
 from fastgw.sources.watch import Watcher
 from fastgw.supervisor.access_log import AccessLog
 from fastgw.supervisor.compile_protocol import Configure
 from fastgw.supervisor.compiler_client import Compiler
+from fastgw.supervisor.credentials_watch import CredentialsWatch
 from fastgw.supervisor.dns_lookup import CaresLookup, Lookup
 from fastgw.supervisor.fleet import Fleet
 from fastgw.supervisor.generations import Generations, NothingToServe
@@ -25,6 +27,7 @@ from fastgw.supervisor.listeners import ListenerSet
 from fastgw.supervisor.resolver import Resolver
 from fastgw.supervisor.settings import Settings, SettingsError
 from fastgw.supervisor.state import StateSegment
+from fastgw.supervisor.ticket_keys import TicketKeys
 
 log = logging.getLogger("fastgw")
 TICK_S = 1.0
@@ -47,10 +50,15 @@ class Supervisor:
         self.listeners = ListenerSet(count, settings.bind_addresses(), settings.listen_map)
         self._lookup = lookup or CaresLookup()
         self.resolver = Resolver(self.state, self._lookup)
+        self.tickets = TicketKeys(settings.ticket_keys)
         self.compiler = Compiler(
-            Configure(settings.paths, settings.labels, settings.namespace, settings.resolve_table(), settings.secrets)
+            Configure(
+                settings.paths, settings.labels, settings.namespace, settings.resolve_table(), settings.secrets, settings.mesh_cert
+            )
         )
         self.generations = Generations(self.compiler, self.listeners, self.resolver)
+        self._credentials_watch = CredentialsWatch(self._on_credentials)
+        self.generations.on_watched = self._watch_credentials
         self.fleet = Fleet(count, self.state, self, worker_command)
         self._limits = settings.limits()
         self._stop = asyncio.Event()
@@ -70,17 +78,18 @@ class Supervisor:
     def image(self) -> tuple[Image, list[int]] | None:
         return self.generations.image_message()
 
+    def ticket_keys(self) -> TicketKeysMessage:
+        return TicketKeysMessage(self.tickets.keys)
+
     # --- life ---
 
     async def run(self) -> int:
         """Serve until a signal or ``drain`` ends it. Returns the exit code."""
         raise_descriptor_limit()
-        if self.settings.secrets:
-            log.warning("--secrets has no effect yet: this version serves no TLS")
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.drain)
-        loop.add_signal_handler(signal.SIGHUP, self.generations.request)
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         loop.add_signal_handler(signal.SIGUSR1, self.reopen_logs)
         loop.add_signal_handler(signal.SIGUSR2, lambda: log.warning("SIGUSR2 means nothing to this version"))
 
@@ -89,10 +98,12 @@ class Supervisor:
 
         watcher = Watcher(self.settings.paths, on_change)
         watcher.start()
+        await self._credentials_watch.start(self._watched_paths(self.settings.secrets))
         try:
             return await self._serve()
         finally:
             await asyncio.to_thread(watcher.close)
+            await self._credentials_watch.close()
             await self._close()
 
     def drain(self) -> None:
@@ -117,6 +128,17 @@ class Supervisor:
             slot.tell_reopen_log(fd)
         log.info("access log opened again")
 
+    def reread_ticket_keys(self) -> None:
+        """A file that cannot be used leaves the keys as they are."""
+        try:
+            changed = self.tickets.reread()
+        except SettingsError as error:
+            log.error("the ticket keys stay as they are: %s", error)
+            return
+        if changed:
+            self.fleet.tell_ticket_keys()
+            log.info("ticket keys read again: %d of them", len(self.tickets.keys))
+
     def not_ready_reason(self) -> str:
         """ "" when traffic should come here."""
         if self.draining:
@@ -128,6 +150,26 @@ class Supervisor:
         if not any(slot.running and slot.generation for slot in self.fleet.slots):
             return "no worker is running"
         return ""
+
+    def _on_hangup(self) -> None:
+        self.reread_ticket_keys()
+        self.generations.request()
+
+    def _on_credentials(self) -> None:
+        self.reread_ticket_keys()
+        self.generations.request_credentials()
+
+    def _watch_credentials(self, paths: list[str]) -> None:
+        self._credentials_watch.use(self._watched_paths(paths))
+
+    def _watched_paths(self, paths: list[str]) -> list[str]:
+        return sorted({*paths, *([self.settings.ticket_keys] if self.settings.ticket_keys else [])})
+
+    async def _rotate_ticket_keys(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.ticket_rotation)
+            if self.tickets.rotate():
+                self.fleet.tell_ticket_keys()
 
     async def _serve(self) -> int:
         starting = asyncio.create_task(self._begin())
@@ -152,6 +194,7 @@ class Supervisor:
         self.generations.fleet = self.fleet
         self.fleet.start()
         self._tasks = [asyncio.create_task(self.generations.run()), asyncio.create_task(self._tick())]
+        self._tasks.append(asyncio.create_task(self._rotate_ticket_keys()))
         serving = self.generations.outcome.serving
         images = await self.fleet.wait_image(serving, FIRST_IMAGE_S)
         listening = await self.fleet.wait_listening(set(self.listeners.open), FIRST_IMAGE_S)

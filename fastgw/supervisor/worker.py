@@ -31,6 +31,8 @@ class Briefing(Protocol):
 
     def image(self) -> tuple[protocol.Image, list[int]] | None: ...
 
+    def ticket_keys(self) -> protocol.TicketKeys: ...
+
 
 class Events(Protocol):
     """What the rest of the supervisor hears from a slot."""
@@ -94,8 +96,12 @@ class WorkerSlot:
         self.listening = []
         self._channel = Channel(ours, protocol.MAX_MESSAGE_BYTES, self._on_packet, lambda: None)
         self._send(*self._briefing.start(self.slot))
+        self.tell_ticket_keys()
         self.tell_listen()
         self.tell_image()
+
+    def tell_ticket_keys(self) -> None:
+        self._send(self._briefing.ticket_keys(), [])
 
     def tell_listen(self) -> None:
         self._send(*self._briefing.listen(self.slot))

@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "fastgw"
 
-CONTROL = {"sources", "compiler", "analysis", "image"}
+CONTROL = {"sources", "credentials", "compiler", "analysis", "image"}
 ASKING = {"routetest", "diff"}
 """Still the control side, above all of it: they ask compiled configurations, and nothing that serves needs them."""
 ALLOWED = {

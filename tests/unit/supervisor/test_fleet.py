@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from supervisor_tools import PATIENCE_S, fake_worker, lines_of, until
 
-from fastgw.model.worker_protocol import Image, Limits, Listen, ListenerSpec, Start
+from fastgw.model.worker_protocol import Image, Limits, Listen, ListenerSpec, Start, TicketKeys
 from fastgw.supervisor import fleet as fleet_module
 from fastgw.supervisor import worker as worker_module
 from fastgw.supervisor.fleet import Fleet, ImageNacked
@@ -35,6 +35,9 @@ class Briefing:
 
     def image(self) -> tuple[Image, list[int]]:
         return Image(self.generation, 1), [self.state.fd]
+
+    def ticket_keys(self) -> TicketKeys:
+        return TicketKeys([bytes(80)])
 
 
 class Scene:
@@ -77,7 +80,7 @@ def test_a_worker_is_told_start_then_listen_then_image(tmp_path: Path) -> None:
         pids = {slot.pid for slot in scene.fleet.slots}
         assert len(pids) == 2
         for pid in pids:
-            assert scene.messages_of(pid) == ["Start 1", "Listen 2", "Image 1"]
+            assert scene.messages_of(pid) == ["Start 1", "TicketKeys 0", "Listen 2", "Image 1"]
 
     play(tmp_path, "good", act)
 
@@ -103,7 +106,7 @@ def test_a_killed_worker_is_replaced_with_the_same_sockets(tmp_path: Path) -> No
         await until(lambda: slot.restarts == 1)
         await serving(scene)
         assert slot.pid not in (0, before) and other.pid == other_pid
-        assert scene.messages_of(slot.pid) == ["Start 1", "Listen 2", "Image 1"]
+        assert scene.messages_of(slot.pid) == ["Start 1", "TicketKeys 0", "Listen 2", "Image 1"]
         assert scene.fleet.restarts == 1
 
     play(tmp_path, "good", act)
@@ -228,7 +231,7 @@ def test_drained_workers_are_not_started_again(tmp_path: Path) -> None:
 
 def test_a_worker_that_does_not_drain_is_killed_after_the_time(tmp_path: Path) -> None:
     async def act(scene: Scene) -> None:
-        await until(lambda: len(lines_of(scene.journal)) == 6)
+        await until(lambda: len(lines_of(scene.journal)) == 8)
         await scene.fleet.drain(0.1)
         assert not any(slot.running for slot in scene.fleet.slots)
 

@@ -99,6 +99,9 @@ def test_a_missing_file_is_one_line() -> None:
         ({"drain_time": float("nan")}, "--drain-time"),
         ({"connect_attempts": 0}, "--connect-attempts"),
         ({"fields": 100_000}, "--fields"),
+        ({"misdirected": 400}, "--misdirected"),
+        ({"ticket_rotation": 0}, "--ticket-rotation"),
+        ({"handshake_timeout": -1.0}, "--handshake-timeout"),
     ],
 )
 def test_a_value_that_cannot_be_used_names_its_option(values: dict[str, object], option: str) -> None:

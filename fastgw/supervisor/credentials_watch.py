@@ -1,0 +1,62 @@
+"""Watches the files and directories that credentials come from; which these are, each generation says anew."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from fastgw.sources.watch import Watcher
+
+
+class CredentialsWatch:
+    """Calls ``on_change()`` in the event loop. A file that is not there yet is waited for as well."""
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        self._on_change = on_change
+        self._watched: list[str] = []
+        self._wanted: list[str] = []
+        self._watcher: Watcher | None = None
+        self._changing: asyncio.Task[None] | None = None
+
+    async def start(self, paths: list[str]) -> None:
+        """Watch these before anybody reads them: there is nothing to tell yet."""
+        self._wanted = paths
+        if paths:
+            self._watcher = await self._watcher_of(paths)
+        self._watched = paths
+
+    def use(self, paths: list[str]) -> None:
+        """Watch these from soon on; returns at once."""
+        self._wanted = paths
+        if self._wanted != self._watched and (self._changing is None or self._changing.done()):
+            self._changing = asyncio.get_running_loop().create_task(self._follow())
+
+    async def close(self) -> None:
+        self._wanted = self._watched
+        if self._changing is not None:
+            await self._changing
+        if self._watcher is not None:
+            await asyncio.to_thread(self._watcher.close)
+            self._watcher = None
+
+    async def _follow(self) -> None:
+        while self._wanted != self._watched:
+            paths, before = self._wanted, self._watcher
+            self._watcher = await self._watcher_of(paths) if paths else None
+            if before is not None:
+                await asyncio.to_thread(before.close)
+            news = set(paths) - set(self._watched)
+            self._watched = paths
+            if news:
+                # they may have changed between their reading and the begin of the watch
+                self._on_change()
+
+    async def _watcher_of(self, paths: list[str]) -> Watcher:
+        loop = asyncio.get_running_loop()
+
+        def tell() -> None:
+            loop.call_soon_threadsafe(self._on_change)
+
+        watcher = Watcher(paths, tell, every_name=True)
+        await asyncio.to_thread(watcher.start)
+        return watcher

@@ -18,6 +18,7 @@ from fastgw.dataplane.exchange cimport Exchange, ExchangeObserver, ResponseHead
 from fastgw.dataplane.headers cimport write_decimal
 from fastgw.dataplane.loop cimport Turn
 from fastgw.dataplane.served cimport Address, ClientSide, Served
+from fastgw.dataplane.tunnel cimport Tunnel
 from fastgw.native.base cimport FGW_FIELD_HIDDEN, FGW_FIELD_LISTED, fgw_field, fgw_header_id_of, fgw_reason_name, fgw_span
 from fastgw.native.route cimport FGW_FAMILY_IPV4, FGW_FAMILY_UNIX, FGW_NONE, fgw_img_origin
 from fastgw.native.state cimport (
@@ -239,6 +240,11 @@ cdef class AccessLog(ExchangeObserver):
             return self.number(<uint64_t>((self.ctx.loop.now_ns - x.start_ns) // 1000000))
         if code == OP_TRANSPORT_FAILURE and x.transport_failure is not None:
             return self.escaped(<const char *>x.transport_failure, <size_t>len(x.transport_failure))
+        if code == OP_REQUESTED_SERVER_NAME:
+            return self.kept_text(x.client_side().server_name)
+        if isinstance(x, Tunnel):
+            if self.tunnel_value(code, <Tunnel>x):
+                return 0
         if OP_UPSTREAM_HOST <= code <= OP_DOWNSTREAM_REMOTE_PORT:
             return self.address_value(code, x)
         if OP_ROUTE_NAME <= code <= OP_LISTENER:
@@ -246,6 +252,23 @@ cdef class AccessLog(ExchangeObserver):
         if isinstance(x, Exchange):
             return self.exchange_value(op, <Exchange>x)
         return self.number(0) if code == OP_CODE else 0
+
+    cdef bint tunnel_value(self, int code, Tunnel x) except -1:
+        """What a tunnel knows otherwise than an exchange, which still has its image; False for the rest."""
+        if code == OP_UPSTREAM_CLUSTER:
+            self.kept_text(x.cluster_text)
+        elif code == OP_ROUTE_NAME:
+            self.kept_text(x.client.chain_name)
+        elif code == OP_VIRTUAL_SERVICE:
+            self.kept_text(x.virtual_service)
+        elif code == OP_TERMINATION_DETAILS:
+            self.plain(x.termination)
+        else:
+            return False
+        return True
+
+    cdef int kept_text(self, bytes text) except -1:
+        return self.escaped(<const char *>text, <size_t>len(text)) if text is not None else 0
 
     cdef int exchange_value(self, const Op *op, Exchange x) except -1:
         cdef int code = op.code

@@ -5,6 +5,7 @@ from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.exchange cimport Connector, ExchangeObserver
 from fastgw.dataplane.loop cimport Timer, Watcher
 from fastgw.dataplane.served cimport ClientSide, ConnectionOwner
+from fastgw.dataplane.transport cimport Transport
 
 
 cdef class Resume(Timer):
@@ -33,5 +34,6 @@ cdef class Server(ConnectionOwner):
     cdef int reserve_fd            # given up to accept and close when descriptors run out
     cdef bint paused               # not accepting
     cdef readonly bint full        # at the connection limit
+    cdef int relay(self, ClientSide accepted, Transport transport, uint32_t chain, const char *p, size_t n) except -1
     cdef int pause(self, int64_t delay_ms) except -1
     cdef int shed(self, int fd) except -1

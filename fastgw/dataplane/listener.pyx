@@ -13,7 +13,8 @@ from fastgw.dataplane.loop cimport Timer, Watcher
 from fastgw.dataplane.newcomer cimport Newcomer
 from fastgw.dataplane.served cimport ClientSide, ConnectionOwner
 from fastgw.dataplane.transport cimport Transport
-from fastgw.native.route cimport FGW_CHAIN_HTTP, FGW_NONE, FGW_TLS_NONE, fgw_img_chain, fgw_img_listener, fgw_listener_find
+from fastgw.dataplane.tunnel cimport Tunnel
+from fastgw.native.route cimport FGW_CHAIN_TCP, FGW_NONE, FGW_TLS_TERMINATE, fgw_img_chain, fgw_img_listener, fgw_listener_find
 from fastgw.native.state cimport (
     FGW_C_ACCEPT_ERRORS, FGW_C_ACCEPT_PAUSED, FGW_C_CLIENT_BYTES_IN, FGW_C_CLIENT_BYTES_OUT, FGW_C_CLIENT_CONNECTIONS,
 )
@@ -152,19 +153,32 @@ cdef class Server(ConnectionOwner):
         for client in list(self.clients):
             client.drain()
 
+    def cut(self):
+        for client in list(self.clients):
+            client.cut()
+
     cdef int serve(self, ClientSide accepted, Transport transport, uint32_t chain, const char *p, size_t n) except -1:
         cdef ClientHttp1 client
         cdef const fgw_img_chain *place
         if chain != FGW_NONE:
             place = &self.ctx.image.chains[chain]
-            if place.kind != FGW_CHAIN_HTTP or place.tls != FGW_TLS_NONE:
+            if place.tls == FGW_TLS_TERMINATE:
                 transport.close()
                 return self.on_client_closed(accepted)
+            if place.kind == FGW_CHAIN_TCP:
+                return self.relay(accepted, transport, chain, p, n)
         client = ClientHttp1(self.ctx, self.connector, self.observer, self)
         client.take_place(accepted)
         self.clients.discard(accepted)
         self.clients.add(client)
         return client.start(transport, p, n)
+
+    cdef int relay(self, ClientSide accepted, Transport transport, uint32_t chain, const char *p, size_t n) except -1:
+        """The bytes of a connection, decrypted ones when it is TLS, go to an upstream."""
+        cdef Tunnel tunnel = Tunnel(self.ctx, self.observer, self)
+        self.clients.discard(accepted)
+        self.clients.add(tunnel.client)
+        return tunnel.start(accepted, transport, chain, p, n)
 
     cdef int on_client_closed(self, ClientSide client) except -1:
         self.clients.discard(client)

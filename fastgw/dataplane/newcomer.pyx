@@ -67,6 +67,8 @@ cdef class Newcomer(ClientSide):
         if chain == FGW_NONE:
             self.ctx.loop.count(FGW_C_TLS_NO_CHAIN)
             return self.leave()
+        if hello.has_sni:
+            self.server_name = hello.sni[:hello.sni_len]
         return self.hand_over(chain, p, n)
 
     cdef int hand_over(self, uint32_t chain, const char *p, size_t n) except -1:

@@ -27,6 +27,7 @@ cdef class ClientSide(Protocol):
     cdef uint32_t route_table      # of that chain, FGW_NONE without one
     cdef uint64_t identity         # of the chain when it was chosen (fgw_img_chain.identity), 0 without TLS
     cdef bint secure               # the connection is TLS, terminated here
+    cdef bytes server_name         # of the TLS hello; None without one
     cdef char peer[64]             # text of the client's address
     cdef uint32_t peer_len
     cdef uint32_t peer_port

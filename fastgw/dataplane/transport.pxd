@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.loop cimport Loop, Timer, Turn, Watcher
+from fastgw.dataplane.pipes cimport Pipe
 from fastgw.native.system cimport msghdr
 
 cdef enum CloseReason:
@@ -15,6 +16,9 @@ cdef class Protocol(Timer):
     """What sits on a Transport: a codec of one side."""
     cdef int on_connected(self) except -1
     cdef int on_data(self, const char *p, size_t n) except -1
+    cdef Pipe pipe_for_input(self)
+    cdef int on_piped(self, size_t n) except -1
+    cdef int on_input_dry(self) except -1
     cdef int on_eof(self) except -1
     cdef int on_writable(self) except -1
     cdef int on_closed(self, int reason, int error) except -1
@@ -31,6 +35,8 @@ cdef class Transport(Watcher):
     cdef bint eof                  # the peer's FIN was read
     cdef bint failed               # a send failed; on_closed follows at the end of the turn
     cdef bint reads_rest           # what was received before an error still counts (upstreams)
+    cdef bint keeps_unread         # what has not been read still counts when both directions are shut (tunnels)
+    cdef bint piped                # received bytes go through pipes of the protocol, not to on_data()
     cdef int error                 # errno of the failure
     cdef bint write_blocked        # the socket buffer is full
     cdef bint shut_after_flush
@@ -44,6 +50,7 @@ cdef class Transport(Watcher):
     cdef int write(self, const char *p, size_t n) except -1
     cdef int write_piece(self, const char *p, size_t n, const char *tail, size_t tail_len) except -1
     cdef int write_now(self, const char *p, size_t n, const char *tail, size_t tail_len) except -1
+    cdef int write_pipe(self, Pipe pipe) except -1
     cdef int flush(self) except -1
     cdef int pause_reading(self) except -1
     cdef int resume_reading(self) except -1
@@ -52,6 +59,7 @@ cdef class Transport(Watcher):
     cdef int close(self) except -1
     cdef int reset(self) except -1
     cdef int read_ready(self) except -1
+    cdef int received(self, Protocol protocol, ssize_t n) except -1
     cdef int read_rest(self) except -1
     cdef int finish_connect(self, uint32_t events) except -1
     cdef int send_queue(self) except -1

@@ -11,8 +11,9 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.loop cimport SCRATCH_BYTES, Loop, Timer, Turn, Watcher
+from fastgw.dataplane.pipes cimport Pipe
 from fastgw.native.system cimport (
-    EAGAIN, ECONNRESET, EINTR, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, MSG_NOSIGNAL, SHUT_WR, SO_ERROR,
+    EAGAIN, ECONNRESET, EINTR, EINVAL, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, MSG_NOSIGNAL, SHUT_WR, SO_ERROR,
     SO_LINGER, SOL_SOCKET, errno, getsockopt, iovec_, linger_, msghdr, recv, send, sendmsg, setsockopt, shutdown, socklen_t,
 )
 
@@ -29,6 +30,18 @@ cdef class Protocol(Timer):
     cdef int on_data(self, const char *p, size_t n) except -1:
         """n >= 1 bytes, valid during the call only."""
         raise NotImplementedError
+
+    cdef Pipe pipe_for_input(self):
+        """Of a transport that is `piped`: an empty pipe for what comes next, None to copy from now on."""
+        return None
+
+    cdef int on_piped(self, size_t n) except -1:
+        """n >= 1 bytes went into that pipe."""
+        raise NotImplementedError
+
+    cdef int on_input_dry(self) except -1:
+        """Nothing more is there to be read, and the pipe has stayed empty."""
+        return 0
 
     cdef int on_eof(self) except -1:
         """The peer will send no more."""
@@ -96,7 +109,7 @@ cdef class Transport(Watcher):
             self.readable = True
             if not self.paused:
                 return self.read_ready()
-            if events & EPOLLHUP:  # both directions are gone: what is unread is of no use
+            if events & EPOLLHUP and not self.keeps_unread:  # both directions are gone
                 return self.lose(CLOSE_RESET, ECONNRESET)
         return 0
 
@@ -116,6 +129,7 @@ cdef class Transport(Watcher):
         """Read until dry, paused, closed, or others should have their turn."""
         cdef Loop loop = self.loop
         cdef Protocol protocol
+        cdef Pipe pipe
         cdef ssize_t n
         cdef int reads = 0
         while self.readable and not self.paused and self.fd >= 0 and not self.failed:
@@ -124,21 +138,38 @@ cdef class Transport(Watcher):
                 return 0
             reads += 1
             protocol = self.protocol  # may have changed hands
-            n = recv(self.fd, loop.scratch, SCRATCH_BYTES, 0)
+            if self.piped:
+                pipe = protocol.pipe_for_input()
+                if pipe is None:
+                    self.piped = False
+                    continue
+                n = pipe.fill(self.fd)
+            else:
+                n = recv(self.fd, loop.scratch, SCRATCH_BYTES, 0)
             if n > 0:
-                loop.count_add(self.counter_in, <uint64_t>n)
-                if n < SCRATCH_BYTES and not self.hangup:
-                    self.readable = False
-                protocol.on_data(loop.scratch, <size_t>n)
+                self.received(protocol, n)
             elif n == 0:
                 self.readable = False
                 self.eof = True
                 return protocol.on_eof()
             elif errno == EAGAIN:
                 self.readable = False
+                if self.piped:
+                    protocol.on_input_dry()
+            elif self.piped and errno == EINVAL:  # not with this kind of socket
+                self.piped = False
+                protocol.on_input_dry()
             elif errno != EINTR:
                 return self.lose(CLOSE_RESET, errno)
         return 0
+
+    cdef int received(self, Protocol protocol, ssize_t n) except -1:
+        self.loop.count_add(self.counter_in, <uint64_t>n)
+        if self.piped:
+            return protocol.on_piped(<size_t>n)
+        if n < SCRATCH_BYTES and not self.hangup:
+            self.readable = False
+        return protocol.on_data(self.loop.scratch, <size_t>n)
 
     cdef int read_rest(self) except -1:
         """The connection is broken, but bytes that came before may be an answer that explains it (requirement H8)."""
@@ -236,6 +267,22 @@ cdef class Transport(Watcher):
             self.out.append(p + left, n - left)
             return self.out.append(tail, tail_len)
         return self.out.append(tail + (left - n), tail_len - (left - n))
+
+    cdef int write_pipe(self, Pipe pipe) except -1:
+        """Send what the pipe holds, as far as the socket takes it; on_writable() follows when some is left. Nothing may be queued."""
+        cdef ssize_t sent
+        while pipe.held and not self.write_blocked and not self.failed and self.fd >= 0:
+            sent = pipe.drain(self.fd)
+            if sent > 0:
+                self.progress_ms = self.loop.now_ms
+                self.loop.count_add(self.counter_out, <uint64_t>sent)
+            elif sent == 0:
+                raise RuntimeError("a pipe holds less than was put into it")
+            elif errno == EAGAIN:
+                self.write_blocked = True
+            elif errno != EINTR:
+                return self.send_failed(errno)
+        return 0
 
     cdef int flush(self) except -1:
         """Send what is queued, as far as the socket takes it."""

@@ -16,7 +16,19 @@ import socket
 import sys
 from collections.abc import Callable
 
-from fastgw.dataplane import access_log, buffers, client_http1, context, exchange, listener, loop, pool, upstream_http1
+from fastgw.dataplane import (
+    access_log,
+    buffers,
+    client_http1,
+    context,
+    exchange,
+    listener,
+    loop,
+    pipes,
+    pool,
+    tunnel,
+    upstream_http1,
+)
 from fastgw.model import worker_protocol as protocol
 
 EPOLLIN = 1
@@ -177,6 +189,7 @@ class Worker:
         self.drain_left_ms -= DRAIN_POLL_MS
         self.quiet_ms = 0 if self.server.clients else self.quiet_ms + DRAIN_POLL_MS
         if self.quiet_ms >= QUIET_TURNS_MS or self.drain_left_ms <= 0:
+            self.server.cut()
             self.say(protocol.Drained())
             self.loop.stop()
             return
@@ -200,6 +213,8 @@ def leak_counts(worker: Worker) -> dict[str, int]:
         "upstream_connections": upstream_http1.upstream_connections_alive() - idle,
         "idle_upstream_connections": idle,
         "exchanges": exchange.exchanges_alive(),
+        "tunnels": tunnel.tunnels_alive(),
+        "pipes": pipes.pipes_taken(),
         "buffer_bytes": buffers.live_buffer_bytes(),
         "images": context.images_alive(),
         "timers": worker.loop.timers - idle,

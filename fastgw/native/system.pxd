@@ -40,6 +40,8 @@ cdef extern from "errno.h" nogil:
         ENOMEM
         ECONNRESET
         EPIPE
+        EINVAL
+        ENOSYS
 
 
 cdef extern from "sys/socket.h" nogil:
@@ -129,14 +131,22 @@ cdef extern from "arpa/inet.h" nogil:
 
 cdef extern from "unistd.h" nogil:
     int close(int fd)
+    int pipe2(int ends[2], int flags)
     ssize_t write(int fd, const void *buf, size_t n)
 
 
 cdef extern from "fcntl.h" nogil:
     int open(const char *path, int flags, ...)
+    int fcntl(int fd, int command, ...)
+    ssize_t splice(int fd_in, void *off_in, int fd_out, void *off_out, size_t n, unsigned int flags)
     enum:
         O_RDONLY
         O_CLOEXEC
+        O_NONBLOCK
+        F_SETPIPE_SZ
+        F_GETPIPE_SZ
+        SPLICE_F_MOVE
+        SPLICE_F_NONBLOCK
 
 
 cdef extern from "poll.h" nogil:

@@ -15,7 +15,19 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from fastgw.dataplane import access_log, buffers, client_http1, context, exchange, listener, loop, pool, upstream_http1
+from fastgw.dataplane import (
+    access_log,
+    buffers,
+    client_http1,
+    context,
+    exchange,
+    listener,
+    loop,
+    pipes,
+    pool,
+    tunnel,
+    upstream_http1,
+)
 from fastgw.image.layout import ffi, lib
 from fastgw.image.numbers import StateNumbers
 from fastgw.image.writer import write_image
@@ -251,6 +263,12 @@ def make_plan(
     return Plan(found, {"http.80": table}, named)
 
 
+def tcp_chain(name: str = "tcp", destinations: Iterable[tuple[str, int]] = (("c", 1),), **chain: Any) -> Chain:
+    """A chain whose connections are relayed; the first destination without a cluster of that name is unknown (NC)."""
+    action = Action("route", tuple(WeightedDestination(cluster, weight) for cluster, weight in destinations))
+    return Chain(name, kind="tcp", action=action, **chain)
+
+
 class Gateway:
     """The parts of a worker, put together as the worker does it."""
 
@@ -304,6 +322,21 @@ class Gateway:
         """One cluster "c" with these endpoints (or ports)."""
         ports = [u if isinstance(u, int) else u.port for u in upstreams]
         self.attach(make_plan([Cluster("c", "c", 80, endpoints=[Endpoint("127.0.0.1", p) for p in ports], lb=lb, **cluster)]))
+
+    def relay(self, *upstreams: Upstream | int, chains: Iterable[Chain] = (), lb: str = "round_robin", **cluster: Any) -> None:
+        """The same for a listener of these chains; without chains every connection goes to the cluster."""
+        ports = [u if isinstance(u, int) else u.port for u in upstreams]
+        found = Cluster("c", "c", 80, endpoints=[Endpoint("127.0.0.1", p) for p in ports], lb=lb, **cluster)
+        self.attach_chains(list(chains) or [tcp_chain()], [found])
+
+    def relay_to(self, upstreams: dict[str, Upstream], weights: dict[str, int], **chain: Any) -> None:
+        """One cluster an upstream, drawn by weight."""
+        clusters = [Cluster(name, name, 80, endpoints=[Endpoint("127.0.0.1", u.port)]) for name, u in upstreams.items()]
+        self.attach_chains([tcp_chain(destinations=weights.items(), **chain)], clusters)
+
+    def attach_chains(self, chains: list[Chain], clusters: list[Cluster]) -> None:
+        listener_ = Listener(LISTENER, "", 80, "TCP", [], chains)
+        self.attach(Plan([listener_], {}, {cluster.name: cluster for cluster in clusters}))
 
     def attach(self, plan: Plan) -> None:
         self.generation += 1
@@ -366,6 +399,13 @@ class Gateway:
         self.settle()
         return peer
 
+    def client_of(self, port: int) -> Peer:
+        """A connection past the gateway, perhaps never accepted."""
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        sock.connect_ex(("127.0.0.1", port))
+        return Peer(self, sock)
+
     # ---- what it says
 
     @property
@@ -394,7 +434,8 @@ class Gateway:
         self.server.listen([])
         self.settle()
         self.pass_ms(2500)  # lingering closes
-        self.until(lambda: self.alive()["exchanges"] == self.alive()["clients"] == 0, lambda: f"the end, {self.alive()}")
+        living = ("exchanges", "clients", "tunnels")
+        self.until(lambda: not any(self.alive()[name] for name in living), lambda: f"the end, {self.alive()}")
         self.pool.close_idle()
         self.settle()
         if self.log is not None:
@@ -402,14 +443,17 @@ class Gateway:
         cells = [number for _, number in self.numbers._cells.items()] + self.dns_cells
         assert {n: self.state.cells[n].active for n in cells} == dict.fromkeys(cells, 0)
         assert {n: self.stats.active[n] for n in cells} == dict.fromkeys(cells, 0)
-        assert self.alive() == {"exchanges": 0, "clients": 0, "upstreams": 0, "buffer_bytes": 0, "timers": 0, "idle": 0}
-        gauges = [lib.FGW_G_CLIENT_ACTIVE, lib.FGW_G_UPSTREAM_ACTIVE, lib.FGW_G_UPSTREAM_IDLE, lib.FGW_G_EXCHANGES_ACTIVE]
-        assert [int(self.stats.counters[g]) for g in gauges] == [0, 0, 0, 0]
+        assert self.alive() == dict.fromkeys(self.alive(), 0)
+        gauges = ("CLIENT_ACTIVE", "UPSTREAM_ACTIVE", "UPSTREAM_IDLE", "EXCHANGES_ACTIVE", "TUNNELS_ACTIVE")
+        assert {g: self.counter(f"FGW_G_{g}") for g in gauges} == dict.fromkeys(gauges, 0)
+        assert not self.server.clients
         del self.server, self.pool, self.context, self.log, self.loop
 
     def alive(self) -> dict[str, int]:
         return {
             "exchanges": exchange.exchanges_alive(),
+            "tunnels": tunnel.tunnels_alive(),
+            "pipes": pipes.pipes_taken(),
             "clients": client_http1.client_connections_alive(),
             "upstreams": upstream_http1.upstream_connections_alive(),
             "buffer_bytes": buffers.live_buffer_bytes(),

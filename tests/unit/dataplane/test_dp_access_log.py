@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from dataplane_support import GET, OK, Gateway, Peer, make_plan, post
+from dataplane_support import GET, OK, OWNER, Gateway, Peer, free_port, make_plan, post, tcp_chain
 
 from fastgw.model.log_program import Program
 from fastgw.model.plan import Cluster, Endpoint
@@ -107,6 +107,58 @@ def test_what_is_missing_of_a_refused_request(logged: Callable[..., Logged]) -> 
         "downstream_remote_address": f"{me}:{port}", "downstream_remote_address_without_port": me,
         "downstream_remote_port": str(port), "listener": "0.0.0.0_80",
     }  # fmt: skip
+
+
+def test_a_relayed_connection(logged: Callable[..., Logged]) -> None:
+    log = logged(each(NAMES, False))
+    gateway, upstream = log.gateway, log.gateway.upstreams[0]
+    gateway.relay(upstream, chains=[tcp_chain("outbound|3306", virtual_service=OWNER)])
+    client = gateway.client()
+    up = upstream.accept(gateway)
+    local, listening = up.sock.getpeername(), client.sock.getpeername()
+    gateway.relay(upstream)  # the image it began with is gone when it ends
+    client.send(b"12345")
+    up.send(b"123").finish()
+    client.finish()
+    gateway.until(lambda: gateway.alive()["tunnels"] == 0)
+    found = dict(zip(NAMES, json.loads(log.text()), strict=True))
+    me, port = client.sock.getsockname()
+    there = {name: value for name, value in found.items() if value != "-"}
+    assert there.pop("duration").isdigit()
+    assert there == {
+        "code": "0", "bytes_received": "5", "bytes_sent": "3", "upstream_cluster": "c",
+        "upstream_host": f"127.0.0.1:{upstream.port}", "upstream_local_address": "{}:{}".format(*local),
+        "downstream_local_address": "{}:{}".format(*listening), "downstream_remote_address": f"{me}:{port}",
+        "downstream_remote_address_without_port": me, "downstream_remote_port": str(port), "route_name": "outbound|3306",
+        "virtual_service": "default/shop", "attempts": "1", "listener": "0.0.0.0_80",
+    }  # fmt: skip
+
+
+def test_relayed_connections_that_fail_or_fall_silent(logged: Callable[..., Logged]) -> None:
+    names = ["flags", "details", "termination_details", "upstream_host", "upstream_cluster", "attempts", "virtual_service"]
+    log = logged(each(names, False))
+    gateway, port = log.gateway, free_port()
+    gateway.relay(port)
+    gateway.client().until_end()
+    assert json.loads(log.text()) == ["UF,URX", "remote_connection_failure", "-", f"127.0.0.1:{port}", "c", "3", "-"]
+    gateway.relay()
+    gateway.client().until_end()
+    assert json.loads(log.text()) == ["UH", "no_healthy_upstream", "-", "-", "c", "-", "-"]
+    gateway.relay(chains=[tcp_chain(destinations=[("gone", 1)])])
+    gateway.client().until_end()
+    assert json.loads(log.text()) == ["NC", "cluster_not_found", "-", "-", "gone", "-", "-"]
+    gateway.relay(gateway.upstreams[0], chains=[tcp_chain(idle_timeout_ms=1000)])
+    client = gateway.client()
+    gateway.pass_ms(1500)
+    assert client.until_end() == "fin"
+    line = json.loads(log.text())
+    assert [*line[:3], *line[4:]] == ["-", "-", "tcp_session_idle_timeout", "c", "1", "-"]
+    client = gateway.client()
+    gateway.upstreams[0].accept(gateway)
+    gateway.upstreams[0].accept(gateway).reset()
+    assert client.until_end() == "reset"
+    line = json.loads(log.text())
+    assert line[:3] == ["UC", "upstream_remote_disconnect", "-"]
 
 
 def test_a_pooled_connection_keeps_its_local_address(logged: Callable[..., Logged]) -> None:

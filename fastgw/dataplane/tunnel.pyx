@@ -1,0 +1,428 @@
+"""Layer 4: the bytes of a client's connection go to one upstream, and what comes back goes to the client.
+
+The destination is drawn and connected to at once: there are protocols in which the server speaks first. Bytes that were read to
+find the chain (a TLS hello) are sent before all others, unchanged (requirement G4); before the upstream is there, nothing more
+is read. Then two Flows, one a direction, which end one by one: a FIN is passed on and the other direction goes on (requirement
+G14); a reset ends both.
+
+A flow holds one piece of input at the most: what the sink's socket does not take waits in its queue or in a pipe, and the source
+is not read meanwhile. Bulk goes through a pipe by splice(2) when both sides are plain sockets; see DECISIONS.md.
+"""
+from libc.stdint cimport int64_t, uint32_t
+
+from fastgw.dataplane.balancer cimport PICK_ONE, PICK_WAIT, pick
+from fastgw.dataplane.buffers cimport Buffer
+from fastgw.dataplane.context cimport Context, Image
+from fastgw.dataplane.dial cimport local_text, open_socket
+from fastgw.dataplane.loop cimport SCRATCH_BYTES
+from fastgw.dataplane.pipes cimport Pipe, give_pipe, take_pipe
+from fastgw.dataplane.served cimport ClientSide, ConnectionOwner, Observer, Served
+from fastgw.dataplane.transport cimport Protocol, Transport
+from fastgw.native.base cimport fgw_span
+from fastgw.native.route cimport FGW_ACTION_ROUTE, FGW_NONE, fgw_img_action, fgw_img_chain, fgw_img_destination
+from fastgw.native.state cimport (
+    FGW_C_CLIENT_CONNECTIONS_CLOSED, FGW_C_TUNNEL_TIMEOUTS, FGW_C_TUNNELS, FGW_C_UPSTREAM_BYTES_IN, FGW_C_UPSTREAM_BYTES_OUT,
+    FGW_C_UPSTREAM_CLOSED, FGW_C_UPSTREAM_CONNECT_FAILURES, FGW_C_UPSTREAM_CONNECT_TIMEOUTS, FGW_C_UPSTREAM_CONNECTS,
+    FGW_C_UPSTREAM_RETRIES, FGW_F_DC, FGW_F_NC, FGW_F_NR, FGW_F_UC, FGW_F_UF, FGW_F_UH, FGW_F_URX, FGW_G_CLIENT_ACTIVE,
+    FGW_G_TUNNELS_ACTIVE, FGW_G_UPSTREAM_ACTIVE, fgw_series_key, fgw_tcp_series, fgw_tcp_series_of,
+)
+
+cdef enum:
+    REPORT_MS = 5000          # bytes of an open connection are in the metrics after this time
+    SMALL_BYTES = 16384       # pieces below this are better copied
+    SMALL_PIECES = 4          # in a row, then they are
+
+cdef long tunnels = 0
+
+
+def tunnels_alive():
+    """For leak checks: tunnels that are not finished."""
+    return tunnels
+
+
+cdef class Flow:
+    cdef int tie(self, Tunnel tunnel, Transport source, Transport sink) except -1:
+        self.tunnel, self.source, self.sink = tunnel, source, sink
+        self.splices = type(source) is Transport and type(sink) is Transport
+        return 0
+
+    cdef int untie(self) except -1:
+        self.give_back()
+        self.tunnel = None
+        self.source = self.sink = None
+        return 0
+
+    cdef int on_data(self, const char *p, size_t n) except -1:
+        self.tunnel.touch()
+        self.relayed += n
+        self.sink.write_now(p, n, NULL, 0)
+        if self.sink.queued():
+            self.source.pause_reading()
+        if n == SCRATCH_BYTES and self.splices:
+            self.source.piped = True
+            self.small = 0
+        return 0
+
+    cdef Pipe pipe_for_input(self):
+        if self.pipe is None:
+            self.pipe = take_pipe()
+        return self.pipe
+
+    cdef int on_piped(self, size_t n) except -1:
+        self.tunnel.touch()
+        self.relayed += n
+        self.sink.write_pipe(self.pipe)
+        if self.pipe.held:
+            self.source.pause_reading()
+            return 0
+        self.small = self.small + 1 if n < SMALL_BYTES else 0
+        if self.small == SMALL_PIECES:
+            self.source.piped = False
+            return self.give_back()
+        return 0
+
+    cdef int give_back(self) except -1:
+        cdef Pipe pipe = self.pipe
+        if pipe is None:
+            return 0
+        self.pipe = None
+        return give_pipe(pipe)
+
+    cdef int on_eof(self) except -1:
+        self.eof = True
+        self.give_back()
+        self.sink.shut()
+        return self.tunnel.check_end()
+
+    cdef int on_sink_writable(self) except -1:
+        self.tunnel.touch()
+        if self.pipe is not None:
+            self.sink.write_pipe(self.pipe)
+            if self.pipe.held:
+                return 0
+        if self.eof:
+            return self.tunnel.check_end()
+        return self.source.resume_reading()
+
+    cdef bint finished(self) noexcept:
+        """The source has ended, and the sink has got everything."""
+        return self.eof and self.sink.queued() == 0
+
+
+cdef class TunnelClient(ClientSide):
+    cdef int on_data(self, const char *p, size_t n) except -1:
+        return self.tunnel.up.on_data(p, n)
+
+    cdef Pipe pipe_for_input(self):
+        return self.tunnel.up.pipe_for_input()
+
+    cdef int on_piped(self, size_t n) except -1:
+        return self.tunnel.up.on_piped(n)
+
+    cdef int on_input_dry(self) except -1:
+        return self.tunnel.up.give_back()
+
+    cdef int on_eof(self) except -1:
+        return self.tunnel.up.on_eof()
+
+    cdef int on_writable(self) except -1:
+        return self.tunnel.down.on_sink_writable()
+
+    cdef int on_closed(self, int reason, int error) except -1:
+        return self.tunnel.on_client_closed()
+
+    cdef int local_address(self, char *out) noexcept:
+        """Asked of the kernel when the connection began: a reset leaves nothing to ask."""
+        cdef int i
+        for i in range(self.local_len):
+            out[i] = self.local[i]
+        return self.local_len
+
+    def drain(self):
+        """It lives on until the time for draining is over: where its bytes could be cut is not known here."""
+
+    def cut(self):
+        cdef Tunnel tunnel = self.tunnel
+        if tunnel is not None:
+            tunnel.details = b"drained"
+            tunnel.finish(False)
+
+
+cdef class TunnelUpstream(Protocol):
+    cdef int on_connected(self) except -1:
+        return self.tunnel.open()
+
+    cdef int on_data(self, const char *p, size_t n) except -1:
+        return self.tunnel.down.on_data(p, n)
+
+    cdef Pipe pipe_for_input(self):
+        return self.tunnel.down.pipe_for_input()
+
+    cdef int on_piped(self, size_t n) except -1:
+        return self.tunnel.down.on_piped(n)
+
+    cdef int on_input_dry(self) except -1:
+        return self.tunnel.down.give_back()
+
+    cdef int on_eof(self) except -1:
+        return self.tunnel.down.on_eof()
+
+    cdef int on_writable(self) except -1:
+        return self.tunnel.up.on_sink_writable()
+
+    cdef int on_closed(self, int reason, int error) except -1:
+        return self.tunnel.on_upstream_closed(reason)
+
+
+cdef class Tunnel(Served):
+    def __init__(self, Context ctx, Observer observer, ConnectionOwner owner):
+        self.ctx = ctx
+        self.observer = observer
+        self.owner = owner
+        self.client = TunnelClient()
+        self.client.ctx = ctx
+        self.client.tunnel = self
+        self.first = Buffer()
+        self.up = Flow()
+        self.down = Flow()
+
+    # ---- before the upstream is there
+
+    cdef int start(self, ClientSide accepted, Transport transport, uint32_t chain, const char *p, size_t n) except -1:
+        """Serve an accepted connection over an open transport, of which n bytes have been read, by a chain of the current image."""
+        global tunnels
+        tunnels += 1
+        self.ctx.gauge(FGW_G_CLIENT_ACTIVE, 1)
+        self.ctx.gauge(FGW_G_TUNNELS_ACTIVE, 1)
+        self.ctx.loop.count(FGW_C_TUNNELS)
+        self.start_record(self.observer is not None)
+        self.client.take_place(accepted)
+        self.client.transport = transport
+        if self.observer is not None:
+            self.client.local_len = local_text(transport.fd, self.client.local)
+        transport.protocol = self.client
+        transport.reads_rest = transport.keeps_unread = True
+        transport.pause_reading()
+        self.up.relayed = n
+        self.first.append(p, n)
+        return self.decide(&self.image.chains[chain])
+
+    cdef int decide(self, const fgw_img_chain *chain) except -1:
+        cdef Image image = self.image
+        cdef const fgw_img_action *a
+        cdef const fgw_img_destination *d
+        cdef fgw_span name
+        self.idle_timeout_ms = chain.idle_timeout_ms
+        if chain.virtual_service != FGW_NONE and self.observer is not None:
+            name = image.origins[chain.virtual_service].name
+            self.virtual_service = image.text(name)[:name.len]
+        if chain.action == FGW_NONE:
+            return self.fail(FGW_F_NR, b"route_not_found")
+        a = &image.actions[chain.action]
+        if a.kind != FGW_ACTION_ROUTE:
+            return self.fail(FGW_F_NR, b"action_not_supported")
+        if a.destinations.count == 0:
+            return self.fail(FGW_F_NC, b"cluster_not_found")
+        d = image.destinations + a.destinations.off + self.draw(a)
+        self.cluster = d.cluster
+        if self.observer is not None:
+            self.cluster_text = image.text(d.cluster_name)[:d.cluster_name.len]
+        if self.cluster == FGW_NONE:
+            return self.fail(FGW_F_NC, b"cluster_not_found")
+        self.metric_id = image.clusters[self.cluster].metric_id
+        return self.try_upstream()
+
+    cdef int try_upstream(self) except -1:
+        """Pick an endpoint and begin to connect; a connect that fails on the spot counts as an attempt."""
+        cdef uint32_t avoid = self.address.cell if self.attempts else FGW_NONE
+        cdef int picked
+        self.state = T_WAITING
+        while True:
+            picked = pick(self.ctx, self.image, self.cluster, avoid, &self.address)
+            if picked == PICK_WAIT and self.await_name():
+                return 0
+            if picked != PICK_ONE:
+                return self.fail(FGW_F_UH, b"no_healthy_upstream")
+            self.waiting = False
+            self.attempts += 1
+            self.charge()
+            if self.connect():
+                return 0
+            self.uncharge(True)
+            self.ctx.loop.count(FGW_C_UPSTREAM_CONNECT_FAILURES)
+            if self.attempts >= self.ctx.connect_attempts:
+                return self.fail(FGW_F_UF | FGW_F_URX, b"remote_connection_failure")
+            avoid = self.address.cell
+
+    cdef bint connect(self) except -1:
+        cdef TunnelUpstream up
+        cdef int fd = open_socket(&self.address)
+        if fd < 0:
+            return False
+        self.ctx.gauge(FGW_G_UPSTREAM_ACTIVE, 1)
+        self.ctx.loop.count(FGW_C_UPSTREAM_CONNECTS)
+        up = TunnelUpstream()
+        up.tunnel = self
+        up.transport = Transport()
+        up.transport.counter_in = FGW_C_UPSTREAM_BYTES_IN
+        up.transport.counter_out = FGW_C_UPSTREAM_BYTES_OUT
+        up.transport.reads_rest = up.transport.keeps_unread = True
+        self.upstream = up
+        self.state = T_CONNECTING
+        up.transport.open(self.ctx.loop, fd, up, True)
+        self.ctx.loop.set_deadline(self, self.ctx.loop.now_ms + max(self.image.clusters[self.cluster].connect_timeout_ms, 1))
+        return True
+
+    cdef int connect_failed(self, int counter) except -1:
+        self.drop_upstream(False)
+        self.uncharge(True)
+        self.ctx.loop.count(counter)
+        if self.attempts < self.ctx.connect_attempts:
+            self.ctx.loop.count(FGW_C_UPSTREAM_RETRIES)
+            return self.try_upstream()
+        return self.fail(
+            FGW_F_UF | FGW_F_URX,
+            b"connection_timeout" if counter == FGW_C_UPSTREAM_CONNECT_TIMEOUTS else b"remote_connection_failure")
+
+    # ---- open
+
+    cdef int open(self) except -1:
+        cdef Transport up = self.upstream.transport
+        cdef Transport client = self.client.transport
+        self.state = T_OPEN
+        self.deadline_ms = 0
+        if self.observer is not None and self.observer.wants_local:
+            self.upstream_local_len = local_text(up.fd, self.upstream_local)
+        self.image = None  # a connection may outlive many of them
+        self.series().opened += 1
+        self.up.tie(self, client, up)
+        self.down.tie(self, up, client)
+        self.touch()
+        if self.first.size():
+            up.write_now(self.first.head(), self.first.size(), NULL, 0)
+            self.first.release()
+        if up.queued() == 0:
+            client.resume_reading()
+        return 0
+
+    cdef int touch(self) except -1:
+        """A byte has moved."""
+        self.active_ms = self.ctx.loop.now_ms
+        if self.report_ms:
+            return 0
+        self.report_ms = self.active_ms + REPORT_MS
+        return self.arm()
+
+    cdef int arm(self) except -1:
+        """File the nearest deadline; the one for silence moves on with every byte, and is looked at only when it comes."""
+        cdef int64_t when = self.report_ms
+        cdef int64_t idle = self.active_ms + self.idle_timeout_ms if self.idle_timeout_ms else 0
+        if idle and (when == 0 or idle < when):
+            when = idle
+        return self.ctx.loop.set_deadline(self, when)
+
+    cdef int on_timer(self) except -1:
+        cdef int64_t now = self.ctx.loop.now_ms
+        if self.state == T_WAITING and self.waiting:
+            return self.try_upstream()
+        if self.state == T_CONNECTING:
+            return self.connect_failed(FGW_C_UPSTREAM_CONNECT_TIMEOUTS)
+        if self.state != T_OPEN:
+            return 0
+        if self.idle_timeout_ms and now >= self.active_ms + self.idle_timeout_ms:
+            self.ctx.loop.count(FGW_C_TUNNEL_TIMEOUTS)
+            self.termination = b"tcp_session_idle_timeout"
+            return self.finish(False)
+        if self.report_ms and now >= self.report_ms:
+            self.report()
+            self.report_ms = 0
+        return self.arm()
+
+    # ---- the end
+
+    cdef int check_end(self) except -1:
+        if self.up.finished() and self.down.finished():
+            return self.finish(False)
+        return 0
+
+    cdef int on_client_closed(self) except -1:
+        """The client's connection is broken, and so must the upstream's be."""
+        return self.fail(FGW_F_DC, b"downstream_remote_disconnect")
+
+    cdef int on_upstream_closed(self, int reason) except -1:
+        if self.state == T_CONNECTING:
+            return self.connect_failed(FGW_C_UPSTREAM_CONNECT_FAILURES)
+        self.uncharge(True)
+        return self.fail(FGW_F_UC, b"upstream_remote_disconnect")
+
+    cdef int fail(self, uint32_t flags, const char *details) except -1:
+        """End with a reset: what has been relayed is not whole."""
+        self.flags |= flags
+        self.details = details
+        return self.finish(True)
+
+    cdef int finish(self, bint reset) except -1:
+        """Record, close both sides, untie everything. Safe to call twice."""
+        global tunnels
+        cdef TunnelClient client = self.client
+        if self.state == T_DONE:
+            return 0
+        if self.state != T_OPEN:
+            self.series().opened += 1
+        self.state = T_DONE
+        self.ctx.loop.unlink(self)
+        self.deadline_ms = 0
+        self.uncharge(False)
+        self.report()
+        self.series().closed += 1
+        if self.observer is not None:
+            self.observer.on_finished(self)
+        self.up.untie()
+        self.down.untie()
+        self.first.release()
+        self.image = None
+        self.drop_upstream(reset)
+        if reset:
+            client.transport.reset()
+        else:
+            client.transport.close()
+        tunnels -= 1
+        self.ctx.gauge(FGW_G_CLIENT_ACTIVE, -1)
+        self.ctx.gauge(FGW_G_TUNNELS_ACTIVE, -1)
+        self.ctx.loop.count(FGW_C_CLIENT_CONNECTIONS_CLOSED)
+        self.ctx.loop.doomed.append(self)  # a method of ours may be on the stack
+        self.ctx.loop.doomed.append(client)
+        client.tunnel = None
+        return self.owner.on_client_closed(client)
+
+    cdef int drop_upstream(self, bint reset) except -1:
+        cdef TunnelUpstream up = self.upstream
+        if up is None:
+            return 0
+        self.upstream = None
+        self.ctx.loop.doomed.append(up)
+        up.tunnel = None
+        if reset:
+            up.transport.reset()
+        else:
+            up.transport.close()
+        self.ctx.gauge(FGW_G_UPSTREAM_ACTIVE, -1)
+        self.ctx.loop.count(FGW_C_UPSTREAM_CLOSED)
+        return 0
+
+    # ---- counting
+
+    cdef ClientSide client_side(self):
+        return self.client
+
+    cdef fgw_tcp_series *series(self) noexcept:
+        return fgw_tcp_series_of(self.ctx.stats, fgw_series_key(self.metric_id, 0, self.flags, 0))
+
+    cdef int report(self) except -1:
+        """Put what has been relayed since the last time into the metrics."""
+        cdef fgw_tcp_series *s = self.series()
+        self.bytes_received, self.bytes_sent = self.up.relayed, self.down.relayed
+        s.received_bytes += self.bytes_received - self.reported_up
+        s.sent_bytes += self.bytes_sent - self.reported_down
+        self.reported_up, self.reported_down = self.bytes_received, self.bytes_sent
+        return 0

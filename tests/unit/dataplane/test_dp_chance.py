@@ -183,7 +183,9 @@ class World:
 @pytest.mark.parametrize("seed", range(8))
 def test_nobody_gets_what_is_anothers(make_gateway: Callable[..., Gateway], seed: int) -> None:
     world = World(make_gateway(), seed)
-    for _ in range(400):
+    for step in range(4000):
         world.step()
         assert world.gateway.bugs == []
+        if step >= 400 and world.seen[502] and world.seen[503]:  # when those come about is the kernel's timing too
+            break
     assert world.seen[200] > 200 and world.seen[502] > 0 and world.seen[503] > 0

@@ -269,7 +269,7 @@ cdef class Transport(Watcher):
         return self.out.append(tail + (left - n), tail_len - (left - n))
 
     cdef int write_pipe(self, Pipe pipe) except -1:
-        """Send what the pipe holds, as far as the socket takes it; on_writable() follows when some is left. Nothing may be queued."""
+        """Send what the pipe holds, as far as the socket takes it; on_writable() follows for the rest. Nothing may be queued."""
         cdef ssize_t sent
         while pipe.held and not self.write_blocked and not self.failed and self.fd >= 0:
             sent = pipe.drain(self.fd)

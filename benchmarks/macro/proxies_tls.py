@@ -13,7 +13,7 @@ import proxies
 import rounds
 
 HTTPS_PORT = 443
-SETTINGS = {"max-connections": 16384, "client-idle-timeout": 600}
+SETTINGS = {"max-connections": 16384, "idle-timeout": 600}
 
 
 def answers(port: int) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from .support.certificates import Authority, make_authority
 from .support.config import Document, gateway, route, service_entry, virtual_service
 from .support.gateway import Gateway
 from .support.origin import RecordingOrigin
@@ -35,6 +36,18 @@ def start_gateway(tmp_path: Path) -> Iterator[StartGateway]:
         for made in started:
             if made.process is not None:
                 made.kill()
+
+
+@pytest.fixture(scope="session")
+def authority() -> Authority:
+    """The CA that signs servers' certificates, of this test process."""
+    return make_authority("servers' CA")
+
+
+@pytest.fixture(scope="session")
+def client_authority() -> Authority:
+    """The CA that signs clients' certificates."""
+    return make_authority("clients' CA")
 
 
 @pytest.fixture

@@ -21,6 +21,14 @@ def http_server(hosts: list[str] | None = None, port: int = 80, **server: Any) -
     return {"port": {"number": port, "name": f"http-{port}", "protocol": "HTTP"}, "hosts": hosts or ["*"], **server}
 
 
+def https_server(
+    hosts: list[str], credential: str | None = None, mode: str = "SIMPLE", *, port: int = 443, name: str | None = None, **tls: Any
+) -> Document:
+    """A terminating HTTPS server; more keys go into its ``tls``."""
+    settings = {"mode": mode, **({"credentialName": credential} if credential else {}), **tls}
+    return {"port": {"number": port, "name": name or f"https-{port}", "protocol": "HTTPS"}, "hosts": hosts, "tls": settings}
+
+
 def gateway_of(
     name: str, servers: list[Document], *, namespace: str | None = None, selector: dict[str, str] | None = None
 ) -> Document:

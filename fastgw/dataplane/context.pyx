@@ -42,7 +42,8 @@ def client_limit(wanted):
 cdef class Image:
     """The image has been checked as a whole by the supervisor; here only what a mix-up of versions would break."""
 
-    def __init__(self, int fd, size_t total_bytes):
+    def __init__(self, int fd, size_t total_bytes, Image before=None):
+        """``before``: the image that this one replaces, whose compiled regexes are good for this one too."""
         global images
         cdef void *p = mmap(NULL, total_bytes, PROT_READ, MAP_SHARED, fd, 0)
         cdef const fgw_image_header *h
@@ -64,7 +65,7 @@ cdef class Image:
         self.clusters = <const fgw_img_cluster *>(self.base + h.clusters.off)
         self.endpoints = <const fgw_img_endpoint *>(self.base + h.endpoints.off)
         self.origins = <const fgw_img_origin *>(self.base + h.origins.off)
-        self.regexes = fgw_regexes_open(p)
+        self.regexes = fgw_regexes_open(p, before.regexes if before is not None else NULL)
         if self.regexes == NULL:
             raise MemoryError("regexes of the image")
 

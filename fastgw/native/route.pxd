@@ -210,7 +210,7 @@ cdef extern from "fgw/route.h" nogil:
 
 
 cdef extern from "fgw/regex.h" nogil:
-    fgw_regexes *fgw_regexes_open(const void *image)
+    fgw_regexes *fgw_regexes_open(const void *image, const fgw_regexes *before)
     void fgw_regexes_close(fgw_regexes *set)
     const fgw_regex_calls *fgw_regexes_calls()
 

@@ -61,7 +61,7 @@ def damaged(random: Random, data: bytes) -> bytes:
 
 def use(pointer: object, random: Random, plan: Plan) -> None:
     """Match requests on a checked image, and ask for every rule."""
-    regexes = lib.fgw_regexes_open(pointer)
+    regexes = lib.fgw_regexes_open(pointer, ffi.NULL)
     result = ffi.new("fgw_route_result *")
     calls = lib.fgw_regexes_calls()
     header = ffi.cast("fgw_image_header *", pointer)

@@ -344,7 +344,7 @@ class Gateway:
         data = write_image(plan, self.numbers, self.generation)
         fd = os.memfd_create("image")
         os.write(fd, data)
-        self.context.attach(context.Image(fd, len(data), self.context.image))
+        self.context.attach(context.Image(fd, len(data)))
         os.close(fd)
         self.server.on_image()
 

@@ -12,7 +12,7 @@ import ctypes
 import os
 import platform
 
-NICENESS = 5
+NICENESS = 10
 SLICE_NS = 20_000_000
 _SYSCALLS = {"x86_64": 314, "aarch64": 274}
 """sched_setattr, which the C library has only lately a function for."""

@@ -28,6 +28,7 @@ from fastgw.supervisor.resolver import Resolver
 log = logging.getLogger("fastgw.config")
 ACK_S = 10.0
 FIRST_DNS_S = 1.0
+RETIRED_S = 2.0
 
 
 class NothingToServe(Exception):
@@ -61,6 +62,8 @@ class Generations:
         self.outcome = Outcome()
         self.diagnostics: list[Diagnostic] = []
         self.current: Result | None = None
+        self._retired: Result | None = None
+        self._retired_timer: asyncio.TimerHandle | None = None
         self.fleet: Fleet | None = None
         self.on_watched: Callable[[list[str]], None] = lambda paths: None
         """Called with the files and directories that hold the credentials of a generation."""
@@ -181,9 +184,22 @@ class Generations:
         return [*self.diagnostics, *self._picture, *self._listener_diagnostics()]
 
     def close(self) -> None:
+        self._retire(None)
         if self.current:
             self.current.close()
             self.current = None
+
+    def _retire(self, result: Result | None) -> None:
+        """Keep a replaced image for a moment. Exchanges in flight hold it, and whoever lets go of it last frees its memory, which
+        takes milliseconds at a hundred megabytes: that is not to be a worker. Not more than one is kept."""
+        if self._retired is not None:
+            self._retired.close()
+        self._retired = result
+        if self._retired_timer is not None:
+            self._retired_timer.cancel()
+            self._retired_timer = None
+        if result is not None:
+            self._retired_timer = asyncio.get_running_loop().call_later(RETIRED_S, self._retire, None)
 
     async def _attempt(self, since_s: float) -> None:
         self.outcome.attempts += 1
@@ -240,7 +256,7 @@ class Generations:
             result.close()
             raise
         if before:
-            before.close()
+            self._retire(before)
         if self._listeners.open_wanted(wanted):
             self.fleet.tell_listen()
             await self.fleet.wait_listening(set(self._listeners.open), ACK_S)

@@ -126,6 +126,28 @@ def test_a_changed_file_is_a_new_image_for_the_same_workers(scene: Scene) -> Non
     play(scene, act)
 
 
+def test_a_replaced_image_is_let_go_after_a_moment_and_never_more_than_one_waits(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def images() -> int:
+        links = [os.path.join("/proc/self/fd", fd) for fd in os.listdir("/proc/self/fd")]
+        return sum("fastgw-image" in os.readlink(link) for link in links if os.path.lexists(link))
+
+    async def act(scene: Scene) -> None:
+        await scene.ready()
+        monkeypatch.setattr(generations, "RETIRED_S", 3600.0)
+        for generation in (2, 3):
+            scene.write("route.yaml", ROUTE.replace("a.example", f"b{generation}.example"))
+            await scene.serving(generation)
+            assert images() == 2
+        monkeypatch.setattr(generations, "RETIRED_S", 0.01)
+        scene.write("route.yaml", ROUTE)
+        await scene.serving(4)
+        await until(lambda: images() == 1, "the replaced image is closed")
+
+    play(scene, act)
+
+
 def test_listeners_come_and_go_with_the_files(scene: Scene) -> None:
     async def act(scene: Scene) -> None:
         await scene.ready()

@@ -43,6 +43,7 @@ if REGEX_SOURCES:
     )
 LINK = ["fgw_regex", "fgw_ext"] if REGEX_SOURCES else ["fgw_ext"]
 SYSTEM = ["re2", "stdc++"] if REGEX_SOURCES else []
+TLS = ["ssl", "crypto"]
 
 
 class BuildExt(build_ext):
@@ -62,12 +63,13 @@ def dataplane_extensions() -> list[Extension]:
     for pyx in sorted((ROOT / "fastgw").rglob("*.pyx")):
         rel = pyx.relative_to(ROOT)
         yaml = rel.parts[1] == "sources"
+        system = [*SYSTEM, *TLS] if rel.parts[1] == "dataplane" else SYSTEM
         found.append(
             Extension(
                 ".".join(rel.with_suffix("").parts),
                 [str(rel)],
                 include_dirs=INCLUDE,
-                libraries=["yaml"] if yaml else [*LINK, *SYSTEM],
+                libraries=["yaml"] if yaml else [*LINK, *system],
                 extra_compile_args=CY_FLAGS,
                 depends=HEADERS,
             )

@@ -142,7 +142,7 @@ class Bench:
 
     def ns(self, image: Any, requests: Any, count: int) -> float:
         total = self._ffi.new("uint64_t *")
-        regexes = ffi.gc(lib.fgw_regexes_open(image), lib.fgw_regexes_close)
+        regexes = ffi.gc(lib.fgw_regexes_open(image, ffi.NULL), lib.fgw_regexes_close)
         image, requests, regexes_, calls = (
             self._ffi.cast("void *", int(ffi.cast("uintptr_t", p))) for p in (image, requests, regexes, lib.fgw_regexes_calls())
         )

@@ -10,6 +10,7 @@
 #include <memory>
 #include <new>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "image_read.h"
@@ -21,6 +22,7 @@ constexpr int64_t kSetMemBytes = 1 << 20; // of one set, and for each of its mem
 constexpr int64_t kSetMemberMemBytes = 16 << 10;
 constexpr int kMaxProgramSize = 32768; // Istio's re2.max_program_size.error_level
 constexpr int kMaxPrefixBytes = 128;
+constexpr uint64_t kImagesKept = 16; // a regex that none of so many images has used is not kept for the next one
 
 RE2::Options options_for(bool ignore_case) {
     RE2::Options options(RE2::Latin1);
@@ -72,42 +74,106 @@ re2::StringPiece pattern_of(const void *image, const fgw_img_regex &r) {
     return re2::StringPiece(fgw_strings_of(image) + r.pattern.off, r.pattern.len);
 }
 
-// One automaton for all members. The writer of the image puts only regexes that compile into a set.
-std::unique_ptr<Set> compile_set(const void *image, const fgw_img_regex_set &members) {
-    auto set = std::make_unique<Set>();
-    RE2::Options options = options_for(false);
-    options.set_max_mem(kSetMemBytes + kSetMemberMemBytes * members.members.count);
-    auto compiled = std::make_unique<RE2::Set>(options, RE2::ANCHOR_BOTH);
+// What identifies a regex.
+std::string source_of(const void *image, const fgw_img_regex &r) {
+    return (r.flags & 1 ? "(?i)" : "") + pattern_of(image, r).as_string();
+}
+
+std::vector<std::string> sources_of(const void *image, const fgw_img_regex_set &members) {
+    std::vector<std::string> sources;
     const uint32_t *rules = FGW_TABLE(image, candidates, uint32_t) + members.members.off;
     for (uint32_t i = 0; i < members.members.count; i++) {
         const fgw_img_rule &rule = FGW_TABLE(image, rules, fgw_img_rule)[rules[i]];
         uint32_t predicate;
-        const fgw_img_regex &r = FGW_TABLE(image, regexes, fgw_img_regex)[fgw_set_regex(image, &members, &rule, &predicate)];
-        const std::string pattern = (r.flags & 1 ? "(?i)" : "") + pattern_of(image, r).as_string();
-        if (compiled->Add(pattern, nullptr) != static_cast<int>(i))
-            return set;
+        sources.push_back(
+            source_of(image, FGW_TABLE(image, regexes, fgw_img_regex)[fgw_set_regex(image, &members, &rule, &predicate)]));
     }
+    return sources;
+}
+
+// What identifies a set: its members in order, each with its length.
+std::string key_of(const std::vector<std::string> &sources) {
+    std::string key;
+    for (const std::string &source : sources)
+        key += std::to_string(source.size()) + ":" + source;
+    return key;
+}
+
+// One automaton for all members. The writer of the image puts only regexes that compile into a set.
+std::shared_ptr<Set> compile_set(const std::vector<std::string> &sources) {
+    auto set = std::make_shared<Set>();
+    RE2::Options options = options_for(false);
+    options.set_max_mem(kSetMemBytes + kSetMemberMemBytes * static_cast<int64_t>(sources.size()));
+    auto compiled = std::make_unique<RE2::Set>(options, RE2::ANCHOR_BOTH);
+    for (size_t i = 0; i < sources.size(); i++)
+        if (compiled->Add(sources[i], nullptr) != static_cast<int>(i))
+            return set;
     if (compiled->Compile())
         set->compiled = std::move(compiled);
     return set;
 }
 
+// What was compiled for one image and is good for the next ones: of thousands of regexes a change touches few. Things that no
+// image holds any more are dropped when kImagesKept images have come without a use of them.
+template <typename Thing> class Shelf {
+  public:
+    template <typename Make> std::shared_ptr<Thing> get(const std::string &key, uint64_t image, Make make) {
+        Place &place = places_[key];
+        if (place.thing == nullptr) {
+            place.thing = make();
+            made_++;
+        }
+        place.used_by = image;
+        return place.thing;
+    }
+
+    void drop_unused(uint64_t image) {
+        for (auto i = places_.begin(); i != places_.end();)
+            i = i->second.thing.use_count() <= 1 && i->second.used_by + kImagesKept < image ? places_.erase(i) : std::next(i);
+    }
+
+    uint64_t made() const { return made_; }
+
+  private:
+    struct Place {
+        std::shared_ptr<Thing> thing;
+        uint64_t used_by = 0;
+    };
+    std::unordered_map<std::string, Place> places_;
+    uint64_t made_ = 0;
+};
+
+struct Library {
+    uint64_t images = 0;
+    Shelf<RE2> regexes;
+    Shelf<Set> sets;
+};
+
 } // namespace
 
 struct fgw_regexes {
     const void *image;
-    std::vector<std::unique_ptr<RE2>> compiled;
-    std::vector<std::unique_ptr<Set>> sets;
+    uint64_t number; // of the image
+    std::shared_ptr<Library> library;
+    std::vector<std::shared_ptr<RE2>> compiled;
+    std::vector<std::shared_ptr<Set>> sets;
 };
 
 extern "C" {
 
-fgw_regexes *fgw_regexes_open(const void *image) {
+fgw_regexes *fgw_regexes_open(const void *image, const fgw_regexes *before) {
     try {
         auto set = std::make_unique<fgw_regexes>();
         set->image = image;
+        set->library = before != nullptr ? before->library : std::make_shared<Library>();
         set->compiled.resize(fgw_header_of(image)->regexes.count);
         set->sets.resize(fgw_header_of(image)->regex_sets.count);
+        Library &library = *set->library;
+        set->number = ++library.images;
+        if (set->number % kImagesKept == 0) {
+            library.regexes.drop_unused(set->number);
+            library.sets.drop_unused(set->number);
+        }
         return set.release();
     } catch (const std::bad_alloc &) {
         return nullptr;
@@ -116,14 +182,18 @@ fgw_regexes *fgw_regexes_open(const void *image) {
 
 void fgw_regexes_close(fgw_regexes *set) { delete set; }
 
+uint64_t fgw_regexes_compiled(const fgw_regexes *set) { return set->library->regexes.made() + set->library->sets.made(); }
+
 int fgw_regexes_match(fgw_regexes *set, uint32_t index, const char *text, size_t n) {
     if (set == nullptr || index >= set->compiled.size())
         return 0;
     try {
-        std::unique_ptr<RE2> &slot = set->compiled[index];
+        std::shared_ptr<RE2> &slot = set->compiled[index];
         if (slot == nullptr) {
             const fgw_img_regex &r = FGW_TABLE(set->image, regexes, fgw_img_regex)[index];
-            slot = std::make_unique<RE2>(pattern_of(set->image, r), options_for(r.flags & 1));
+            slot = set->library->regexes.get(source_of(set->image, r), set->number, [&] {
+                return std::make_shared<RE2>(pattern_of(set->image, r), options_for(r.flags & 1));
+            });
         }
         return usable(*slot) && RE2::FullMatch(re2::StringPiece(text, n), *slot) ? 1 : 0;
     } catch (const std::bad_alloc &) {
@@ -135,9 +205,11 @@ long fgw_regexes_match_set(fgw_regexes *regexes, uint32_t set, const char *text,
     if (regexes == nullptr || set >= regexes->sets.size())
         return -1;
     try {
-        std::unique_ptr<Set> &slot = regexes->sets[set];
-        if (slot == nullptr)
-            slot = compile_set(regexes->image, FGW_TABLE(regexes->image, regex_sets, fgw_img_regex_set)[set]);
+        std::shared_ptr<Set> &slot = regexes->sets[set];
+        if (slot == nullptr) {
+            const auto sources = sources_of(regexes->image, FGW_TABLE(regexes->image, regex_sets, fgw_img_regex_set)[set]);
+            slot = regexes->library->sets.get(key_of(sources), regexes->number, [&] { return compile_set(sources); });
+        }
         if (slot->compiled == nullptr)
             return -1;
         RE2::Set::ErrorInfo error;

@@ -4,28 +4,8 @@ from __future__ import annotations
 
 from fastgw.analysis.findings import Findings
 from fastgw.model.kinds.gateway import ServerTls
+from fastgw.model.tls_names import CIPHER_SUITES
 
-CIPHER_SUITES = frozenset(
-    (
-        "ECDHE-ECDSA-AES128-GCM-SHA256",
-        "ECDHE-RSA-AES128-GCM-SHA256",
-        "ECDHE-ECDSA-AES256-GCM-SHA384",
-        "ECDHE-RSA-AES256-GCM-SHA384",
-        "ECDHE-ECDSA-CHACHA20-POLY1305",
-        "ECDHE-RSA-CHACHA20-POLY1305",
-        "ECDHE-ECDSA-AES128-SHA",
-        "ECDHE-RSA-AES128-SHA",
-        "ECDHE-ECDSA-AES256-SHA",
-        "ECDHE-RSA-AES256-SHA",
-        "ECDHE-PSK-AES128-CBC-SHA",
-        "ECDHE-PSK-AES256-CBC-SHA",
-        "AES128-GCM-SHA256",
-        "AES256-GCM-SHA384",
-        "AES128-SHA",
-        "AES256-SHA",
-        "DES-CBC3-SHA",
-    )
-)
 _CLIENT_CERTIFICATES = ("MUTUAL", "OPTIONAL_MUTUAL")
 _OLD_VERSIONS = ("TLSV1_0", "TLSV1_1")
 _SOURCES = ("credentialName", "credentialNames", "serverCertificate", "tlsCertificates")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fastgw.compiler.hosts import ServerHosts
 from fastgw.compiler.http_routes import BoundService
@@ -10,16 +11,20 @@ from fastgw.compiler.inventory import Inventory
 from fastgw.compiler.report import Report
 
 MESH = "mesh"
+FEW_SERVERS = 8
+"""A Gateway with more: its VirtualServices are looked up by host, since each server has few of them."""
 
 
 class Bindings:
     """The VirtualServices of each Gateway (by key), in order of precedence."""
 
-    __slots__ = ("_by_gateway", "_report")
+    __slots__ = ("_by_gateway", "_by_host", "_many", "_report")
 
     def __init__(self, services: Iterable[BoundService], inventory: Inventory, report: Report) -> None:
         self._report = report
         self._by_gateway: dict[str, list[BoundService]] = {gateway.key: [] for gateway in inventory.gateways}
+        self._many = {gateway.key for gateway in inventory.gateways if len(gateway.spec.servers) > FEW_SERVERS}
+        self._by_host: dict[str, _ByHost] = {}
         by_name: dict[str, list[str]] = {}
         for gateway in inventory.all_gateways.values():
             by_name.setdefault(gateway.name, []).append(gateway.key)
@@ -29,6 +34,16 @@ class Bindings:
     def of(self, gateway: str) -> Sequence[BoundService]:
         """The VirtualServices bound to a Gateway."""
         return self._by_gateway.get(gateway, ())
+
+    def at(self, gateway: str, server: ServerHosts) -> Sequence[BoundService]:
+        """Those among them that may have hosts at a server; the others have none."""
+        services = self.of(gateway)
+        if gateway not in self._many or "*" in server.plain_names():
+            return services
+        found = self._by_host.get(gateway)
+        if found is None:
+            found = self._by_host[gateway] = _ByHost(services)
+        return found.near(server.plain_names())
 
     def _bind(self, service: BoundService, inventory: Inventory, by_name: dict[str, list[str]]) -> None:
         for gateway in service.gateways:
@@ -42,23 +57,49 @@ class Bindings:
             self._report.info("FGW0023", service.resource, "spec.gateways" if service.gateways else "", message)
 
 
+class _ByHost:
+    """VirtualServices by their hosts, read from the right."""
+
+    __slots__ = ("_by_name", "_reversed", "_services")
+
+    def __init__(self, services: Sequence[BoundService]) -> None:
+        self._services = services
+        self._by_name: dict[str, list[int]] = {}
+        for position, service in enumerate(services):
+            for host in service.hosts:
+                self._by_name.setdefault(host.lower(), []).append(position)
+        self._reversed = sorted(name[::-1] for name in self._by_name)
+
+    def near(self, names: Iterable[str]) -> list[BoundService]:
+        """In order of precedence, those with a host that one of ``names`` covers or that covers one."""
+        positions: set[int] = set()
+        for name in names:
+            for host in self._near(name):
+                positions.update(self._by_name.get(host, ()))
+        return [self._services[position] for position in sorted(positions)]
+
+    def _near(self, name: str) -> Iterator[str]:
+        tail = name.removeprefix("*")
+        yield name
+        yield from ("*" + tail[start:] for start in range(len(tail) + 1))
+        if name.startswith("*"):
+            wanted = tail[::-1]
+            for position in range(bisect_left(self._reversed, wanted), len(self._reversed)):
+                if not self._reversed[position].startswith(wanted):
+                    return
+                yield self._reversed[position][::-1]
+
+
 def report_unbound(bindings: Bindings, hosts: Mapping[str, Sequence[ServerHosts]], report: Report) -> None:
     """IST0132: a VirtualService that shares no host with any server of a Gateway that it names (B9)."""
     for gateway, servers in hosts.items():
+        bound = {id(service) for server in servers for service in bindings.at(gateway, server) if service.domains_at(server)}
         for service in bindings.of(gateway):
-            if not any(service.domains_at(server) for server in servers):
+            if id(service) not in bound:
                 own = ", ".join(service.resource.spec.hosts)
                 theirs = ", ".join(dict.fromkeys(name for server in servers for name in server.names))
                 message = f"no host of [{own}] is among the hosts of Gateway {gateway} [{theirs}]: not served there"
                 report.warning("IST0132", service.resource, "spec.hosts", message)
-
-
-def report_layer4(services: Iterable[BoundService], report: Report) -> None:
-    """tls and tcp blocks are read and not served yet."""
-    for service in services:
-        for block in service.layer4:
-            message = f"{block} routes are not supported yet: not served"
-            report.warning("FGW0105", service.resource, f"spec.{block}", message)
 
 
 def _report_missing(service: BoundService, gateway: str, by_name: dict[str, list[str]], report: Report) -> None:

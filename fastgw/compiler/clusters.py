@@ -8,7 +8,7 @@ from fastgw.compiler.destination_rules import DestinationRules, HostRules
 from fastgw.compiler.destinations import ClusterKey, Finder
 from fastgw.compiler.endpoints import EndpointIndex, Labelled, is_ip
 from fastgw.compiler.inventory import is_subset
-from fastgw.compiler.registry import PortRecord, upstream_protocol
+from fastgw.compiler.registry import PortRecord, ServiceRecord, upstream_protocol
 from fastgw.compiler.report import Report
 from fastgw.compiler.upstream_tls import upstream_tls
 from fastgw.model.diagnostic import Diagnostic
@@ -21,14 +21,20 @@ NO_RESOLUTION = frozenset({"NONE", "DYNAMIC_DNS"})
 
 
 class Use:
-    """A cluster that is wanted, and the first place that wants it, for messages."""
+    """A cluster that is wanted, and the first place that wants it, for messages. ``layer4``: for connections, not for requests."""
 
-    __slots__ = ("key", "path", "user")
+    __slots__ = ("key", "layer4", "path", "user")
 
-    def __init__(self, key: ClusterKey, user: Resource, path: str) -> None:
+    def __init__(self, key: ClusterKey, user: Resource, path: str, layer4: bool = False) -> None:
         self.key = key
         self.user = user
         self.path = path
+        self.layer4 = layer4
+
+    @property
+    def failure(self) -> str:
+        """How messages call what becomes of traffic to a cluster that does not exist."""
+        return "connections are closed (NC)" if self.layer4 else "answered 503 (NC)"
 
 
 class ClusterBuilder:
@@ -80,6 +86,14 @@ class ClusterBuilder:
                 return None
         return clusters, same
 
+    def idle_timeout_ms(self, key: ClusterKey) -> int:
+        """Of connections that are relayed to a cluster; 0 for none."""
+        return self._rules.of(key.record).idle_timeout_ms(key.port, key.subset)
+
+    def subsets(self, record: ServiceRecord) -> list[str]:
+        """Names of the subsets that DestinationRules define for a service."""
+        return list(self._rules.of(record).subsets)
+
     def diagnostics(self) -> list[Diagnostic]:
         """What is to be said about the clusters that were built last."""
         return [found for _, _, said in self._known.values() for found in said]
@@ -93,17 +107,19 @@ class ClusterBuilder:
         rules = self._rules.of(record)
         subset = rules.subsets.get(key.subset)
         if key.subset and subset is None:
-            message = f'no DestinationRule defines subset "{key.subset}" of {record.host}: answered 503 (NC)'
+            message = f'no DestinationRule defines subset "{key.subset}" of {record.host}: {use.failure}'
             self._report.error("IST0101", use.user, use.path, message)
             return None
         tls = upstream_tls(rules.tls(key.port, key.subset), key, self._namespace)
         if isinstance(tls, str):
             # Plain text to an endpoint that was to be spoken to over TLS would give away what TLS was to protect.
-            message = f"tls of DestinationRule {rules.name} cannot be used: {tls}: {record.host} is answered 503 (NC)"
+            message = f"tls of DestinationRule {rules.name} cannot be used: {tls}: {record.host}: {use.failure}"
             self._report.error("FGW0106", use.user, use.path, message)
             return None
         cluster = _empty_cluster(key, rules, record.source.origin if record.source else use.user.at(use.path))
         cluster.tls = tls
+        if use.layer4:
+            cluster.protocol = "tcp"
         if cluster.protocol == "http2":
             message = f"{record.host} speaks HTTP/2, which is not supported yet: HTTP/1.1 is spoken to it"
             self._report.warning("FGW0105", use.user, use.path, message)
@@ -179,7 +195,8 @@ class ClusterBuilder:
             message = f"only one DNS name a destination is supported yet: {', '.join(dropped)} of {host} not used"
             self._report.warning("FGW0105", use.user, use.path, message)
         if not found:
-            self._report.warning("FGW0108", use.user, use.path, f"{host} has no endpoints: answered 503 (UH)")
+            outcome = "connections are closed" if use.layer4 else "answered 503"
+            self._report.warning("FGW0108", use.user, use.path, f"{host} has no endpoints: {outcome} (UH)")
 
     def _fill_hearsay(self, cluster: Cluster, use: Use) -> None:
         """A name of which only --resolve or DNS knows."""

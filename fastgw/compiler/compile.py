@@ -1,7 +1,8 @@
 """Resources -> Plan. The passes in order; each lives in a module of its own.
 
-inventory (what concerns this gateway, in order) -> ports, servers (listeners) -> bind (VirtualServices behind Gateways) ->
-virtual_hosts, http_routes, conditions, actions, destinations (route tables) -> clusters, endpoints (what rules point at).
+inventory (what concerns this gateway, in order) -> ports, servers (who shares a listener) -> bind (VirtualServices behind Gateways)
+-> chains, tls_contexts, layer4, auto_passthrough (listeners) -> virtual_hosts, http_routes, conditions, actions, destinations
+(route tables) -> clusters, endpoints (what rules and chains point at).
 An object or rule that is wrong is left out and reported; everything else stays.
 """
 
@@ -11,18 +12,21 @@ import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from fastgw.compiler.bind import Bindings, report_layer4, report_unbound
+from fastgw.compiler.auto_passthrough import AutoPassthrough
+from fastgw.compiler.bind import Bindings, report_unbound
 from fastgw.compiler.cache import CompileCache
+from fastgw.compiler.chains import ChainCompiler
 from fastgw.compiler.destination_rules import report_unsupported
 from fastgw.compiler.exchange import Whole, exchange
 from fastgw.compiler.http_routes import CompiledRules, RuleCompiler
 from fastgw.compiler.inventory import Inventory
+from fastgw.compiler.layer4 import Layer4
 from fastgw.compiler.options import CompileOptions, CompileResult
 from fastgw.compiler.ports import gateway_ports
 from fastgw.compiler.report import Report, in_file_order
-from fastgw.compiler.servers import PROXY_PROTOCOL, PlacedListener, place_servers
+from fastgw.compiler.servers import place_servers
 from fastgw.compiler.virtual_hosts import TableBuilder
-from fastgw.model.plan import Chain, Listener, Plan
+from fastgw.model.plan import Plan
 from fastgw.model.resource import Resource
 
 __all__ = ["CompileCache", "CompileOptions", "CompileResult", "compile_plan"]
@@ -51,39 +55,27 @@ def _compile(resources: Sequence[Resource], options: CompileOptions, cache: Comp
     clusters = cache.cluster_builder(inventory, options, finder)
     services = cache.bound_services(inventory.virtual_services)
     hosts = cache.server_hosts(inventory.gateways)
-    listeners = place_servers(inventory.gateways, gateway_ports(inventory, options), hosts, report)
+    placed = place_servers(inventory.gateways, gateway_ports(inventory, options), hosts, report)
     bindings = Bindings(services, inventory, report)
     report_unbound(bindings, hosts, report)
-    report_layer4(services, report)
     report_unsupported(inventory, report)
 
     plan = Plan()
     used: dict[CompiledRules, None] = {}
     compiler = RuleCompiler(finder, options, inventory.delegates)
-    for listener in listeners:
-        table = TableBuilder(listener, bindings, compiler, used).build(cache.virtual_hosts)
-        plan.route_tables[table.name] = table
-        plan.listeners.append(_listener(listener))
+    chains = ChainCompiler(bindings, Layer4(finder, clusters), AutoPassthrough(finder.registry, clusters), options, report)
+    listeners = [(each, listener) for each in placed if (listener := chains.compile(each)) is not None]
+    for each, listener in listeners:
+        plan.listeners.append(listener)
+        for name, servers in each.tables():
+            plan.route_tables[name] = TableBuilder(servers, bindings, compiler, used).build(name, cache.virtual_hosts)
     cache.virtual_hosts.finish()
-    plan.clusters = clusters.build(use for rules in used for use in rules.uses)
+    layer4 = tuple(chains.uses)
+    plan.clusters = clusters.build([*(use for rules in used for use in rules.uses), *layer4])
     diagnostics = in_file_order([*report.diagnostics, *clusters.diagnostics()], services)
-    cache.whole = Whole(list(resources), listeners, compiler, clusters, used, report.diagnostics, plan, diagnostics)
+    served = [each for each, _ in listeners]
+    cache.whole = Whole(list(resources), served, compiler, clusters, used, layer4, report.diagnostics, plan, diagnostics)
     return CompileResult(plan, list(diagnostics))
-
-
-def _listener(placed: PlacedListener) -> Listener:
-    servers = placed.http_servers()
-    first = servers[0]
-    return Listener(
-        name=placed.name,
-        bind=placed.bind,
-        port=placed.port,
-        protocol="HTTP",
-        servers=[server.ref() for server in servers],
-        chains=[Chain(placed.table_name, route_table=placed.table_name, origin=first.gateway.at(first.path))],
-        proxy_protocol=any(server.gateway.annotations.get(PROXY_PROTOCOL) == "true" for server in servers),
-        origin=first.gateway.at(first.path),
-    )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from fastgw.compiler.inventory import Inventory, exported_to, is_subset
 from fastgw.compiler.options import CompileOptions
 from fastgw.compiler.registry import ServiceRecord
 from fastgw.compiler.report import Report
-from fastgw.model.duration import parse_ms
+from fastgw.model.duration import parse_ms, parse_ns
 from fastgw.model.kinds.destination_rule import (
     ClientTls,
     ConnectionPool,
@@ -24,6 +24,8 @@ from fastgw.model.resource import Resource
 
 ROOT_NAMESPACE = "istio-system"
 DEFAULT_CONNECT_TIMEOUT_MS = 10_000
+DEFAULT_IDLE_TIMEOUT_MS = 3_600_000
+MAX_TIMEOUT_MS = 0xFFFF_FFFF
 _LB = {"ROUND_ROBIN": "round_robin", "RANDOM": "random", "LEAST_REQUEST": "least_request", "LEAST_CONN": "least_request"}
 
 Policy = TrafficPolicy | PortTrafficPolicy
@@ -55,6 +57,12 @@ class HostRules:
         timeout = block.tcp.connect_timeout if block is not None and block.tcp else None
         return max(parse_ms(timeout), 1) if timeout else DEFAULT_CONNECT_TIMEOUT_MS
 
+    def idle_timeout_ms(self, port: int, subset: str) -> int:
+        """connectionPool.tcp.idleTimeout of a relayed connection, 1 h by default, 0 for none (P16)."""
+        block: ConnectionPool | None = self._block("connection_pool", port, subset)
+        timeout = block.tcp.idle_timeout if block is not None and block.tcp else None
+        return _idle_ms(timeout) if timeout else DEFAULT_IDLE_TIMEOUT_MS
+
     def tls(self, port: int, subset: str) -> ClientTls | None:
         """TLS towards the endpoints; None when no policy speaks of it."""
         block: ClientTls | None = self._block("tls", port, subset)
@@ -74,6 +82,12 @@ class HostRules:
                     block = getattr(entry, name)
                     break
         return block
+
+
+def _idle_ms(timeout: str) -> int:
+    """Less than a millisecond is one, since 0 would be none."""
+    nanoseconds = parse_ns(timeout)
+    return min(max(nanoseconds // 1_000_000, 1), MAX_TIMEOUT_MS) if nanoseconds > 0 else 0
 
 
 NO_RULES = HostRules(())

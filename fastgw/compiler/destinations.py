@@ -14,6 +14,7 @@ import msgspec
 from fastgw.compiler.hosts import full_name
 from fastgw.compiler.registry import Registry, ServiceRecord
 from fastgw.model.kinds.http_route import Destination
+from fastgw.model.plan import WeightedDestination
 
 _DNS_NAME = re.compile(r"(?=.{1,253}\.?$)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*\.?$")
 _MAX_ALIASES = 8
@@ -40,10 +41,10 @@ class ClusterKey(msgspec.Struct, frozen=True, eq=False):
 class Finder:
     """Looks names up, each once."""
 
-    __slots__ = ("_memo", "_registry", "_resolve")
+    __slots__ = ("_memo", "_resolve", "registry")
 
     def __init__(self, registry: Registry, resolve: Mapping[str, tuple[str, int | None]]) -> None:
-        self._registry = registry
+        self.registry = registry
         self._resolve = {name.lower(): answer for name, answer in resolve.items()}
         self._memo: dict[tuple[str, str], Found | None] = {}
 
@@ -58,7 +59,7 @@ class Finder:
     def why_not(self, host: str, namespace: str) -> str:
         """In words, why ``find`` answered None."""
         written = host.lower()
-        records = self._registry.find(full_name(written, namespace).lower()) or self._registry.find(written)
+        records = self.registry.find(full_name(written, namespace).lower()) or self.registry.find(written)
         if not records:
             return f'"{host}" is no name that DNS could know'
         if records[0].visible:
@@ -71,7 +72,7 @@ class Finder:
 
     def _find(self, written: str, namespace: str, aliases_left: int) -> Found | None:
         full = full_name(written, namespace).lower()
-        records = self._registry.find(full) or [r for r in self._registry.find(written) if r.found_in == "service-entry"]
+        records = self.registry.find(full) or [r for r in self.registry.find(written) if r.found_in == "service-entry"]
         if records:
             return self._known(written, records, aliases_left)
         if written in self._resolve or full in self._resolve:
@@ -116,3 +117,24 @@ def cluster_key(found: Found, port: int, subset: str) -> ClusterKey | None:
         if record.source is None or record.port(port) is not None:
             return ClusterKey(name, record, port, subset, found.written)
     return None
+
+
+class Weighted(msgspec.Struct, frozen=True):
+    """A destination of a route. ``key`` None: its cluster does not exist, and ``why_missing`` says why."""
+
+    destination: WeightedDestination
+    key: ClusterKey | None
+    why_missing: str = ""
+
+
+def weighted(destination: Destination, weight: int, namespace: str, server_port: int, finder: Finder) -> Weighted:
+    """``namespace``: of the VirtualService, for short names. ``server_port``: of the Gateway's server (H2)."""
+    found = finder.find(destination.host, namespace)
+    host = full_name(destination.host, namespace).lower() if found is None else found.host
+    given = destination.port.number if destination.port else server_port
+    port = given if found is None else choose_port(found, destination, server_port)
+    made = WeightedDestination(cluster_name(host, port, destination.subset), weight, host, destination.subset, port)
+    if found is None:
+        return Weighted(made, None, finder.why_not(destination.host, namespace))
+    key = cluster_key(found, port, destination.subset)
+    return Weighted(made, key, "" if key is not None else f"{host} has no port {port}")

@@ -13,7 +13,7 @@ from itertools import compress
 import msgspec
 
 from fastgw.compiler.cache import CompileCache
-from fastgw.compiler.clusters import ClusterBuilder
+from fastgw.compiler.clusters import ClusterBuilder, Use
 from fastgw.compiler.http_routes import BoundService, CompiledRules, RuleCompiler
 from fastgw.compiler.options import CompileResult
 from fastgw.compiler.report import in_file_order
@@ -30,7 +30,8 @@ MANY = 1000
 class Whole(msgspec.Struct):
     """The last compilation, of a copy of the list of resources.
 
-    ``said``: findings of the passes over everything, without those about single services and clusters.
+    ``layer4``: the clusters that chains use. ``said``: findings of the passes over everything, without those about single
+    services and clusters.
     """
 
     resources: Sequence[Resource]
@@ -38,6 +39,7 @@ class Whole(msgspec.Struct):
     compiler: RuleCompiler
     clusters: ClusterBuilder
     used: dict[CompiledRules, None]
+    layer4: tuple[Use, ...]
     said: list[Diagnostic]
     plan: Plan
     diagnostics: list[Diagnostic]
@@ -87,7 +89,7 @@ def _find(whole: Whole, resources: Sequence[Resource], cache: CompileCache) -> _
         if known is None or (old.kind, old.namespace, old.name) in told or not _only_http_differs(old, new):
             return None
         fresh = BoundService(new)
-        if known.delegating or fresh.delegating or not _note(found, whole, known, fresh):
+        if known.delegating or fresh.delegating or known.layer4 or not _note(found, whole, known, fresh):
             return None
     return found
 
@@ -105,17 +107,18 @@ def _note(found: _Exchange, whole: Whole, known: BoundService, fresh: BoundServi
     found.services.append((known, fresh))
     found.origins[known.resource.origin] = fresh.resource.origin
     for listener in whole.listeners:
-        for server in listener.http_servers():
-            if server.gateway.key not in known.gateways:
-                continue
-            place = (server.hosts, server.gateway.key, server.number)
-            domains, old = whole.compiler.place(known, *place)
-            _, new = whole.compiler.place(fresh, *place)
-            if old is None and new is None:
-                continue
-            if old is None or new is None or found.rules.setdefault(old, new) is not new:
-                return False
-            found.domains.setdefault(listener.table_name, {}).update(dict.fromkeys(domains))
+        for table, servers in listener.tables():
+            for server in servers:
+                if server.gateway.key not in known.gateways or server.hosts not in known.placed:
+                    continue
+                place = (server.hosts, server.gateway.key, server.number)
+                domains, old = whole.compiler.place(known, *place)
+                _, new = whole.compiler.place(fresh, *place)
+                if old is None and new is None:
+                    continue
+                if old is None or new is None or found.rules.setdefault(old, new) is not new:
+                    return False
+                found.domains.setdefault(table, {}).update(dict.fromkeys(domains))
     return len(set(found.rules.values())) == len(found.rules)
 
 
@@ -127,4 +130,4 @@ def _clusters(whole: Whole, found: _Exchange) -> tuple[dict[str, Cluster], bool]
         exchanged = whole.clusters.exchange(uses, whole.plan.clusters)
         if exchanged is not None:
             return exchanged
-    return whole.clusters.build(use for rules in whole.used for use in rules.uses), False
+    return whole.clusters.build([*(use for rules in whole.used for use in rules.uses), *whole.layer4]), False

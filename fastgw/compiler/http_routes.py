@@ -6,6 +6,7 @@ A compiled VirtualService is kept from one compilation to the next as long as no
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -22,6 +23,9 @@ from fastgw.compiler.report import Report
 from fastgw.model.kinds.http_route import HttpMatch, HttpRoute
 from fastgw.model.plan import Action, LeftOut, ObjectRef, Rule
 from fastgw.model.resource import Resource
+
+if TYPE_CHECKING:
+    from fastgw.compiler.layer4 import Layer4Route
 
 
 class CompiledRules(msgspec.Struct, frozen=True, eq=False):
@@ -54,6 +58,7 @@ class BoundService:
         "gateways",
         "hosts",
         "layer4",
+        "layer4_routes",
         "owners",
         "placed",
         "report",
@@ -72,6 +77,7 @@ class BoundService:
         self._domains: dict[ServerHosts, tuple[str, ...]] = {}
         self.placed: dict[ServerHosts, tuple[tuple[str, ...], CompiledRules | None]] = {}
         self.owners: dict[str, ObjectRef] = {}
+        self.layer4_routes: dict[tuple[str, str, int], tuple[Layer4Route, ...]] = {}
         self.layer4 = tuple(block for block in ("tls", "tcp") if getattr(spec, block))
         self.delegating = has_delegates(resource)
         self._by_gateway = self.delegating or any(match.gateways for route in spec.http for match in route.match)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -66,6 +66,10 @@ class Registry:
     def find(self, host: str) -> Sequence[ServiceRecord]:
         """The records of a host (lower case), best first; empty when nobody knows it."""
         return self._by_host.get(host, ())
+
+    def visible(self) -> Iterator[ServiceRecord]:
+        """Every record that this gateway may see, in order of the hosts' appearance."""
+        return (record for records in self._by_host.values() for record in records if record.visible)
 
     def _add(self, record: ServiceRecord) -> None:
         records = self._by_host.setdefault(record.host, [])

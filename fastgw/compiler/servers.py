@@ -1,6 +1,6 @@
-"""Second pass: servers of Gateways -> listeners, with Istio's rules for several servers on one port (C1-C5, C10, A10).
+"""Second pass: servers of Gateways -> listeners, with Istio's rules for several servers on one port (C1-C6, C10, A10).
 
-The server that loses is reported with the place of the one that won.
+The server that loses is reported with the place of the one that won. What connections of the others meet is chains.py's to say.
 """
 
 from __future__ import annotations
@@ -23,12 +23,16 @@ MAX_UNIX_PATH_BYTES = 107
 """sun_path of unix(7), without the byte that ends it."""
 
 HTTP, TLS, TCP = "HTTP", "TLS", "TCP"
+PASSTHROUGH_MODES = frozenset({"PASSTHROUGH", "AUTO_PASSTHROUGH"})
 
 
 class PlacedServer:
-    """A server of a Gateway at the port that it opens. ``number`` is the Gateway's, ``port`` the one after translation."""
+    """A server of a Gateway at the port that it opens. ``number`` is the Gateway's, ``port`` the one after translation.
 
-    __slots__ = ("family", "gateway", "hosts", "index", "number", "port", "protocol", "redirects", "server")
+    ``mode``: of its tls block, "" for a server without TLS.
+    """
+
+    __slots__ = ("family", "gateway", "hosts", "index", "mode", "number", "port", "protocol", "redirects", "server")
 
     def __init__(self, gateway: Resource, index: int, server: Server, port: int, hosts: ServerHosts) -> None:
         assert server.port is not None
@@ -39,8 +43,19 @@ class PlacedServer:
         self.port = port
         self.protocol = server.port.protocol.upper()
         self.family = family(self.protocol)
+        self.mode = server.tls.mode if server.tls is not None and self.family == TLS else ""
         self.hosts = hosts
         self.redirects = server.tls is not None and server.tls.https_redirect and self.family == HTTP
+
+    @property
+    def terminates(self) -> bool:
+        """TLS ends here."""
+        return self.family == TLS and self.mode not in PASSTHROUGH_MODES
+
+    @property
+    def carries_requests(self) -> bool:
+        """HTTP with or without TLS, not bytes."""
+        return self.family == HTTP or (self.protocol == "HTTPS" and self.terminates)
 
     @property
     def path(self) -> str:
@@ -59,14 +74,15 @@ class PlacedServer:
 
 
 class PlacedListener:
-    """One (bind, port) and the servers that share it. Only HTTP ones are served so far."""
+    """One (bind, port) and the servers that share it. ``secure_names``: the hosts of its TLS servers, with the server of each."""
 
-    __slots__ = ("bind", "port", "servers")
+    __slots__ = ("bind", "port", "secure_names", "servers")
 
     def __init__(self, bind: str, port: int) -> None:
         self.bind = bind
         self.port = port
         self.servers: list[PlacedServer] = []
+        self.secure_names: dict[str, PlacedServer] = {}
 
     @property
     def name(self) -> str:
@@ -74,13 +90,24 @@ class PlacedListener:
         return f"{self.bind or '0.0.0.0'}_{self.port}"
 
     @property
-    def table_name(self) -> str:
+    def plain_table(self) -> str:
         """Istio's route name: ``http.80``, with a bind ``http.80.10.0.0.1`` (fields.md 1.1)."""
         return f"http.{self.port}.{self.bind}" if self.bind else f"http.{self.port}"
 
-    def http_servers(self) -> list[PlacedServer]:
-        """Those that share the route table."""
-        return [server for server in self.servers if server.family == HTTP]
+    def secure_name(self, server: PlacedServer) -> str:
+        """Of the chain of a TLS server; for HTTPS Istio's route name: ``https.443.https.gw.ns``, with a bind at its end."""
+        word = "https" if server.carries_requests else "tls"
+        port, gateway = server.server.port, server.gateway
+        assert port is not None
+        name = f"{word}.{server.number}.{port.name}.{gateway.name}.{gateway.namespace}"
+        return f"{name}.{self.bind}" if self.bind else name
+
+    def tables(self) -> list[tuple[str, list[PlacedServer]]]:
+        """Route tables and the servers that share each: plain HTTP ones one (C1), HTTPS ones never (C9)."""
+        plain = [server for server in self.servers if server.family == HTTP]
+        secure = [server for server in self.servers if server.family == TLS and server.carries_requests]
+        shared = [(self.plain_table, plain)] if plain else []
+        return shared + [(self.secure_name(server), [server]) for server in secure]
 
 
 def family(protocol: str) -> str:
@@ -97,6 +124,7 @@ def place_servers(
 ) -> list[PlacedListener]:
     """Listeners in order of (port, bind). ``hosts``: the prepared hosts of each Gateway's servers, by its key."""
     listeners: dict[tuple[str, int], PlacedListener] = {}
+    names: dict[str, PlacedServer] = {}
     for gateway in gateways:
         port_names: set[str] = set()
         for index, server in enumerate(gateway.spec.servers):
@@ -111,9 +139,8 @@ def place_servers(
             port_names.add(server.port.name)
             bind = normalise_bind(server.bind)
             listener = listeners.setdefault((bind, placed.port), PlacedListener(bind, placed.port))
-            _join(listener, placed, report)
-    found = [listener for listener in listeners.values() if listener.http_servers()]
-    return sorted(found, key=lambda listener: (listener.port, listener.bind))
+            _join(listener, placed, names, report)
+    return sorted(listeners.values(), key=lambda listener: (listener.port, listener.bind))
 
 
 def normalise_bind(bind: str) -> str:
@@ -131,6 +158,8 @@ def _problem(server: Server, port_names: set[str]) -> tuple[str, str] | None:
         return ".port.name", f'the name "{server.port.name}" is taken by an earlier server of this Gateway'
     if not server.hosts:
         return "", "it has no hosts"
+    if server.tls is None and family(server.port.protocol.upper()) == TLS:
+        return "", f"{server.port.protocol} needs a tls block"
     return _bind_problem(server.bind, server.port.number)
 
 
@@ -159,29 +188,37 @@ def _is_ip(text: str) -> bool:
     return True
 
 
-def _join(listener: PlacedListener, server: PlacedServer, report: Report) -> None:
-    """Add a server to its listener unless an earlier one excludes it, and say what will not be served."""
-    winner = _excluded_by(listener, server)
+def _join(listener: PlacedListener, server: PlacedServer, names: dict[str, PlacedServer], report: Report) -> None:
+    """Add a server to its listener unless an earlier one excludes it, and say so. ``names``: of the chains of all TLS servers."""
+    winner, why = _excluded_by(listener, server, names)
     if winner is not None:
-        message = (
-            f"server left out: port {server.number} is taken by server {winner.label()} at {place(winner.gateway, winner.path)}, "
-            f"and {winner.protocol} and {server.protocol} do not share a port"
-        )
-        report.error("FGW0102", server.gateway, server.path, message)
+        where = f"server {winner.label()} at {place(winner.gateway, winner.path)}"
+        report.error("FGW0102", server.gateway, server.path, f"server left out: {why.replace('{}', where)}")
         return
-    listener.servers.append(server)
     if server.protocol == "UDP":
         report.info("FGW0103", server.gateway, server.path, "UDP opens no port at a gateway, as in Istio")
-    elif server.family != HTTP:
-        report.warning("FGW0103", server.gateway, server.path, f"{server.protocol} servers are not supported yet: not served")
-    elif server.protocol in ("HTTP2", "GRPC", "GRPC-WEB"):
+        return
+    listener.servers.append(server)
+    if server.family == TLS:
+        listener.secure_names.update(dict.fromkeys(server.hosts.names, server))
+        names[listener.secure_name(server)] = server
+    if server.protocol in ("HTTP2", "GRPC", "GRPC-WEB"):
         report.warning("FGW0103", server.gateway, server.path, f"{server.protocol} is not supported yet: HTTP/1.1 is spoken")
 
 
-def _excluded_by(listener: PlacedListener, server: PlacedServer) -> PlacedServer | None:
-    """HTTP servers merge (C1), TLS ones coexist by SNI (C6) and let plaintext HTTP in after them (C5); all else collides."""
+def _excluded_by(listener: PlacedListener, server: PlacedServer, names: dict[str, PlacedServer]) -> tuple[PlacedServer | None, str]:
+    """The earlier server that excludes this one, and why: words with a place for that server.
+
+    HTTP servers merge (C1), TLS ones coexist by SNI and let plaintext HTTP in after them (C5); all else collides (C2-C4). A TLS
+    server that names a host, namespace and all, which another one of the listener has named is left out as a whole (C6).
+    """
     for other in listener.servers:
         same = server.family == other.family and server.family != TCP
         if not same and not (other.family == TLS and server.family == HTTP):
-            return other
-    return None
+            return other, f"port {server.number} is taken by {{}}, and {other.protocol} and {server.protocol} do not share a port"
+    if server.family != TLS:
+        return None, ""
+    for host in server.hosts.names:
+        if host in listener.secure_names:
+            return listener.secure_names[host], f"{host} on port {server.number} is taken by {{}}"
+    return names.get(listener.secure_name(server)), "it would have the same name as {}"

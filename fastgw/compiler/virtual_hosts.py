@@ -8,11 +8,11 @@ rule, too (M1, M4).
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from fastgw.compiler.bind import Bindings
 from fastgw.compiler.http_routes import BoundService, CompiledRules, RuleCompiler
-from fastgw.compiler.servers import PlacedListener, PlacedServer
+from fastgw.compiler.servers import PlacedServer
 from fastgw.model.origin import Origin
 from fastgw.model.plan import LeftOut, RouteTable, Rule, VirtualHost
 from fastgw.model.progress import with_progress
@@ -124,28 +124,27 @@ def _of_one_priority(parts: list[CompiledRules]) -> list[Rule]:
 
 
 class TableBuilder:
-    """The route table of one listener. ``used`` collects the rules that took part, for their clusters."""
+    """The route table that some servers share. ``used`` collects the rules that took part, for their clusters."""
 
-    __slots__ = ("_bindings", "_compiler", "_drafts", "_listener", "used")
+    __slots__ = ("_bindings", "_compiler", "_drafts", "_servers", "used")
 
     def __init__(
-        self, listener: PlacedListener, bindings: Bindings, compiler: RuleCompiler, used: dict[CompiledRules, None]
+        self, servers: Sequence[PlacedServer], bindings: Bindings, compiler: RuleCompiler, used: dict[CompiledRules, None]
     ) -> None:
-        self._listener = listener
+        self._servers = servers
         self._bindings = bindings
         self._compiler = compiler
         self._drafts: dict[str, _Draft] = {}
         self.used = used
 
-    def build(self, cache: VirtualHostCache) -> RouteTable:
+    def build(self, name: str, cache: VirtualHostCache) -> RouteTable:
         """All virtual hosts, in the order in which they were first bound."""
-        for server in self._listener.http_servers():
-            services = self._bindings.of(server.gateway.key)
+        for server in self._servers:
+            services = self._bindings.at(server.gateway.key, server.hosts)
             for service in with_progress("compiling VirtualServices", services, len(services)):
                 self._bind(server, service)
             if server.redirects:
                 self._redirect(server)
-        name = self._listener.table_name
         return RouteTable(name, cache.virtual_hosts(name, self._drafts))
 
     def _bind(self, server: PlacedServer, service: BoundService) -> None:

@@ -5,7 +5,7 @@ from fastgw.model.worker_protocol import Limits
 
 class Image:
     generation: int
-    def __init__(self, fd: int, total_bytes: int) -> None: ...
+    def __init__(self, fd: int, total_bytes: int, before: Image | None = None) -> None: ...
 
 class Credentials:
     count: int

@@ -6,11 +6,12 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from libc.time cimport gmtime_r, strftime, time_t, tm
 
-from fastgw.native.base cimport FGW_R_COUNT, fgw_field
+from fastgw.native.base cimport FGW_R_COUNT, fgw_field, fgw_span
 from fastgw.native.credentials cimport fgw_credentials_check, fgw_credentials_header
 from fastgw.native.route cimport (
-    FGW_IMAGE_VERSION, fgw_image_header, fgw_img_action, fgw_img_chain, fgw_img_cluster, fgw_img_destination, fgw_img_edit,
-    fgw_img_endpoint, fgw_img_listener, fgw_img_origin, fgw_img_part, fgw_img_rule, fgw_regexes_close, fgw_regexes_open,
+    FGW_IMAGE_VERSION, fgw_image_header, fgw_img_action, fgw_img_chain, fgw_img_cluster, fgw_img_destination, fgw_img_endpoint,
+    fgw_img_listener, fgw_img_origin, fgw_img_rule, fgw_img_tls_context, fgw_img_upstream_tls, fgw_regexes_close,
+    fgw_regexes_open,
 )
 from fastgw.native.state cimport FGW_G_END, FGW_G_IMAGES_ALIVE, FGW_STATE_MAGIC, FGW_STATE_VERSION, fgw_state
 from fastgw.native.system cimport (
@@ -42,7 +43,8 @@ def client_limit(wanted):
 cdef class Image:
     """The image has been checked as a whole by the supervisor; here only what a mix-up of versions would break."""
 
-    def __init__(self, int fd, size_t total_bytes):
+    def __init__(self, int fd, size_t total_bytes, Image before=None):
+        """``before``: the image that this one replaces, whose compiled regexes are good for this one too."""
         global images
         cdef void *p = mmap(NULL, total_bytes, PROT_READ, MAP_SHARED, fd, 0)
         cdef const fgw_image_header *h
@@ -58,15 +60,16 @@ cdef class Image:
         self.strings = self.base + h.strings.off
         self.listeners = <const fgw_img_listener *>(self.base + h.listeners.off)
         self.chains = <const fgw_img_chain *>(self.base + h.chains.off)
+        self.tls_contexts = <const fgw_img_tls_context *>(self.base + h.tls_contexts.off)
+        self.upstream_tls = <const fgw_img_upstream_tls *>(self.base + h.upstream_tls.off)
+        self.texts = <const fgw_span *>(self.base + h.texts.off)
         self.rules = <const fgw_img_rule *>(self.base + h.rules.off)
         self.actions = <const fgw_img_action *>(self.base + h.actions.off)
         self.destinations = <const fgw_img_destination *>(self.base + h.destinations.off)
-        self.edits = <const fgw_img_edit *>(self.base + h.edits.off)
-        self.parts = <const fgw_img_part *>(self.base + h.parts.off)
         self.clusters = <const fgw_img_cluster *>(self.base + h.clusters.off)
         self.endpoints = <const fgw_img_endpoint *>(self.base + h.endpoints.off)
         self.origins = <const fgw_img_origin *>(self.base + h.origins.off)
-        self.regexes = fgw_regexes_open(p)
+        self.regexes = fgw_regexes_open(p, before.regexes if before is not None else NULL)
         if self.regexes == NULL:
             raise MemoryError("regexes of the image")
 

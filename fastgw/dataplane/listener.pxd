@@ -5,6 +5,7 @@ from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.exchange cimport Connector, ExchangeObserver
 from fastgw.dataplane.loop cimport Timer, Watcher
 from fastgw.dataplane.served cimport ClientSide, ConnectionOwner
+from fastgw.dataplane.tls_context cimport TlsContexts
 from fastgw.dataplane.transport cimport Transport
 
 
@@ -28,6 +29,7 @@ cdef class Server(ConnectionOwner):
     cdef Context ctx
     cdef Connector connector
     cdef ExchangeObserver observer
+    cdef TlsContexts contexts
     cdef readonly list listeners
     cdef readonly set clients
     cdef Resume resume

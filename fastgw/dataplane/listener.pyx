@@ -9,13 +9,14 @@ from libc.string cimport memcpy, strlen
 from fastgw.dataplane.client_http1 cimport ClientHttp1
 from fastgw.dataplane.context cimport Context, Image
 from fastgw.dataplane.exchange cimport Connector, ExchangeObserver
-from fastgw.dataplane.header_edits cimport HeaderEdits
 from fastgw.dataplane.loop cimport Timer, Watcher
 from fastgw.dataplane.newcomer cimport Newcomer
 from fastgw.dataplane.served cimport ClientSide, ConnectionOwner
+from fastgw.dataplane.tls_context cimport TlsContexts
+from fastgw.dataplane.tls_transport cimport TlsTransport
 from fastgw.dataplane.transport cimport Transport
 from fastgw.dataplane.tunnel cimport Tunnel
-from fastgw.native.route cimport FGW_CHAIN_TCP, FGW_NONE, FGW_TLS_TERMINATE, fgw_img_chain, fgw_img_listener, fgw_listener_find
+from fastgw.native.route cimport FGW_CHAIN_TCP, FGW_NONE, fgw_img_chain, fgw_img_listener, fgw_listener_find
 from fastgw.native.state cimport (
     FGW_C_ACCEPT_ERRORS, FGW_C_ACCEPT_PAUSED, FGW_C_CLIENT_BYTES_IN, FGW_C_CLIENT_BYTES_OUT, FGW_C_CLIENT_CONNECTIONS,
 )
@@ -90,8 +91,8 @@ cdef class Listener(Watcher):
     cdef int take(self, int fd, const void *address) except -1:
         cdef Server server = self.server
         cdef const sockaddr_storage *a = <const sockaddr_storage *>address
-        cdef Newcomer c = Newcomer(server.ctx, server)
-        cdef Transport transport = Transport()
+        cdef Newcomer c = Newcomer(server.ctx, server, server.contexts)
+        cdef Transport transport = TlsTransport() if self.looks else Transport()
         c.listener = self.index
         c.listener_name = self.name_bytes
         if a.ss_family == AF_INET:
@@ -119,12 +120,12 @@ cdef class Server(ConnectionOwner):
         self.ctx = ctx
         self.connector = connector
         self.observer = observer
+        self.contexts = TlsContexts(ctx)
         self.listeners = []
         self.clients = set()
         self.resume = Resume()
         self.resume.server = self
         self.reserve_fd = open(b"/dev/null", O_RDONLY | O_CLOEXEC)
-        ctx.editor = HeaderEdits()
 
     def __dealloc__(self):
         if self.reserve_fd >= 0:
@@ -144,6 +145,7 @@ cdef class Server(ConnectionOwner):
         """A new image is attached: every listener and connection finds its place in it."""
         cdef Listener listener
         cdef ClientSide client
+        self.contexts.on_image()
         index = {}
         for listener in self.listeners:
             listener.locate()
@@ -164,9 +166,6 @@ cdef class Server(ConnectionOwner):
         cdef const fgw_img_chain *place
         if chain != FGW_NONE:
             place = &self.ctx.image.chains[chain]
-            if place.tls == FGW_TLS_TERMINATE:
-                transport.close()
-                return self.on_client_closed(accepted)
             if place.kind == FGW_CHAIN_TCP:
                 return self.relay(accepted, transport, chain, p, n)
         client = ClientHttp1(self.ctx, self.connector, self.observer, self)

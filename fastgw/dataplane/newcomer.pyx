@@ -10,21 +10,27 @@ from libc.stdint cimport uint32_t
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.served cimport ClientSide, ConnectionOwner
+from fastgw.dataplane.tls_context cimport TlsContext, TlsContexts
+from fastgw.dataplane.tls_transport cimport TlsTransport
 from fastgw.dataplane.transport cimport Transport
-from fastgw.native.route cimport FGW_NONE, fgw_chain_of_sni
+from fastgw.native.route cimport FGW_CHAIN_HTTP, FGW_NONE, FGW_TLS_TERMINATE, fgw_chain_of_sni, fgw_img_chain
 from fastgw.native.state cimport (
-    FGW_C_CLIENT_CONNECTIONS_CLOSED, FGW_C_HELLO_REFUSED, FGW_C_HELLO_TIMEOUTS, FGW_C_TLS_NO_CHAIN,
+    FGW_C_CLIENT_CONNECTIONS_CLOSED, FGW_C_HELLO_REFUSED, FGW_C_HELLO_TIMEOUTS, FGW_C_TLS_FAILED, FGW_C_TLS_HANDSHAKES,
+    FGW_C_TLS_NO_CHAIN, FGW_C_TLS_RESUMED, FGW_C_TLS_TIMEOUTS, FGW_G_TLS_HANDSHAKING,
 )
 from fastgw.native.tls_hello cimport fgw_hello, fgw_tls_hello_peek
 
 cdef enum:
+    ALERT_INTERNAL_ERROR = 80
+    ALERT_UNRECOGNIZED_NAME = 112
     TLS_HANDSHAKE = 22        # first byte of a record that carries a hello (RFC 8446 section 5.1)
 
 
 cdef class Newcomer(ClientSide):
-    def __init__(self, Context ctx, ConnectionOwner owner):
+    def __init__(self, Context ctx, ConnectionOwner owner, TlsContexts contexts):
         self.ctx = ctx
         self.owner = owner
+        self.contexts = contexts
 
     cdef int start(self, Transport transport, uint32_t plain, bint looks) except -1:
         """looks: the first bytes decide; else the connection is served by the chain `plain` at once."""
@@ -38,6 +44,8 @@ cdef class Newcomer(ClientSide):
         return 0
 
     cdef int locate(self, uint32_t listener) except -1:
+        if self.handshaking:
+            return ClientSide.locate(self, listener)
         self.listener = listener
         self.plain = FGW_NONE if listener == FGW_NONE else self.ctx.image.listeners[listener].plain
         return 0
@@ -66,10 +74,52 @@ cdef class Newcomer(ClientSide):
             chain = fgw_chain_of_sni(self.ctx.image.base, self.listener, hello.sni, hello.sni_len if hello.has_sni else 0)
         if chain == FGW_NONE:
             self.ctx.loop.count(FGW_C_TLS_NO_CHAIN)
-            return self.leave()
+            return self.alert(ALERT_UNRECOGNIZED_NAME)
         if hello.has_sni:
             self.server_name = hello.sni[:hello.sni_len]
+        if self.ctx.image.chains[chain].tls == FGW_TLS_TERMINATE:
+            return self.shake_hands(chain, p, n)
         return self.hand_over(chain, p, n)
+
+    cdef int shake_hands(self, uint32_t chain, const char *p, size_t n) except -1:
+        cdef const fgw_img_chain *place = &self.ctx.image.chains[chain]
+        cdef TlsContext context = self.contexts.find(self.ctx.image, place.tls_context, place.kind == FGW_CHAIN_HTTP)
+        cdef Buffer pending = self.pending
+        if context is None:  # its certificate is missing or unusable: others are served (P9)
+            self.ctx.loop.count(FGW_C_TLS_FAILED)
+            return self.alert(ALERT_INTERNAL_ERROR)
+        self.choose_chain(chain)
+        self.handshaking = True
+        self.ctx.gauge(FGW_G_TLS_HANDSHAKING, 1)
+        self.deadline_ms = 0
+        if self.ctx.handshake_timeout_ms:
+            self.ctx.loop.set_deadline(self, self.ctx.loop.now_ms + self.ctx.handshake_timeout_ms)
+        self.pending = None  # p may lie in it
+        (<TlsTransport>self.transport).start_server(context, p, n)
+        pending.release()
+        return 0
+
+    cdef int on_connected(self) except -1:
+        """The handshake is over."""
+        cdef TlsTransport transport = <TlsTransport>self.transport
+        self.handshaking = False
+        self.ctx.gauge(FGW_G_TLS_HANDSHAKING, -1)
+        self.ctx.loop.count(FGW_C_TLS_HANDSHAKES)
+        self.secure = True
+        self.tls = transport.facts()
+        if self.tls.resumed:
+            self.ctx.loop.count(FGW_C_TLS_RESUMED)
+        if self.chain == FGW_NONE:  # it went while we were busy
+            return self.leave()
+        return self.hand_over(self.chain, NULL, 0)
+
+    cdef int alert(self, int description) except -1:
+        """Close with a fatal alert in the clear (RFC 8446 section 6), so that a client can say what was wrong."""
+        cdef char[7] record = [21, 3, 3, 0, 2, 2, 0]
+        record[6] = <char>description
+        self.transport.write(record, 7)
+        self.transport.flush()
+        return self.leave()
 
     cdef int hand_over(self, uint32_t chain, const char *p, size_t n) except -1:
         """The bytes lie in the loop's scratch buffer or in ours, and stay until this returns."""
@@ -78,7 +128,7 @@ cdef class Newcomer(ClientSide):
         self.ctx.loop.unlink(self)
         self.deadline_ms = 0
         self.ctx.loop.doomed.append(self)
-        if chain != FGW_NONE:
+        if chain != FGW_NONE and chain != self.chain:
             self.choose_chain(chain)
         owner.serve(self, self.transport, chain, p, n)
         if self.pending is not None:
@@ -91,6 +141,10 @@ cdef class Newcomer(ClientSide):
         if owner is None:
             return 0
         self.owner = None
+        if self.handshaking:
+            self.handshaking = False
+            self.ctx.gauge(FGW_G_TLS_HANDSHAKING, -1)
+            self.ctx.loop.count(FGW_C_TLS_FAILED)
         self.ctx.loop.unlink(self)
         self.deadline_ms = 0
         self.ctx.loop.doomed.append(self)
@@ -107,7 +161,7 @@ cdef class Newcomer(ClientSide):
         return self.leave()
 
     cdef int on_timer(self) except -1:
-        self.ctx.loop.count(FGW_C_HELLO_TIMEOUTS)
+        self.ctx.loop.count(FGW_C_TLS_TIMEOUTS if self.handshaking else FGW_C_HELLO_TIMEOUTS)
         return self.leave()
 
     def drain(self):

@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastgw.dataplane.context cimport Context, Image
 from fastgw.dataplane.loop cimport Timer
+from fastgw.dataplane.tls_facts cimport TlsFacts
 from fastgw.dataplane.transport cimport Protocol, Transport
 from fastgw.native.base cimport fgw_span
 from fastgw.native.route cimport fgw_img_action, fgw_route_result
@@ -28,6 +29,7 @@ cdef class ClientSide(Protocol):
     cdef uint64_t identity         # of the chain when it was chosen (fgw_img_chain.identity), 0 without TLS
     cdef bint secure               # the connection is TLS, terminated here
     cdef bytes server_name         # of the TLS hello; None without one
+    cdef TlsFacts tls              # of that TLS, None without
     cdef char peer[64]             # text of the client's address
     cdef uint32_t peer_len
     cdef uint32_t peer_port

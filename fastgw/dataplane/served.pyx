@@ -29,7 +29,7 @@ cdef class ClientSide(Protocol):
         self.listener_name, self.chain_name = other.listener_name, other.chain_name
         self.listener, self.chain, self.route_table = other.listener, other.chain, other.route_table
         self.identity = other.identity
-        self.secure, self.server_name = other.secure, other.server_name
+        self.secure, self.server_name, self.tls = other.secure, other.server_name, other.tls
         memcpy(self.peer, other.peer, sizeof(self.peer))
         self.peer_len, self.peer_port = other.peer_len, other.peer_port
         return 0

@@ -10,6 +10,7 @@ cdef enum CloseReason:
     CLOSE_LOCAL = 1        # we asked for it
     CLOSE_RESET = 2        # the peer reset the connection, or an error took it away
     CLOSE_CONNECT_FAILED = 3
+    CLOSE_HANDSHAKE_FAILED = 4
 
 
 cdef class Protocol(Timer):
@@ -45,6 +46,7 @@ cdef class Transport(Watcher):
     cdef int counter_in            # enum fgw_counter: where received and sent bytes are counted
     cdef int counter_out
     cdef ReadAgain again
+    cdef size_t sealed             # bytes behind `out` that the socket has not taken (records, see TlsTransport)
 
     cdef int open(self, Loop loop, int fd, Protocol protocol, bint connecting) except -1
     cdef int write(self, const char *p, size_t n) except -1
@@ -63,13 +65,15 @@ cdef class Transport(Watcher):
     cdef int read_rest(self) except -1
     cdef int finish_connect(self, uint32_t events) except -1
     cdef int send_queue(self) except -1
+    cdef int after_flush(self) except -1
+    cdef int send_fin(self) except -1
     cdef int send_failed(self, int error) except -1
     cdef int lose(self, int reason, int error) except -1
     cdef ssize_t raw_sendmsg(self, const msghdr *msg) noexcept
     cdef ssize_t raw_send(self, const char *p, size_t n) noexcept
 
     cdef inline size_t queued(self) noexcept:
-        return self.out.end - self.out.start
+        return self.out.end - self.out.start + self.sealed
 
 
 cdef class ReadAgain(Turn):

@@ -93,6 +93,7 @@ cdef class Transport(Watcher):
             self.finish_connect(events)
             if self.fd < 0 or self.connecting:
                 return 0
+            protocol = self.protocol  # it may have made room for another
         if events & EPOLLERR and not self.failed:
             self.read_rest()
             return self.lose(CLOSE_RESET, ECONNRESET)
@@ -103,7 +104,7 @@ cdef class Transport(Watcher):
             self.send_queue()
             if self.fd < 0:  # finish() had been asked for, and the last byte is out
                 return protocol.on_closed(CLOSE_LOCAL, 0)
-            if not self.failed and self.out.end == self.out.start:
+            if not self.failed and self.queued() == 0:
                 protocol.on_writable()
         if events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP) and self.fd >= 0:
             self.readable = True
@@ -210,7 +211,7 @@ cdef class Transport(Watcher):
         """Queue a copy of n bytes; flush() sends."""
         if self.failed or self.fd < 0 or n == 0:
             return 0
-        if self.out.end == self.out.start:
+        if self.queued() == 0:
             self.progress_ms = self.loop.now_ms
         return self.out.append(p, n)
 
@@ -286,7 +287,7 @@ cdef class Transport(Watcher):
 
     cdef int flush(self) except -1:
         """Send what is queued, as far as the socket takes it."""
-        if self.out.end == self.out.start or self.write_blocked or self.connecting or self.failed or self.fd < 0:
+        if self.queued() == 0 or self.write_blocked or self.connecting or self.failed or self.fd < 0:
             return 0
         return self.send_queue()
 
@@ -311,11 +312,19 @@ cdef class Transport(Watcher):
                 self.out.consume(<size_t>sent)
                 return 0
             self.out.release()
+        return self.after_flush()
+
+    cdef int after_flush(self) except -1:
+        """Everything is out: what was to follow it."""
         if self.shut_after_flush:
             self.shut_after_flush = False
-            shutdown(self.fd, SHUT_WR)
+            self.send_fin()
         if self.close_after_flush:
             return self.close()
+        return 0
+
+    cdef int send_fin(self) except -1:
+        shutdown(self.fd, SHUT_WR)
         return 0
 
     cdef int send_failed(self, int error) except -1:
@@ -331,8 +340,8 @@ cdef class Transport(Watcher):
         """Send a FIN after what is queued; reading goes on."""
         if self.fd < 0 or self.failed:
             return 0
-        if self.out.end == self.out.start:
-            shutdown(self.fd, SHUT_WR)
+        if self.queued() == 0:
+            self.send_fin()
         else:
             self.shut_after_flush = True
             self.flush()
@@ -344,7 +353,7 @@ cdef class Transport(Watcher):
         if self.fd < 0:
             return 0
         self.paused = True
-        if self.out.end == self.out.start or self.failed:
+        if self.queued() == 0 or self.failed:
             return self.close()
         self.close_after_flush = True
         return self.flush()

@@ -139,7 +139,7 @@ class Worker:
     def on_image(self, message: protocol.Image, fds: list[int]) -> None:
         assert self.context is not None and self.server is not None
         try:
-            image = context.Image(fds[0], message.total_bytes)
+            image = context.Image(fds[0], message.total_bytes, self.context.image)
             credentials = context.Credentials(fds[1], message.credentials_bytes) if message.credentials_bytes else None
         except (OSError, ValueError, MemoryError) as error:
             self.say(protocol.Nack(message.generation, str(error)))

@@ -61,7 +61,7 @@ class Matcher:
         answer = lib.fgw_image_check(self._bytes, len(image))
         if answer != 1:
             raise ImageError(f"not a usable image: {ffi.string(lib.fgw_reason_name(-answer)).decode()}")
-        self._regexes = ffi.gc(lib.fgw_regexes_open(self._bytes), lib.fgw_regexes_close)
+        self._regexes = ffi.gc(lib.fgw_regexes_open(self._bytes, ffi.NULL), lib.fgw_regexes_close)
         self._calls = lib.fgw_regexes_calls()
         self._result = ffi.new("fgw_route_result *")
 

@@ -129,6 +129,9 @@ _COMPILER = (
     ("FGW0108", WARNING, "DestinationWithoutEndpoints", "a destination that is known and has no endpoints; answered 503"),
     ("FGW0109", WARNING, "ConditionNeverHolds", "a condition that no request can meet"),
     ("FGW0110", WARNING, "AnnotationInvalid", "an annotation of ours that is unknown or has no such value; it has no effect"),
+    ("FGW0112", WARNING, "TlsFieldIgnored", "a part of a server's tls block does not have the effect that it seems to have"),
+    ("FGW0113", WARNING, "ServerNameTaken", "a server name that leads elsewhere, or is not within the hosts of the Gateway"),
+    ("FGW0114", WARNING, "ServerLeadsNowhere", "a TCP or TLS server from which no route leads on; it is not served"),
 )
 
 _RUNNING = (

@@ -7,9 +7,13 @@
 extern "C" {
 #endif
 /* cffi:begin */
-/* The regexes of one image; compiled at first use. NULL when memory is short. The image must outlive them. */
-fgw_regexes *fgw_regexes_open(const void *image);
+/* The regexes of one image; compiled at first use. NULL when memory is short. The image must outlive them. `before`: those of the
+ * image that this one replaces, or NULL; what has been compiled for it, or not many images ago, is not compiled again. The two may be
+ * used and closed in any order, by one thread. */
+fgw_regexes *fgw_regexes_open(const void *image, const fgw_regexes *before);
 void fgw_regexes_close(fgw_regexes *regexes);
+/* Regexes and sets that have been compiled until now, for this image and those before it. */
+uint64_t fgw_regexes_compiled(const fgw_regexes *regexes);
 /* Full match of regex `index`; a pattern that does not compile never matches. */
 int fgw_regexes_match(fgw_regexes *regexes, uint32_t index, const char *text, size_t n);
 /* Full match of all members of the image's regex set `set` in one pass over the text, see fgw_regex_calls.many. */

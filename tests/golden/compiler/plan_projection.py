@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from fastgw.cli.rule_view import conditions_text
 from fastgw.compiler.options import CompileResult
 from fastgw.model.diagnostic import Diagnostic
-from fastgw.model.plan import Cluster, Edits, Endpoint, Listener, Rule, UpstreamTls, VirtualHost
-from fastgw.model.plan_text import edits_text
+from fastgw.model.plan import Action, Chain, Cluster, Endpoint, Listener, Rule, TlsContext, UpstreamTls, VirtualHost
 
 
 def project(result: CompileResult) -> dict[str, Any]:
@@ -33,7 +34,39 @@ def _listener(listener: Listener) -> dict[str, Any]:
             f"{server.gateway.key}#{server.index} {server.protocol} {server.port} {' '.join(server.hosts)}"
             for server in listener.servers
         ],
+        **_chains(listener),
     }
+
+
+def _chains(listener: Listener) -> dict[str, list[str]]:
+    """Nothing for a listener that knows requests in plain text only."""
+    if [(chain.kind, chain.tls) for chain in listener.chains] == [("http", "none")]:
+        return {}
+    return {"chains": [_chain(chain) for chain in listener.chains]}
+
+
+def _chain(chain: Chain) -> str:
+    """``name: what it matches: what becomes of connections``"""
+    match = "" if chain.tls == "none" else f" SNI {' '.join(chain.server_names)} {chain.tls}"
+    idle = "" if chain.idle_timeout_ms == 3_600_000 else f" idle {chain.idle_timeout_ms} ms"
+    onward = f"route {chain.route_table}" if chain.kind == "http" else f"{_onward(chain.action)}{idle}"
+    owner = f" by {chain.virtual_service.key}" if chain.virtual_service is not None else ""
+    return f"{chain.name}:{chain.origin.line}:{match} -> {onward}{owner}{_context(chain.tls_context)}"
+
+
+def _onward(action: Action | None) -> str:
+    if action is None:
+        return "closed"
+    return ", ".join(f"{destination.weight} {destination.cluster}" for destination in action.destinations)
+
+
+def _context(context: TlsContext | None) -> str:
+    """What is not the default."""
+    if context is None:
+        return ""
+    usual, found = TlsContext(""), msgspec.structs.asdict(context)
+    words = [f"{key}={value}" for key, value in found.items() if key != "origin" and value != getattr(usual, key)]
+    return f" [{' '.join(words)}]"
 
 
 def _virtual_host(host: VirtualHost) -> list[str]:
@@ -52,13 +85,7 @@ def _action(rule: Rule) -> str:
         return f"{rule.action.kind} {rule.action.detail}"
     kept = rule.action.sticky
     sticky = "" if kept is None else f" sticky {kept.kind} {kept.name} {kept.ttl_s}"
-    own = _edits(rule.action.edits)
-    return ", ".join(f"{d.weight} {d.cluster}{_edits(d.edits)}" for d in rule.action.destinations) + sticky + own
-
-
-def _edits(edits: Edits) -> str:
-    lines = edits_text(edits)
-    return f" ({'; '.join(lines)})" if lines else ""
+    return ", ".join(f"{destination.weight} {destination.cluster}" for destination in rule.action.destinations) + sticky
 
 
 def _cluster(cluster: Cluster) -> str:

@@ -287,6 +287,7 @@ class Gateway:
         self.numbers = StateNumbers()
         self.generation = 0
         self.dns_cells: list[int] = []
+        self.credentials: Any = None
         self.loop = loop.Loop(self.bugs.append)
         size = lib.fgw_state_bytes(1)
         fd = os.memfd_create("state")
@@ -344,7 +345,7 @@ class Gateway:
         data = write_image(plan, self.numbers, self.generation)
         fd = os.memfd_create("image")
         os.write(fd, data)
-        self.context.attach(context.Image(fd, len(data)))
+        self.context.attach(context.Image(fd, len(data), self.context.image), self.credentials)
         os.close(fd)
         self.server.on_image()
 

@@ -31,7 +31,7 @@ def sets_of(data: bytes) -> list[list[int]]:
 def answers(data: bytes, path: bytes) -> list[int]:
     """What each set says: the number of its hits, or -1."""
     pointer, hits = ffi.from_buffer(data), ffi.new("uint32_t **")
-    regexes = ffi.gc(lib.fgw_regexes_open(pointer), lib.fgw_regexes_close)
+    regexes = ffi.gc(lib.fgw_regexes_open(pointer, ffi.NULL), lib.fgw_regexes_close)
     return [lib.fgw_regexes_match_set(regexes, i, path, len(path), hits) for i in range(len(sets_of(data)))]
 
 
@@ -104,7 +104,7 @@ def test_a_set_too_large_for_its_memory_is_asked_one_by_one(repeats: int) -> Non
 def test_an_unknown_set_cannot_say() -> None:
     data = image(vhost(["a.com"], *FILLERS))
     pointer, hits = ffi.from_buffer(data), ffi.new("uint32_t **")
-    regexes = ffi.gc(lib.fgw_regexes_open(pointer), lib.fgw_regexes_close)
+    regexes = ffi.gc(lib.fgw_regexes_open(pointer, ffi.NULL), lib.fgw_regexes_close)
     assert lib.fgw_regexes_match_set(regexes, 1, b"/", 1, hits) == -1
     assert lib.fgw_regexes_match_set(ffi.NULL, 0, b"/", 1, hits) == -1
 
@@ -278,3 +278,72 @@ def test_a_set_with_a_member_that_has_no_such_regex_is_refused() -> None:
         changed[TABLES["regex_sets"].names.index(field)] = value
         broken = data[:at] + TABLES["regex_sets"].pack(*changed) + data[at + TABLES["regex_sets"].size :]
         assert lib.fgw_image_check(ffi.from_buffer(broken), len(broken)) < 0, field
+
+
+# --- one image after another ---
+
+
+class Opened:
+    """The regexes of images that follow one another."""
+
+    def __init__(self, data: bytes, before: Opened | None = None) -> None:
+        self.data = data
+        self._pointer = ffi.from_buffer(data)
+        self._regexes = ffi.gc(
+            lib.fgw_regexes_open(self._pointer, ffi.NULL if before is None else before._regexes), lib.fgw_regexes_close
+        )
+
+    def ask(self, path: bytes) -> list[int]:
+        """The answers of all regexes, then of all sets."""
+        hits, reader = ffi.new("uint32_t **"), ImageReader(self.data)
+        one = [lib.fgw_regexes_match(self._regexes, i, path, len(path)) for i in range(reader.header["regexes.count"])]
+        sets = range(reader.header["regex_sets.count"])
+        return one + [lib.fgw_regexes_match_set(self._regexes, i, path, len(path), hits) for i in sets]
+
+    @property
+    def compiled(self) -> int:
+        return int(lib.fgw_regexes_compiled(self._regexes))
+
+    def close(self) -> None:
+        ffi.release(self._regexes)
+
+
+def crowd(*names: str) -> bytes:
+    return image(vhost(["a.com"], *(regex(name, f".*/{name}") for name in names)))
+
+
+def test_what_was_compiled_is_good_for_the_next_image() -> None:
+    first = Opened(crowd("a", "b", "c"))
+    assert (first.ask(b"/b"), first.compiled) == ([0, 1, 0, 1], 4)
+    second = Opened(crowd("x", "c", "b", "a"), first)
+    assert (second.ask(b"/b"), second.compiled) == ([0, 0, 1, 0, 1], 6)
+    first.close()
+    third = Opened(crowd("a", "b", "c"), second)
+    second.close()
+    assert (third.ask(b"/x"), third.compiled) == ([0, 0, 0, 0], 6)
+    assert Opened(crowd("a", "b", "c")).compiled == 0
+
+
+def test_what_no_image_uses_any_more_is_forgotten() -> None:
+    first = Opened(crowd("a", "b", "c"))
+    first.ask(b"/b")
+    keeper, other = first, crowd("d", "e", "f")
+    for _ in range(40):
+        opened = Opened(other, keeper)
+        opened.ask(b"/d")
+        if keeper is not first:
+            keeper.close()
+        keeper = opened
+    assert keeper.compiled == 8
+    again = Opened(crowd("a", "b", "c"), keeper)
+    again.ask(b"/b")
+    assert again.compiled == 8, "the first image still holds its regexes"
+    first.close()
+    again.close()
+    for _ in range(40):
+        opened = Opened(other, keeper)
+        keeper.close()
+        keeper = opened
+    again = Opened(crowd("a", "b", "c"), keeper)
+    again.ask(b"/b")
+    assert again.compiled == 12

@@ -1,0 +1,421 @@
+"""TLS (OpenSSL 3) over a non-blocking socket.
+
+OpenSSL reads and writes through a BIO of ours. Reading: first what was received before TLS began (the hello that was looked at),
+then recv() straight into OpenSSL's buffer, and none after a short one, so that a request costs one system call. Writing: one
+record goes out by one send(); several collect and go out together; what the socket does not take waits in `cipher`, so that
+SSL_write never has to be repeated. Plain text waits in `out` as in every transport.
+
+The first bytes of an answer after a pause go out in records of about a packet, so that a client can use the first packet before
+the second has come; a busy connection uses full records.
+"""
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from fastgw.dataplane.buffers cimport Buffer
+from fastgw.dataplane.loop cimport SCRATCH_BYTES, Loop
+from fastgw.dataplane.tls_context cimport TlsContext
+from fastgw.dataplane.tls_facts cimport TlsFacts
+from fastgw.dataplane.transport cimport CLOSE_CONNECT_FAILED, CLOSE_HANDSHAKE_FAILED, CLOSE_RESET, Protocol, Transport
+from fastgw.native.openssl cimport (
+    BIO, BIO_CTRL_FLUSH, BIO_FLAGS_READ, BIO_FLAGS_SHOULD_RETRY, BIO_FLAGS_WRITE, BIO_METHOD, BIO_TYPE_SOURCE_SINK,
+    BIO_clear_flags, BIO_get_data, BIO_get_new_index, BIO_meth_new, BIO_meth_set_create, BIO_meth_set_ctrl, BIO_meth_set_read,
+    BIO_meth_set_write, BIO_new, BIO_set_data, BIO_set_flags, BIO_set_init, ERR_clear_error, ERR_peek_last_error,
+    ERR_reason_error_string, SSL_CIPHER_get_name, SSL_ERROR_WANT_READ, SSL_ERROR_ZERO_RETURN, SSL_do_handshake, SSL_free,
+    SSL_get1_peer_certificate, SSL_get_certificate, SSL_get_current_cipher, SSL_get_error, SSL_get_verify_result,
+    SSL_get_version, SSL_has_pending, SSL_is_init_finished, SSL_new, SSL_read, SSL_session_reused, SSL_set_accept_state,
+    SSL_set_app_data, SSL_set_bio, SSL_set_connect_state, SSL_shutdown, SSL_write, X509_V_OK, X509_up_ref,
+    X509_verify_cert_error_string,
+)
+from fastgw.native.route cimport FGW_CLIENT_AUTH_UNVERIFIED
+from fastgw.native.system cimport (
+    EAGAIN, ECONNRESET, EINTR, EPIPE, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, MSG_NOSIGNAL, SHUT_WR, SO_ERROR,
+    SOL_SOCKET, errno, getsockopt, recv, send, shutdown, socklen_t,
+)
+
+cdef enum:
+    READS_PER_TURN = 8
+    RECORD_MAX = 16384
+    SMALL_RECORD = 1300          # with its overhead it fits a packet
+    SMALL_BYTES = 16384          # sent in small records after a pause
+    PAUSE_MS = 1000
+    BATCH_BYTES = 65536          # encrypted before the socket is asked
+
+cdef BIO_METHOD *METHOD = make_method()
+
+
+cdef BIO_METHOD *make_method() noexcept:
+    cdef BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, b"fastgw socket")
+    BIO_meth_set_read(m, bio_read)
+    BIO_meth_set_write(m, bio_write)
+    BIO_meth_set_ctrl(m, bio_control)
+    BIO_meth_set_create(m, bio_create)
+    return m
+
+
+cdef int bio_create(BIO *b) noexcept:
+    BIO_set_init(b, 1)
+    return 1
+
+
+cdef long bio_control(BIO *b, int command, long n, void *p) noexcept:
+    return 1 if command == BIO_CTRL_FLUSH else 0
+
+
+cdef int bio_read(BIO *b, char *out, int n) noexcept:
+    cdef int got = (<TlsTransport>BIO_get_data(b)).take_in(out, n)
+    BIO_clear_flags(b, BIO_FLAGS_READ | BIO_FLAGS_WRITE | BIO_FLAGS_SHOULD_RETRY)
+    if got == -2:
+        BIO_set_flags(b, BIO_FLAGS_READ | BIO_FLAGS_SHOULD_RETRY)
+        return -1
+    return got
+
+
+cdef int bio_write(BIO *b, const char *p, int n) noexcept:
+    BIO_clear_flags(b, BIO_FLAGS_READ | BIO_FLAGS_WRITE | BIO_FLAGS_SHOULD_RETRY)
+    try:
+        return (<TlsTransport>BIO_get_data(b)).put_out(p, n)
+    except Exception:  # no memory, or a buffer over its limit
+        return -1
+
+
+cdef class TlsTransport(Transport):
+    def __cinit__(self):
+        self.cipher = Buffer()
+
+    def __dealloc__(self):
+        if self.ssl != NULL:
+            SSL_free(self.ssl)
+
+    # ---- handshake
+
+    cdef int start_server(self, TlsContext context, const char *p, size_t n) except -1:
+        """Become the server's side of TLS; n bytes that were received already lie at p. protocol.on_connected() follows, or
+        on_closed()."""
+        self.tcp_connected = self.connecting = True
+        self.begin(context)
+        SSL_set_accept_state(self.ssl)
+        self.early, self.early_left = p, n
+        self.step()
+        if self.early_left and self.fd >= 0:
+            self.raw = Buffer()
+            self.raw.append(self.early, self.early_left)
+        self.early, self.early_left = NULL, 0
+        return 0
+
+    cdef int start_client(self, TlsContext context) except -1:
+        """Be the client's side of TLS as soon as the connection is made; to be called before the first event. Names and
+        sessions are set on `ssl` by the caller."""
+        self.is_client = True
+        self.begin(context)
+        SSL_set_connect_state(self.ssl)
+        return 0
+
+    cdef int begin(self, TlsContext context) except -1:
+        cdef BIO *b = BIO_new(METHOD)
+        self.ssl = SSL_new(context.ssl_ctx)
+        if b == NULL or self.ssl == NULL:
+            raise MemoryError("TLS session")
+        BIO_set_data(b, <void *>self)
+        SSL_set_bio(self.ssl, b, b)
+        SSL_set_app_data(self.ssl, <void *>context)
+        self.context = context
+        self.small_left = SMALL_BYTES
+        return 0
+
+    cdef int finish_connect(self, uint32_t events) except -1:
+        cdef int error = 0
+        cdef socklen_t n = sizeof(error)
+        if self.ssl == NULL:
+            return Transport.finish_connect(self, events)
+        if not self.tcp_connected:
+            if not events & (EPOLLOUT | EPOLLERR | EPOLLHUP):
+                return 0
+            if getsockopt(self.fd, SOL_SOCKET, SO_ERROR, &error, &n) < 0:
+                error = errno
+            if error:
+                return self.lose(CLOSE_CONNECT_FAILED, error)
+            self.tcp_connected = True
+        elif events & EPOLLERR:
+            return self.lose(CLOSE_HANDSHAKE_FAILED, ECONNRESET)
+        if events & (EPOLLRDHUP | EPOLLHUP):
+            self.hangup = True
+        if events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP):
+            self.readable = True
+        if events & EPOLLOUT and self.sealed:
+            self.write_blocked = False
+            self.send_sealed()
+        return self.step()
+
+    cdef int step(self) except -1:
+        """As far as the handshake goes with what has been received."""
+        cdef int r
+        cdef Protocol protocol = self.protocol
+        ERR_clear_error()
+        r = SSL_do_handshake(self.ssl)
+        if r != 1:
+            if SSL_get_error(self.ssl, r) == SSL_ERROR_WANT_READ and not self.eof and not self.failed:
+                return 0
+            return self.handshake_failed()
+        self.connecting = False
+        protocol.on_connected()
+        if self.fd < 0:
+            return 0
+        self.flush()
+        if self.fd >= 0 and not self.paused and (self.readable or SSL_has_pending(self.ssl)):
+            self.readable = True
+            self.loop.at_turn_end(self.again)
+        return 0
+
+    cdef int handshake_failed(self) except -1:
+        """An alert, if one is due, is out already."""
+        cdef unsigned long e = ERR_peek_last_error()
+        cdef const char *words = ERR_reason_error_string(e) if e else NULL
+        cdef long verdict = SSL_get_verify_result(self.ssl)
+        if verdict != X509_V_OK:
+            self.failure = <bytes>X509_verify_cert_error_string(verdict)
+        elif words != NULL:
+            self.failure = <bytes>words
+        else:
+            self.failure = b"connection closed during the handshake"
+        ERR_clear_error()
+        self.notified = True
+        return self.lose(CLOSE_HANDSHAKE_FAILED, 0)
+
+    cdef TlsFacts facts(self):
+        cdef TlsFacts facts = TlsFacts()
+        facts.version = SSL_get_version(self.ssl)
+        facts.cipher = SSL_CIPHER_get_name(SSL_get_current_cipher(self.ssl))
+        facts.resumed = SSL_session_reused(self.ssl) == 1
+        facts.peer = SSL_get1_peer_certificate(self.ssl)
+        facts.verified = facts.peer != NULL and self.context.client_auth != FGW_CLIENT_AUTH_UNVERIFIED
+        if facts.peer != NULL:
+            facts.own = SSL_get_certificate(self.ssl)
+            if facts.own != NULL:
+                X509_up_ref(facts.own)
+        return facts
+
+    # ---- reading
+
+    cdef int read_ready(self) except -1:
+        cdef Loop loop = self.loop
+        cdef int n, error
+        cdef int reads = 0
+        if self.ssl == NULL:
+            return Transport.read_ready(self)
+        while not self.paused and self.fd >= 0 and not self.failed and not self.connecting:
+            if not self.readable and not SSL_has_pending(self.ssl):
+                return 0
+            if reads == READS_PER_TURN:
+                self.readable = True
+                loop.at_turn_end(self.again)
+                return 0
+            reads += 1
+            ERR_clear_error()
+            n = SSL_read(self.ssl, loop.scratch, SCRATCH_BYTES)
+            if n > 0:
+                self.protocol.on_data(loop.scratch, <size_t>n)
+                continue
+            error = SSL_get_error(self.ssl, n)
+            if error == SSL_ERROR_WANT_READ:
+                if not self.readable:
+                    return 0  # part of a record may be pending: the rest will be announced
+                continue
+            if error == SSL_ERROR_ZERO_RETURN:
+                return self.end_of_stream()
+            if self.eof:
+                self.truncated = True
+                return self.end_of_stream()
+            self.notified = True
+            return self.lose(CLOSE_RESET, ECONNRESET)
+        if self.paused and self.fd >= 0 and SSL_has_pending(self.ssl):
+            self.readable = True  # no event will tell of what OpenSSL holds
+        return 0
+
+    cdef int end_of_stream(self) except -1:
+        """Of an upstream, an end without close_notify may be somebody else's: what came before is not whole (T14)."""
+        self.readable = False
+        self.eof = True
+        if self.truncated and self.is_client:
+            return self.lose(CLOSE_RESET, ECONNRESET)
+        return self.protocol.on_eof()
+
+    cdef int read_rest(self) except -1:
+        if self.ssl == NULL:
+            return Transport.read_rest(self)
+        self.hangup = self.readable = True
+        return self.read_ready() if self.reads_rest else 0
+
+    cdef int take_in(self, char *out, int n) noexcept:
+        """Received bytes for OpenSSL: their number, 0 at the end of the stream, -1 error, -2 nothing now."""
+        cdef ssize_t got
+        cdef size_t use
+        if self.early_left:
+            use = min(self.early_left, <size_t>n)
+            memcpy(out, self.early, use)
+            self.early += use
+            self.early_left -= use
+            return <int>use
+        if self.raw is not None and self.raw.end != self.raw.start:
+            use = min(self.raw.end - self.raw.start, <size_t>n)
+            memcpy(out, self.raw.data + self.raw.start, use)
+            self.raw.start += use
+            if self.raw.start == self.raw.end:
+                self.raw = None
+            return <int>use
+        while self.readable:
+            got = recv(self.fd, out, <size_t>n, 0)
+            if got > 0:
+                self.loop.count_add(self.counter_in, <uint64_t>got)
+                if got < n and not self.hangup:
+                    self.readable = False
+                return <int>got
+            if got == 0:
+                self.readable = False
+                self.eof = True
+                return 0
+            if errno == EAGAIN:
+                self.readable = False
+            elif errno != EINTR:
+                self.readable = False
+                return -1
+        return -2
+
+    # ---- writing
+
+    cdef int write_now(self, const char *p, size_t n, const char *tail, size_t tail_len) except -1:
+        if self.ssl == NULL:
+            return Transport.write_now(self, p, n, tail, tail_len)
+        if self.failed or self.fd < 0:
+            return 0
+        if self.write_blocked or self.connecting:
+            self.out.append(p, n)
+            return self.out.append(tail, tail_len)
+        self.progress_ms = self.loop.now_ms
+        if self.out.end == self.out.start and tail_len == 0:
+            self.encrypt(p, n)
+            return self.send_sealed()
+        self.out.append(p, n)
+        self.out.append(tail, tail_len)
+        return self.send_queue()
+
+    cdef int send_queue(self) except -1:
+        cdef size_t n
+        if self.ssl == NULL:
+            return Transport.send_queue(self)
+        while not self.write_blocked and not self.failed and self.fd >= 0:
+            n = min(self.out.end - self.out.start, <size_t>BATCH_BYTES)
+            if n == 0:
+                return self.send_sealed()
+            self.encrypt(self.out.data + self.out.start, n)
+            if self.failed:
+                return 0
+            self.out.consume(n)
+            if self.sealed:
+                self.send_sealed()
+            elif self.out.end == self.out.start:
+                return self.after_flush()
+        return 0
+
+    cdef int encrypt(self, const char *p, size_t n) except -1:
+        """Into records; a single one is sent at once, several wait for send_sealed()."""
+        cdef size_t piece
+        cdef int r
+        if self.loop.now_ms - self.wrote_ms >= PAUSE_MS:
+            self.small_left = SMALL_BYTES
+        self.wrote_ms = self.loop.now_ms
+        self.corked = n > (<size_t>SMALL_RECORD if self.small_left else <size_t>RECORD_MAX)
+        while n:
+            piece = min(n, <size_t>SMALL_RECORD if self.small_left else <size_t>RECORD_MAX)
+            ERR_clear_error()
+            r = SSL_write(self.ssl, p, <int>piece)
+            if r <= 0:
+                self.corked = False
+                return 0 if self.failed else self.send_failed(EPIPE)
+            p += r
+            n -= <size_t>r
+            self.small_left -= min(self.small_left, <size_t>r)
+        self.corked = False
+        return 0
+
+    cdef int put_out(self, const char *p, int n) except -2:
+        """Records from OpenSSL: all of them are taken, -1 when the connection is broken."""
+        cdef ssize_t sent = 0
+        if self.failed or self.fd < 0:
+            return -1
+        if not self.corked and self.sealed == 0 and not self.write_blocked:
+            sent = send(self.fd, p, <size_t>n, MSG_NOSIGNAL)
+            if sent < 0:
+                if errno != EAGAIN and errno != EINTR:
+                    self.send_failed(errno)
+                    return -1
+                sent = 0
+            self.loop.count_add(self.counter_out, <uint64_t>sent)
+            if sent == n:
+                return n
+            self.write_blocked = True
+        self.cipher.append(p + sent, <size_t>(n - sent))
+        self.sealed = self.cipher.end - self.cipher.start
+        return n
+
+    cdef int send_sealed(self) except -1:
+        """Give the socket the records that wait."""
+        cdef ssize_t sent
+        if self.sealed and not self.write_blocked:
+            sent = send(self.fd, self.cipher.data + self.cipher.start, self.sealed, MSG_NOSIGNAL)
+            if sent < 0:
+                if errno != EAGAIN and errno != EINTR:
+                    self.cipher.release()
+                    self.sealed = 0
+                    return self.send_failed(errno)
+                sent = 0
+            self.loop.count_add(self.counter_out, <uint64_t>sent)
+            if sent:
+                self.progress_ms = self.loop.now_ms
+            self.cipher.consume(<size_t>sent)
+            self.sealed = self.cipher.end - self.cipher.start
+            if self.sealed:
+                self.write_blocked = True
+        if self.sealed == 0 and self.out.end == self.out.start and not self.connecting:
+            return self.after_flush()
+        return 0
+
+    # ---- ending
+
+    cdef int send_fin(self) except -1:
+        self.notify()
+        if self.fd >= 0:
+            shutdown(self.fd, SHUT_WR)
+        return 0
+
+    cdef int notify(self) except -1:
+        """close_notify, once, where the peer can still understand it (RFC 8446 section 6.1)."""
+        if self.ssl == NULL or self.notified or self.failed or self.fd < 0 or not SSL_is_init_finished(self.ssl):
+            return 0
+        self.notified = True
+        ERR_clear_error()
+        SSL_shutdown(self.ssl)
+        return 0
+
+    cdef int close(self) except -1:
+        if self.fd < 0:
+            return 0
+        if self.queued() == 0:
+            self.notify()
+        self.cipher.release()
+        self.sealed = 0
+        self.raw = None
+        Transport.close(self)
+        if self.ssl != NULL:
+            SSL_free(self.ssl)
+            self.ssl = NULL
+        self.context = None
+        return 0
+
+    cdef int reset(self) except -1:
+        self.notified = True
+        return Transport.reset(self)
+
+    cdef int send_failed(self, int error) except -1:
+        self.cipher.release()
+        self.sealed = 0
+        return Transport.send_failed(self, error)

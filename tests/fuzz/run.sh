@@ -18,7 +18,9 @@ for target in "$@"; do
     mkdir -p "$build/corpus/$target" "$build/findings"
     dictionary=
     [ -f "tests/fuzz/$target.dict" ] && dictionary="-dict=tests/fuzz/$target.dict"
+    limit=8192 # but no seed is cut
+    [ "$target" = fuzz_image ] && limit=65536
     # shellcheck disable=SC2086 # an empty dictionary is no argument
-    "$build/$target" -max_total_time="$seconds" -timeout=10 -max_len=8192 -print_final_stats=1 $dictionary \
+    "$build/$target" -max_total_time="$seconds" -timeout=10 -max_len="$limit" -print_final_stats=1 $dictionary \
         -artifact_prefix="$build/findings/$target-" "$build/corpus/$target" "$build/seeds/$target"
 done

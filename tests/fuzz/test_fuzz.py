@@ -56,7 +56,8 @@ def test_fuzz(target: str, tmp_path: Path) -> None:
     seeds = tmp_path / "seeds"
     assert write(target, seeds) >= 8
     dictionary = HERE / f"{target}.dict"
-    options = [*limits(), "-timeout=10", "-max_len=8192", f"-artifact_prefix={tmp_path}/"]
+    longest = max(seed.stat().st_size for seed in seeds.iterdir())  # a seed that is cut is worth nothing
+    options = [*limits(), "-timeout=10", f"-max_len={max(8192, longest)}", f"-artifact_prefix={tmp_path}/"]
     if dictionary.exists():
         options.append(f"-dict={dictionary}")
     output = run(str(build(target)), *options, str(seeds))

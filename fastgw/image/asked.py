@@ -51,6 +51,9 @@ def ask(
     except ValueError as error:
         raise ValueError(f'"{url}": {error}') from error
     lower = [(name.lower(), value) for name, value in headers]
+    for name, value in (("the method", method), ("the URL", url), *lower):
+        if any(char in name + value for char in "\r\n\0"):
+            raise ValueError(f"{name.split(chr(13))[0].split(chr(10))[0]} holds a line break or NUL, which no request can carry")
     hosts = [value for name, value in lower if name == "host"]
     authority = hosts[-1] if hosts else parts.netloc.rpartition("@")[2]
     if not authority:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from fastgw.image.arrival import Head
 from fastgw.image.layout import NONE, ffi, lib
 from fastgw.image.matcher import Matcher, RouteRequest
 from fastgw.image.reader import ImageReader, Row
@@ -78,6 +79,9 @@ class Explainer:
         index = self._matcher.listener(listener)
         if index is None:
             return Explanation("no_listener")
+        refused = _head_of(request).refused
+        if refused:
+            return Explanation(refused)
         path = _normal_path(request.path)
         host = _host_of(request.authority)
         for value in (path, host):
@@ -195,6 +199,11 @@ def _quoted(value: bytes) -> str:
     return '"' + value.decode("utf-8", "replace") + '"'
 
 
+def _head_of(request: ExplainRequest) -> Head:
+    target = request.path if request.query is None else f"{request.path}?{request.query}"
+    return Head(request.method, target, request.authority, request.headers)
+
+
 def _normal_path(path: str) -> bytes | int:
     """The path as traffic's is normalised (Istio BASE), or the reason for which it would be refused."""
     raw = path.encode("utf-8", "surrogatepass")
@@ -219,7 +228,7 @@ def _route_request(request: ExplainRequest, host: bytes, path: bytes) -> RouteRe
         method=request.method.encode(),
         scheme=request.scheme.encode(),
         authority=request.authority.encode(),
-        headers=tuple((name.encode(), value.encode()) for name, value in request.headers),
+        headers=_head_of(request).seen(request.scheme, request.source_ip),
         secure=request.scheme == "https",
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,6 +109,45 @@ def test_explain_names_the_rule_that_traffic_takes(
     assert [(line.split()[0], int(line.split()[1])) for line in live] == said
     assert len({name for name, _ in said}) > 8, "the rules are not all hidden by a few"
     check_shapes(view.image_bytes())
+
+
+SEEN: list[tuple[dict[str, Any], list[str]]] = [
+    ({"headers": {"cookie": {"exact": "a=1; b=2"}}}, ["cookie: a=1", "cookie: b=2"]),
+    ({"headers": {"referer": {}}}, ["referer: http://a/", "referer: http://b/"]),
+    ({"headers": {"referer": {"prefix": "http://a"}}}, ["referer: http://a/"]),
+    ({"headers": {"x_under": {}}}, ["x_under: 1"]),
+    ({"headers": {"x-listed": {}}}, ["connection: x-listed", "x-listed: 1"]),
+    ({"headers": {"x-envoy-internal": {}}}, ["x-envoy-internal: true"]),
+    ({"headers": {"x-forwarded-client-cert": {}}}, ["x-forwarded-client-cert: By=x"]),
+    ({"headers": {"x-forwarded-proto": {"exact": "https"}}}, ["x-forwarded-proto: https"]),
+    ({"headers": {"x-forwarded-proto": {"exact": "http"}}}, ["x-forwarded-proto: https"]),
+    ({"headers": {"x-forwarded-for": {"exact": "10.1.1.1,127.0.0.1"}}}, ["x-forwarded-for: 10.1.1.1"]),
+    ({"headers": {"x-envoy-external-address": {"exact": "127.0.0.1"}}}, ["x-envoy-external-address: 10.1.1.1"]),
+    ({"headers": {"x-envoy-attempt-count": {"exact": "1"}}}, ["x-envoy-attempt-count: 7"]),
+    ({"headers": {"x-request-id": {"exact": "mine"}}}, ["x-request-id: mine"]),
+    ({"withoutHeaders": {"x-request-id": {}}}, []),
+    ({"headers": {"upgrade": {"exact": "x"}}}, ["connection: upgrade", "upgrade: x"]),
+    ({"headers": {"te": {}}}, ["te: trailers"]),
+    ({"headers": {"x-odd": {"exact": "a  b"}}}, ["x-odd:   a  b  "]),
+]
+
+
+def test_explain_sees_the_headers_that_the_matcher_sees(
+    start_gateway: StartGateway, origin: RecordingOrigin, tmp_path: Path
+) -> None:
+    """What the gateway hides, joins and adds before it asks the rules."""
+    rules = [route("origin", 8080, name=f"r{i}", match=[{"uri": {"exact": f"/{i}"}, **match}]) for i, (match, _) in enumerate(SEEN)]
+    documents = [gateway_of("gw", [http_server(["*"])]), virtual_service("vs", ["a.test"], rules)]
+    running = start_gateway([*documents, service_entry("origin", [("127.0.0.1", origin.port)])], workers=1)
+    view = view_running(f"127.0.0.1:{running.admin_port}", with_image=True)
+    decider = Decider(view.plan, view.image_bytes())
+    said, live = [], []
+    for i, (_, fields) in enumerate(SEEN):
+        headers = [(name, value.strip()) for name, _, value in (field.partition(":") for field in fields)]
+        said.append(taken(decider, "GET", "a.test", f"/{i}", headers)[0] != "-")
+        live.append(running.get(f"/{i}", "a.test", *fields).status == 200)
+    assert live == said
+    assert 5 < sum(live) < len(SEEN) - 5
 
 
 def lines(log: Path) -> list[str]:

@@ -118,6 +118,23 @@ def test_no_listener(config: str, run_json: Json) -> None:
     assert (code, answer["listener"], answer["action"]) == (3, None, "no_listener")
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("G T", "http://shop.example.com/"), "bad_request_line"),
+        (("G(T", "http://shop.example.com/"), "bad_method"),
+        (("GET", "http://shop.example.com/a b"), "bad_request_line"),
+        (("GET", "http://shop.example.com/\u00e9"), "bad_target"),
+        (("GET", "http://shop.example.com/", "-H", "a(b: c"), "bad_field_name"),
+        (("GET", "http://shop.example.com/", "-H", "content-length: -1"), "bad_content_length"),
+    ],
+)
+def test_what_traffic_would_be_refused_for(config: str, run_json: Json, words: tuple[str, ...], reason: str) -> None:
+    answer, code = run_json("explain", config, *words)
+    assert (code, answer["action"], answer["detail"]) == (3, "rejected", reason)
+    assert answer["matched"] is None
+
+
 def test_a_host_header_wins_over_the_url(config: str, run_json: Json) -> None:
     answer, _ = run_json("explain", config, "GET", "http://127.0.0.1/cart", "-H", "Host: shop.example.com")
     assert answer["virtualHost"] == "shop.example.com"
@@ -138,6 +155,8 @@ def test_text(config: str, run: Run) -> None:
         ("CONFIG", "GET", "http:///x"),
         ("CONFIG", "GET", "http://a.com:99999/"),
         ("CONFIG", "GET", "http://a.com/", "-H", "nonsense"),
+        ("CONFIG", "GET", "http://a.com/", "-H", "x: a\r\ny: b"),
+        ("CONFIG", "G\nT", "http://a.com/"),
         ("/does/not/exist", "GET", "http://a.com/"),
         ("CONFIG", "GET", "http://a.com/", "--admin", "127.0.0.1:1"),
     ],

@@ -99,6 +99,8 @@ def test_a_match_with_its_destinations() -> None:
         (LISTENER, "b.com", "/", "no_virtual_host"),
         (LISTENER, "a.com", "/%zz", "bad_escape"),
         (LISTENER, "a.com:x", "/", "bad_host"),
+        (LISTENER, "a.com", "/a b", "bad_request_line"),
+        (LISTENER, "a.com", "/\u00e4", "bad_target"),
         (LISTENER, "tls.com", "/", "require_tls"),
     ],
 )

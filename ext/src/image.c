@@ -27,7 +27,8 @@ static int tables_ok(const fgw_image_header *h, uint64_t n) {
            table_ok(h->route_tables, sizeof(fgw_img_route_table), n) &&
            table_ok(h->vhosts, sizeof(fgw_img_vhost), n) && table_ok(h->rules, sizeof(fgw_img_rule), n) &&
            table_ok(h->predicates, sizeof(fgw_img_predicate), n) && table_ok(h->actions, sizeof(fgw_img_action), n) &&
-           table_ok(h->destinations, sizeof(fgw_img_destination), n) && table_ok(h->clusters, sizeof(fgw_img_cluster), n) &&
+           table_ok(h->destinations, sizeof(fgw_img_destination), n) && table_ok(h->edits, sizeof(fgw_img_edit), n) &&
+           table_ok(h->parts, sizeof(fgw_img_part), n) && table_ok(h->clusters, sizeof(fgw_img_cluster), n) &&
            table_ok(h->endpoints, sizeof(fgw_img_endpoint), n) && table_ok(h->regexes, sizeof(fgw_img_regex), n) &&
            table_ok(h->origins, sizeof(fgw_img_origin), n) && table_ok(h->slots, sizeof(fgw_img_slot), n) &&
            table_ok(h->nodes, sizeof(fgw_img_node), n) && table_ok(h->lists, sizeof(fgw_img_list), n) &&
@@ -146,8 +147,38 @@ static int predicate_ok(const checker *c, const fgw_img_predicate *p) {
            (p->op == FGW_OP_REGEX ? index_ok(p->regex, c->h->regexes) : p->regex == FGW_NONE);
 }
 
+/* Text that goes into a head must not end a field, and a name (strict) must not end before its colon. */
+static int head_text_ok(const checker *c, fgw_span s, int strict) {
+    if (!span_ok(c, s))
+        return 0;
+    const uint8_t *p = (const uint8_t *)FGW_TABLE(c->image, strings, char) + s.off;
+    for (uint32_t i = 0; i < s.len; i++)
+        if (strict ? p[i] <= ' ' || p[i] >= 127 || p[i] == ':' : p[i] == '\r' || p[i] == '\n' || p[i] == 0)
+            return 0;
+    return 1;
+}
+
+static int part_ok(const checker *c, const fgw_img_part *p) {
+    return p->code < FGW_VALUE_COUNT && p->header_id < FGW_HDR_COUNT && p->other_id < FGW_HDR_COUNT &&
+           head_text_ok(c, p->text, 0) && span_ok(c, p->other);
+}
+
+/* Fields that say where a message ends, and those of one connection, are the gateway's own affair. */
+static int editable(uint8_t header_id) {
+    return header_id < FGW_HDR_COUNT && (header_id < FGW_HDR_HOST || header_id > FGW_HDR_EXPECT);
+}
+
+static int edit_ok(const checker *c, const fgw_img_edit *e) {
+    return head_text_ok(c, e->name, 1) && e->name.len > 0 && e->name.len <= UINT16_MAX && range_ok(e->value, c->h->parts) &&
+           e->kind >= FGW_EDIT_REMOVE && e->kind <= FGW_EDIT_ADD && editable(e->header_id);
+}
+
+static int edits_ok(const checker *c, const fgw_img_edits *e) {
+    return range_ok(e->request, c->h->edits) && range_ok(e->response, c->h->edits) && head_text_ok(c, e->authority, 0);
+}
+
 static int destination_ok(const checker *c, const fgw_img_destination *d) {
-    return index_or_none(d->cluster, c->h->clusters) && span_ok(c, d->cluster_name);
+    return index_or_none(d->cluster, c->h->clusters) && span_ok(c, d->cluster_name) && edits_ok(c, &d->edits);
 }
 
 static int sticky_ok(const checker *c, const fgw_img_action *a) {
@@ -157,6 +188,8 @@ static int sticky_ok(const checker *c, const fgw_img_action *a) {
 
 /* The weights of a route must add up: the data plane draws below total_weight and looks for the first cumulative above it. */
 static int action_ok(const checker *c, const fgw_img_action *a) {
+    if (!edits_ok(c, &a->edits))
+        return 0;
     if (a->kind != FGW_ACTION_ROUTE)
         return a->kind == FGW_ACTION_UNSUPPORTED && range_ok(a->destinations, c->h->destinations);
     if (!range_ok(a->destinations, c->h->destinations) || a->destinations.count == 0 || !sticky_ok(c, a))
@@ -296,6 +329,8 @@ static long check_records(const void *image) {
     CHECK_ALL(vhosts, fgw_img_vhost, vhost_ok);
     CHECK_ALL(rules, fgw_img_rule, rule_ok);
     CHECK_ALL(predicates, fgw_img_predicate, predicate_ok);
+    CHECK_ALL(parts, fgw_img_part, part_ok);
+    CHECK_ALL(edits, fgw_img_edit, edit_ok);
     CHECK_ALL(destinations, fgw_img_destination, destination_ok);
     CHECK_ALL(actions, fgw_img_action, action_ok);
     CHECK_ALL(clusters, fgw_img_cluster, cluster_ok);

@@ -1,4 +1,4 @@
-"""Prometheus exposition: Istio's request metrics (statements T4 to T8) and the gateway's own, summed over all workers.
+"""Prometheus exposition: Istio's metrics (statements T4 to T8) and the gateway's own, summed over all workers.
 
 Everything comes out of the state segment, so counters survive workers, and a scrape costs the workers nothing.
 """
@@ -17,9 +17,9 @@ from prometheus_client.registry import Collector
 
 import fastgw
 from fastgw.admin.cluster_view import endpoint_text, view_clusters
-from fastgw.admin.request_metrics import request_metrics_text
+from fastgw.admin.request_metrics import connection_metrics_text, request_metrics_text
 from fastgw.native._native import ffi, lib
-from fastgw.supervisor.metric_series import collect
+from fastgw.supervisor.metric_series import collect, collect_connections
 from fastgw.supervisor.supervisor import Supervisor
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -92,8 +92,9 @@ def render(supervisor: Supervisor, image_fd: int = -1) -> bytes:
     """``image_fd``: the image whose endpoints are shown, -1 for none. Runs beside the event loop, so it iterates copies only."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(GatewayCollector(supervisor, image_fd))
-    series = collect(supervisor.state, supervisor.generations.metric_labels)
-    return request_metrics_text(series).encode() + generate_latest(registry)
+    state, names = supervisor.state, supervisor.generations.metric_labels
+    text = request_metrics_text(collect(state, names)) + connection_metrics_text(collect_connections(state, names))
+    return text.encode() + generate_latest(registry)
 
 
 class GatewayCollector(Collector):

@@ -12,7 +12,7 @@ import click
 
 from fastgw.admin.admin_server import AdminServer
 from fastgw.admin.status_server import StatusServer
-from fastgw.supervisor.log_format import FormatError
+from fastgw.model.values import FormatError
 from fastgw.supervisor.settings import (
     LENIENCIES,
     PATH_NORMALIZATIONS,

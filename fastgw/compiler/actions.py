@@ -5,8 +5,8 @@ the author wanted to keep such requests away from. Fields that have no effect ye
 as no access restriction and no trust in headers is lost by that:
 
 - fault.abort of 100 % is how people close a path, so it closes it here too (503); a smaller share is a test aid and only reported;
-- headers.request.set and .remove stop clients from sending headers that upstreams trust: not performed means not forwarded (503);
-- headers.request.add, headers.response, rewrite, timeout, retries, fault.delay, mirror and corsPolicy are reported only.
+- a headers.request.set whose value cannot be made would let clients say what upstreams trust: not forwarded (503);
+- rewrite of the uri, timeout, retries, fault.delay, mirror and corsPolicy are reported only.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from collections.abc import Iterator
 import msgspec
 
 from fastgw.compiler.destinations import ClusterKey, Finder, choose_port, cluster_key, cluster_name
+from fastgw.compiler.header_edits import RouteEdits, edits_of
 from fastgw.compiler.hosts import full_name
-from fastgw.model.kinds.http_route import Fault, Headers, HttpRoute, HttpRouteDestination, Percent
-from fastgw.model.plan import Action, WeightedDestination
+from fastgw.model.kinds.http_route import Fault, HttpRoute, HttpRouteDestination, Percent
+from fastgw.model.plan import NO_EDITS, Action, WeightedDestination
 
 FULL_WEIGHT = 100
 MAX_PORT = 65535
@@ -54,12 +55,22 @@ def build_action(route: HttpRoute, namespace: str, server_port: int, finder: Fin
     if closed is not None:
         message = f"{closed[1:]} is not supported yet, and going on without it would not be safe: answered 503"
         return _refuse("fault" if closed.startswith(".fault") else "headers", _unsupported(closed, message))
+    edits = edits_of(route)
+    fatal = next((each for each in edits.problems if each.matters), None)
+    if fatal is not None:
+        return _refuse("headers", _unsupported(fatal.field, f"{fatal.words}: going on without it would not be safe: answered 503"))
     remarks = [_unsupported(field, f"{field[1:]} is not supported yet: it has no effect") for field in _open_fields(route)]
-    return _route(route.route, namespace, server_port, finder, remarks)
+    remarks += [_unsupported(each.field, f"{each.words}: it has no effect") for each in edits.problems]
+    return _route(route.route, edits, namespace, server_port, finder, remarks)
 
 
 def _route(
-    entries: tuple[HttpRouteDestination, ...], namespace: str, server_port: int, finder: Finder, remarks: list[Remark]
+    entries: tuple[HttpRouteDestination, ...],
+    edits: RouteEdits,
+    namespace: str,
+    server_port: int,
+    finder: Finder,
+    remarks: list[Remark],
 ) -> Built:
     """Zero weights drop out; a lone destination gets everything (H5)."""
     destinations: list[WeightedDestination] = []
@@ -70,13 +81,14 @@ def _route(
             continue
         field = f".route[{index}].destination"
         destination, key = _destination(entry, weight, namespace, server_port, finder)
-        destinations.append(destination)
+        own = edits.destinations[index]
+        destinations.append(msgspec.structs.replace(destination, edits=own) if own != NO_EDITS else destination)
         if key is not None:
             clusters.append((key, field))
         else:
             why = _why_missing(entry, destination, namespace, finder)
             remarks.append(Remark("error", "IST0101", field, f"{why}: answered 503 (NC)"))
-    return Built(Action("route", tuple(destinations)), tuple(clusters), tuple(remarks))
+    return Built(Action("route", tuple(destinations), edits=edits.route), tuple(clusters), tuple(remarks))
 
 
 def _destination(
@@ -125,24 +137,21 @@ def _closing_fields(route: HttpRoute) -> Iterator[str]:
     abort = route.fault.abort if route.fault else None
     if abort is not None and abort.percentage is not None and abort.percentage.value >= 100:
         yield ".fault.abort"
-    for field, headers in _header_blocks(route):
-        operations = headers.request
-        if operations is not None and operations.set:
-            yield f"{field}.request.set"
-        if operations is not None and operations.remove:
-            yield f"{field}.request.remove"
 
 
 def _open_fields(route: HttpRoute) -> Iterator[str]:
     """Fields that have no effect yet and whose absence takes no protection away."""
     for name, field in (
-        ("rewrite", ".rewrite"),
         ("timeout", ".timeout"),
         ("mirror", ".mirror"),
         ("cors_policy", ".corsPolicy"),
     ):
         if getattr(route, name) is not None:
             yield field
+    if route.rewrite is not None:
+        for name, field in (("uri", ".rewrite.uri"), ("uri_regex_rewrite", ".rewrite.uriRegexRewrite")):
+            if getattr(route.rewrite, name):
+                yield field
     if route.retries is not None and route.retries.attempts:
         yield ".retries"
     if route.mirrors:
@@ -152,24 +161,11 @@ def _open_fields(route: HttpRoute) -> Iterator[str]:
         yield ".fault.delay"
     if fault.abort is not None and _happens(fault.abort.percentage):
         yield ".fault.abort"
-    for field, headers in _header_blocks(route):
-        if headers.request is not None and headers.request.add:
-            yield f"{field}.request.add"
-        if headers.response is not None:
-            yield f"{field}.response"
 
 
 def _happens(percentage: Percent | None) -> bool:
     """Without a percentage, or with 0, no fault is injected in Istio either."""
     return percentage is not None and percentage.value > 0
-
-
-def _header_blocks(route: HttpRoute) -> Iterator[tuple[str, Headers]]:
-    if route.headers is not None:
-        yield ".headers", route.headers
-    for index, entry in enumerate(route.route):
-        if entry.headers is not None:
-            yield f".route[{index}].headers", entry.headers
 
 
 def _refuse(detail: str, remark: Remark) -> Built:

@@ -15,7 +15,7 @@ from fastgw.dataplane.exchange cimport ClientStream, Connector, Exchange, Exchan
 from fastgw.dataplane.headers cimport status_phrase, write_decimal
 from fastgw.dataplane.served cimport ConnectionOwner
 from fastgw.dataplane.transport cimport Transport
-from fastgw.native.base cimport FGW_HDR_DATE, FGW_OK, FGW_R_BODY_TIMEOUT, FGW_R_HEAD_TIMEOUT
+from fastgw.native.base cimport FGW_FIELD_DROP, FGW_HDR_DATE, FGW_OK, FGW_R_BODY_TIMEOUT, FGW_R_HEAD_TIMEOUT
 from fastgw.native.http1 cimport (
     FGW_CHUNK_DATA, FGW_CHUNK_END, FGW_CHUNK_MORE, FGW_FRAMING_CHUNKED, FGW_FRAMING_LENGTH, FGW_FRAMING_NONE, FGW_METHOD_HEAD,
     FGW_MSG_CLOSE, FGW_MSG_KEEP_ALIVE, fgw_chunk_head, fgw_chunked_decode, fgw_fields_size, fgw_parse_request, fgw_write_fields,
@@ -314,7 +314,7 @@ cdef class ClientHttp1(ClientStream):
                 memcpy(to, b"transfer-encoding: chunked\r\n", 28)
                 to += 28
         for i in range(head.field_count):
-            if head.fields[i].id == FGW_HDR_DATE:
+            if head.fields[i].id == FGW_HDR_DATE and not head.fields[i].flags & FGW_FIELD_DROP:
                 dated = True
                 break
         if not dated:
@@ -322,7 +322,7 @@ cdef class ClientHttp1(ClientStream):
             memcpy(to + 6, self.ctx.http_date(), 29)
             memcpy(to + 35, b"\r\n", 2)
             to += 37
-        if x.service_time_ms >= 0:
+        if x.service_time_ms >= 0 and not head.timed:
             memcpy(to, b"x-envoy-upstream-service-time: ", 31)
             to += 31 + write_decimal(to + 31, <unsigned long long>x.service_time_ms)
             memcpy(to, b"\r\n", 2)

@@ -5,8 +5,8 @@ from fastgw.dataplane.loop cimport Loop
 from fastgw.native.base cimport fgw_field, fgw_span
 from fastgw.native.http1 cimport fgw_limits
 from fastgw.native.route cimport (
-    fgw_img_action, fgw_img_chain, fgw_img_cluster, fgw_img_destination, fgw_img_endpoint, fgw_img_listener,
-    fgw_img_origin, fgw_img_rule, fgw_img_tls_context, fgw_img_upstream_tls, fgw_regexes,
+    fgw_img_action, fgw_img_chain, fgw_img_cluster, fgw_img_destination, fgw_img_edit, fgw_img_endpoint, fgw_img_listener,
+    fgw_img_origin, fgw_img_part, fgw_img_rule, fgw_img_tls_context, fgw_img_upstream_tls, fgw_regexes,
 )
 from fastgw.native.state cimport fgw_state, fgw_worker_state
 
@@ -31,6 +31,8 @@ cdef class Image:
     cdef const fgw_img_rule *rules
     cdef const fgw_img_action *actions
     cdef const fgw_img_destination *destinations
+    cdef const fgw_img_edit *edits
+    cdef const fgw_img_part *parts
     cdef const fgw_img_cluster *clusters
     cdef const fgw_img_endpoint *endpoints
     cdef const fgw_img_origin *origins
@@ -57,6 +59,7 @@ cdef class Context:
     cdef fgw_field *fields        # scratch of the head parsers: one head at a time
     cdef size_t fields_cap
     cdef uint64_t rng[4]
+    cdef object editor            # HeaderEditor, set by who makes the Server
     # borrowed: mapped for the life of the process
     cdef fgw_state *state
     cdef fgw_worker_state *stats

@@ -9,9 +9,9 @@ from libc.time cimport gmtime_r, strftime, time_t, tm
 from fastgw.native.base cimport FGW_R_COUNT, fgw_field, fgw_span
 from fastgw.native.credentials cimport fgw_credentials_check, fgw_credentials_header
 from fastgw.native.route cimport (
-    FGW_IMAGE_VERSION, fgw_image_header, fgw_img_action, fgw_img_chain, fgw_img_cluster, fgw_img_destination, fgw_img_endpoint,
-    fgw_img_listener, fgw_img_origin, fgw_img_rule, fgw_img_tls_context, fgw_img_upstream_tls, fgw_regexes_close,
-    fgw_regexes_open,
+    FGW_IMAGE_VERSION, fgw_image_header, fgw_img_action, fgw_img_chain, fgw_img_cluster, fgw_img_destination, fgw_img_edit,
+    fgw_img_endpoint, fgw_img_listener, fgw_img_origin, fgw_img_part, fgw_img_rule, fgw_img_tls_context, fgw_img_upstream_tls,
+    fgw_regexes_close, fgw_regexes_open,
 )
 from fastgw.native.state cimport FGW_G_END, FGW_G_IMAGES_ALIVE, FGW_STATE_MAGIC, FGW_STATE_VERSION, fgw_state
 from fastgw.native.system cimport (
@@ -66,6 +66,8 @@ cdef class Image:
         self.rules = <const fgw_img_rule *>(self.base + h.rules.off)
         self.actions = <const fgw_img_action *>(self.base + h.actions.off)
         self.destinations = <const fgw_img_destination *>(self.base + h.destinations.off)
+        self.edits = <const fgw_img_edit *>(self.base + h.edits.off)
+        self.parts = <const fgw_img_part *>(self.base + h.parts.off)
         self.clusters = <const fgw_img_cluster *>(self.base + h.clusters.off)
         self.endpoints = <const fgw_img_endpoint *>(self.base + h.endpoints.off)
         self.origins = <const fgw_img_origin *>(self.base + h.origins.off)

@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
+from fastgw.dataplane.field_table cimport FieldTable
 from fastgw.dataplane.request_head cimport RequestHead
 from fastgw.dataplane.served cimport Address, ClientSide, Observer, Served
 from fastgw.dataplane.transport cimport Protocol
@@ -28,6 +29,7 @@ cdef struct ResponseHead:
     uint8_t framing           # of the body that follows (enum fgw_framing)
     bint has_content_length   # to be shown even when no body follows (HEAD, 304)
     bint from_upstream
+    bint timed                # x-envoy-upstream-service-time is among the fields, or was taken out by an edit
 
 
 cdef class ClientStream(ClientSide):
@@ -73,9 +75,16 @@ cdef class ExchangeObserver(Observer):
     cdef int on_response(self, Exchange x, const ResponseHead *head) except -1
 
 
+cdef class HeaderEditor:
+    """What routes ask for: fields of requests and answers are changed on the way."""
+    cdef int edit_request(self, Exchange x) except -1
+    cdef int edit_answer(self, Exchange x, FieldTable fields) except -1
+
+
 cdef class Exchange(Served):
     # owned
     cdef RequestHead head          # of the request
+    cdef FieldTable answer         # the answer's fields, when they are edited
     cdef Buffer replay             # request body so far, while the request could still be sent again
     # borrowed
     cdef Connector connector
@@ -83,6 +92,7 @@ cdef class Exchange(Served):
     cdef ClientStream client
     cdef UpstreamStream upstream
     # the decision
+    cdef uint32_t destination      # index in the image, FGW_NONE
     cdef bint gives_cookie         # the answer tells the client its sticky key
     cdef uint64_t sticky_key
     cdef bint stale_retried
@@ -111,6 +121,9 @@ cdef class Exchange(Served):
     cdef bint is_misdirected(self, const fgw_route_request *q, uint32_t *table) noexcept
     cdef int redirect_to_https(self) except -1
     cdef int choose_destination(self, const fgw_route_request *q) except -1
+    cdef int edit_request(self) except -1
+    cdef bint edits_answers(self) noexcept
+    cdef int edit_answer(self, ResponseHead *head, size_t head_bytes) except -1
     cdef uint32_t weighted(self, const fgw_img_action *a, const fgw_route_request *q) noexcept
     cdef bint keep_destination(self, const fgw_img_action *a, const fgw_route_request *q) noexcept
     cdef size_t write_set_cookie(self, char *to) noexcept

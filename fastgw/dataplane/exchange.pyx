@@ -12,12 +12,13 @@ from libc.string cimport memcpy, memset, strlen
 from fastgw.dataplane.balancer cimport PICK_ONE, PICK_WAIT, pick
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
-from fastgw.dataplane.headers cimport mark_response, place
+from fastgw.dataplane.field_table cimport FieldTable
+from fastgw.dataplane.headers cimport mark_response, place, write_decimal
 from fastgw.dataplane.request_head cimport RequestHead
 from fastgw.dataplane.served cimport Address, ClientSide, Observer, Served, clock_ns
 from fastgw.native.base cimport (
-    FGW_HDR_CONTENT_TYPE, FGW_HDR_LOCATION, FGW_R_HTTP10, FGW_R_UPGRADE_NOT_ALLOWED, fgw_field, fgw_reason_name,
-    fgw_reason_status,
+    FGW_HDR_CONTENT_TYPE, FGW_HDR_LOCATION, FGW_HDR_X_ENVOY_UPSTREAM_SERVICE_TIME, FGW_R_HTTP10, FGW_R_UPGRADE_NOT_ALLOWED,
+    fgw_field, fgw_reason_name, fgw_reason_status,
 )
 from fastgw.native.http1 cimport (
     FGW_FRAMING_LENGTH, FGW_FRAMING_NONE, FGW_LENIENT_ABSOLUTE_HOST, FGW_LENIENT_EQUAL_LENGTHS, FGW_LENIENT_FRAGMENT,
@@ -26,7 +27,7 @@ from fastgw.native.http1 cimport (
 )
 from fastgw.native.route cimport (
     FGW_ACTION_ROUTE, FGW_NONE, FGW_OWNER_OTHER, FGW_ROUTE_MATCH, FGW_ROUTE_REQUIRE_TLS, FGW_STICKY_COOKIE, FGW_STICKY_NONE,
-    fgw_img_action, fgw_img_destination, fgw_regexes_calls, fgw_request_table, fgw_route_match, fgw_route_request,
+    fgw_img_action, fgw_img_destination, fgw_img_edits, fgw_regexes_calls, fgw_request_table, fgw_route_match, fgw_route_request,
     fgw_sticky_key, fgw_sticky_pick, fgw_sticky_set_cookie,
 )
 from fastgw.native.state cimport (
@@ -127,8 +128,22 @@ cdef class Connector:
 
 cdef class ExchangeObserver(Observer):
     cdef int on_response(self, Exchange x, const ResponseHead *head) except -1:
-        """The upstream's final head, as received."""
+        """The upstream's final head, as the client gets it (with what is not passed on)."""
         return 0
+
+
+cdef class HeaderEditor:
+    cdef int edit_request(self, Exchange x) except -1:
+        """Change x.head as its route and destination ask. OverflowError when it becomes too large."""
+        raise NotImplementedError
+
+    cdef int edit_answer(self, Exchange x, FieldTable fields) except -1:
+        """The same for an answer's fields."""
+        raise NotImplementedError
+
+
+cdef inline bint changes_request(const fgw_img_edits *edits) noexcept:
+    return edits.request.count | edits.authority.len != 0
 
 
 cdef class Exchange(Served):
@@ -150,6 +165,7 @@ cdef class Exchange(Served):
         self.start_record(self.observer is not None)
         self.head.reset(self.ctx, self.client.peer, self.client.peer_len, self.client.secure)
         self.gives_cookie = False
+        self.destination = FGW_NONE
         self.stale_retried = self.head_sent = self.continue_sent = False
         self.request_done = self.response_started = self.response_done = False
         self.replayable = True
@@ -258,11 +274,48 @@ cdef class Exchange(Served):
             return self.reply(503, FGW_F_NC, b"cluster_not_found", NULL, 0)
         if a.destinations.count > 1:
             d += self.weighted(a, q)
+        self.destination = <uint32_t>(d - self.image.destinations)
         self.cluster = d.cluster
         self.cluster_name = d.cluster_name
         if self.cluster == FGW_NONE:
             return self.reply(503, FGW_F_NC, b"cluster_not_found", NULL, 0)
+        if changes_request(&a.edits) | changes_request(&d.edits) and not self.edit_request():
+            return self.reply(500, 0, b"request_headers_too_large", NULL, 0)
         return self.try_upstream(False)
+
+    cdef int edit_request(self) except -1:
+        """Once, before an endpoint is known; what is sent again is the edited request. 0: it became too large."""
+        try:
+            (<HeaderEditor?>self.ctx.editor).edit_request(self)
+        except OverflowError:
+            return 0
+        return 1
+
+    cdef bint edits_answers(self) noexcept:
+        """The matched route changes answers, its own as well (K1)."""
+        if self.image is None or self.route.action == FGW_NONE:
+            return False
+        if self.destination != FGW_NONE and self.image.destinations[self.destination].edits.response.count:
+            return True
+        return self.image.actions[self.route.action].edits.response.count != 0
+
+    cdef int edit_answer(self, ResponseHead *head, size_t head_bytes) except -1:
+        """A copy of the fields, with x-envoy-upstream-service-time so that edits can change it. 0: it became too large."""
+        cdef char text[24]
+        if self.answer is None:
+            self.answer = FieldTable()
+        self.answer.release()
+        try:
+            self.answer.load(head.base, head_bytes, head.fields, head.field_count, 1024, 8)
+            if self.service_time_ms >= 0:
+                self.answer.add_field(FGW_HDR_X_ENVOY_UPSTREAM_SERVICE_TIME, b"x-envoy-upstream-service-time", 29, text,
+                                      write_decimal(text, <unsigned long long>self.service_time_ms))
+            (<HeaderEditor?>self.ctx.editor).edit_answer(self, self.answer)
+        except OverflowError:
+            return 0
+        head.base, head.fields, head.field_count = self.answer.base, self.answer.fields, self.answer.field_count
+        head.timed = True
+        return 1
 
     cdef uint32_t weighted(self, const fgw_img_action *a, const fgw_route_request *q) noexcept:
         """One of several destinations: the one that this client keeps, else at random by weight (H5)."""
@@ -420,9 +473,14 @@ cdef class Exchange(Served):
         self.service_time_ms = (self.response_ns - self.upstream_start_ns) // 1000000
         if self.details == NULL:
             self.details = b"via_upstream"
+        mark_response(head.fields, head.field_count)
+        if self.edits_answers() and not self.edit_answer(head, head.head_bytes):
+            self.response_started = False
+            self.service_time_ms = -1
+            self.abandon_upstream()
+            return self.reply(500, 0, b"response_headers_too_large", NULL, 0)
         if self.observer is not None and self.observer.wants_response:
             self.observer.on_response(self, head)
-        mark_response(head.fields, head.field_count)
         return self.client.start_response(self, head)
 
     cdef int on_response_body(self, const char *p, size_t n) except -1:
@@ -532,6 +590,8 @@ cdef class Exchange(Served):
         self.response_started = True
         self.status = head.status
         self.response_ns = self.ctx.loop.now_ns
+        if self.edits_answers():
+            self.edit_answer(&head, text.size())
         self.client.start_response(self, &head)
         if n:
             self.bytes_sent += n
@@ -576,6 +636,8 @@ cdef class Exchange(Served):
             self.replay.release()
         if self.kept_response is not None:
             self.kept_response.release()
+        if self.answer is not None:
+            self.answer.release()
         return client.on_exchange_done(self)
 
     cdef int record(self) except -1:

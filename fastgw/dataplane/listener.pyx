@@ -9,6 +9,7 @@ from libc.string cimport memcpy, strlen
 from fastgw.dataplane.client_http1 cimport ClientHttp1
 from fastgw.dataplane.context cimport Context, Image
 from fastgw.dataplane.exchange cimport Connector, ExchangeObserver
+from fastgw.dataplane.header_edits cimport HeaderEdits
 from fastgw.dataplane.loop cimport Timer, Watcher
 from fastgw.dataplane.newcomer cimport Newcomer
 from fastgw.dataplane.served cimport ClientSide, ConnectionOwner
@@ -126,6 +127,7 @@ cdef class Server(ConnectionOwner):
         self.resume = Resume()
         self.resume.server = self
         self.reserve_fd = open(b"/dev/null", O_RDONLY | O_CLOEXEC)
+        ctx.editor = HeaderEdits()
 
     def __dealloc__(self):
         if self.reserve_fd >= 0:

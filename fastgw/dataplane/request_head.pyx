@@ -3,11 +3,11 @@
 Everything lies in one arena and is described by offsets, so that routing, sending, sending again and logging need no second
 parse and no Python object. A codec that decodes fields instead of parsing them fills the same arena.
 """
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint32_t
 from libc.string cimport memcmp, memcpy, memset
 
-from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
+from fastgw.dataplane.field_table cimport FieldTable
 from fastgw.dataplane.headers cimport RequestMarks, drop_all, join_values, mark_request, place
 from fastgw.native.base cimport (
     FGW_HDR_COOKIE, FGW_HDR_REFERER, FGW_HDR_X_ENVOY_ATTEMPT_COUNT, FGW_HDR_X_ENVOY_EXTERNAL_ADDRESS, FGW_HDR_X_FORWARDED_FOR,
@@ -31,10 +31,7 @@ cdef enum:
     FIXED_BYTES = 89
 
 
-cdef class RequestHead:
-    def __cinit__(self):
-        self.arena = Buffer()
-
+cdef class RequestHead(FieldTable):
     cdef int reset(self, Context ctx, const char *peer, uint32_t peer_len, bint secure) except -1:
         """No request yet, from a client with this address; secure: over TLS."""
         self.ctx = ctx
@@ -52,24 +49,9 @@ cdef class RequestHead:
         self.req.minor = 1
         return 0
 
-    cdef int release(self) except -1:
-        return self.arena.release()
-
     cdef int take(self, const char *p, const fgw_request *r, const fgw_field *fields) except -1:
-        """Arena: the head's bytes, room for own values and a normalised path, the field table."""
-        cdef size_t head = r.head_len
-        cdef size_t extra = head + OWN_BYTES
-        cdef size_t table_at = (head + extra + 7) & ~<size_t>7
-        cdef char *to
-        self.field_cap = r.field_count + OWN_FIELDS
-        to = self.arena.reserve(table_at + self.field_cap * sizeof(fgw_field))
-        self.base = to
-        memcpy(to, p, head)
-        self.fields = <fgw_field *>(to + table_at)
-        memcpy(self.fields, fields, r.field_count * sizeof(fgw_field))
-        self.field_count = r.field_count
-        self.extra_at = head
-        self.extra_end = head + extra
+        """The head's bytes, with room for our own values and a normalised path."""
+        self.load(p, r.head_len, fields, r.field_count, r.head_len + OWN_BYTES, OWN_FIELDS)
         self.req = r[0]
         self.present = True
         return 0
@@ -174,6 +156,7 @@ cdef class RequestHead:
         self.ctx.uuid4(self.base + at + FIXED_BYTES + self.remote_len)
         self.request_id_at = <uint32_t>(at + FIXED_BYTES + self.remote_len)
         place(&f[3], FGW_HDR_X_ENVOY_ATTEMPT_COUNT, at + 53, 21, at + 88, 1)
+        self.attempts_at = <uint32_t>(at + 88)
         self.field_count += 4
         self.extra_at = at + FIXED_BYTES + self.remote_len + 36
         return 0
@@ -207,34 +190,21 @@ cdef class RequestHead:
                 self.secure = self.fields[i].value_len == 5 and memcmp(self.base + self.fields[i].value_off, b"https", 5) == 0
         return 0
 
-    cdef int add_field(self, int header_id, const char *name, size_t name_len, const char *value, size_t value_len) except -1:
-        """Append a field of our own; its value is copied into the arena unless it lies there already."""
-        cdef fgw_field *f
-        cdef bint inside = self.base <= value < self.base + self.extra_end
-        cdef size_t room = name_len + (0 if inside else value_len)
-        if self.field_count >= self.field_cap or self.extra_at + room > self.extra_end:
-            raise OverflowError("no room for an own header field")
-        f = &self.fields[self.field_count]
-        f.name_off = <uint32_t>self.extra_at
-        f.name_len = <unsigned short>name_len
-        f.id = <uint8_t>header_id
-        f.flags = 0
-        f.value_len = <uint32_t>value_len
-        memcpy(self.base + self.extra_at, name, name_len)
-        self.extra_at += name_len
-        if inside:
-            f.value_off = <uint32_t>(value - self.base)
-        else:
-            f.value_off = <uint32_t>self.extra_at
-            memcpy(self.base + self.extra_at, value, value_len)
-            self.extra_at += value_len
-        self.field_count += 1
+    cdef int moved(self, const char *old) except -1:
+        self.path = self.base + (self.path - old)
+        return 0
+
+    cdef int rewrite_authority(self, const char *p, size_t n) except -1:
+        """What the upstream (and the log, as Envoy's) sees as the host; routing has been done (K7, M15)."""
+        self.make_room(n)
+        memcpy(self.base + self.extra_at, p, n)
+        self.req.authority.off, self.req.authority.len = <uint32_t>self.extra_at, <uint32_t>n
+        self.extra_at += n
         return 0
 
     cdef int set_attempts(self, int attempts) except -1:
-        """x-envoy-attempt-count is the last of our own fields; one digit, since attempts are few."""
-        cdef fgw_field *f = &self.fields[self.field_count - 1]
-        self.base[f.value_off] = <char>(48 + min(attempts, 9))
+        """In x-envoy-attempt-count; one digit, since attempts are few."""
+        self.base[self.attempts_at] = <char>(48 + min(attempts, 9))
         return 0
 
 

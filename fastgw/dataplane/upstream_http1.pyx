@@ -227,6 +227,7 @@ cdef class UpstreamHttp1(UpstreamStream):
         head.framing = <unsigned char>self.framing
         head.has_content_length = self.response.framing == FGW_FRAMING_LENGTH
         head.from_upstream = True
+        head.timed = False
         return 0
 
     cdef int give_head(self, const char *p) except -1:

@@ -17,12 +17,12 @@ import msgspec
 
 from fastgw.diff.changes import ADDED, CHANGED, MOVED, REMOVED, FieldChange
 from fastgw.model.plan import Action, PathMatch, Rule
-from fastgw.model.plan_text import action_text, conditions_text, destinations_text, plain_text, rule_name
+from fastgw.model.plan_text import action_text, conditions_text, destinations_text, edits_text, plain_text, rule_name
 
 _IDENTITY = frozenset(("name", "virtual_service", "route_index", "match_index", "origin"))
 _CONDITION = frozenset(("path", "predicates"))
 _EFFECT = tuple(field for field in Rule.__struct_fields__ if field not in _IDENTITY | _CONDITION | {"action"})
-_ACTION = tuple(field for field in Action.__struct_fields__ if field not in ("kind", "detail", "destinations"))
+_ACTION = tuple(field for field in Action.__struct_fields__ if field not in ("kind", "detail", "destinations", "edits"))
 
 Found = tuple[str, Rule | None, Rule | None, tuple[FieldChange, ...], Rule | None]
 """(change, old, new, fields, the rule that was passed), as in RuleChange."""
@@ -128,9 +128,9 @@ def _effect_key(rule: Rule) -> bytes:
     """Weights count as shares, whatever they add up to, and in any order."""
     listed = rule.action.destinations
     total = sum(each.weight for each in listed) or 1
-    shares = sorted((each.cluster, str(Fraction(each.weight, total))) for each in listed)
+    shares = sorted((each.cluster, str(Fraction(each.weight, total)), edits_text(each.edits)) for each in listed)
     rest = [getattr(rule.action, field) for field in _ACTION] + [getattr(rule, field) for field in _EFFECT]
-    return _json([rule.action.kind, rule.action.detail, shares, rest])
+    return _json([rule.action.kind, rule.action.detail, edits_text(rule.action.edits), shares, rest])
 
 
 def _json(value: Any) -> bytes:
@@ -145,12 +145,21 @@ def _field_changes(old: Rule, new: Rule) -> Iterator[FieldChange]:
     for field, before, after in zip(("action", "destinations"), *sides, strict=True):
         if before != after:
             yield FieldChange(field, before, after)
+    edits = [_edits(rule.action) for rule in (old, new)]
+    if edits[0] != edits[1]:
+        yield FieldChange("headers", *edits)
     for field, before, after in (
         *((field, getattr(old.action, field), getattr(new.action, field)) for field in _ACTION),
         *((field, getattr(old, field), getattr(new, field)) for field in _EFFECT),
     ):
         if before != after:
             yield FieldChange(field, plain_text(before), plain_text(after))
+
+
+def _edits(action: Action) -> str:
+    """In one line; those of a destination after its cluster."""
+    own = [f"{each.cluster}: {text}" for each in action.destinations for text in edits_text(each.edits)]
+    return "; ".join([*edits_text(action.edits), *own]) or "unchanged"
 
 
 def overlap(one: Rule, other: Rule) -> bool:

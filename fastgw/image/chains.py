@@ -10,6 +10,9 @@ from fastgw.image.symbols import to_bytes
 from fastgw.image.tls_records import add_tls_context, chain_identity
 from fastgw.model.plan import Action, Chain, Listener
 
+NO_EDITS = (0,) * 6
+"""The fields of fgw_img_edits: connections have no headers."""
+
 
 def add_listener(tail: TailBuilder, linker: Linker, listener: Listener) -> None:
     """Chains, their names by SNI, the listener. To be called for all listeners, before the tail is added to the linker."""
@@ -84,6 +87,6 @@ def _add_action(tail: TailBuilder, action: Action) -> int:
     for d in weighted:
         weight = d.weight if len(weighted) > 1 else 1
         total += weight
-        table.add(tail.tables.cluster(d.cluster), weight, total, *tail.tables.shared_span(d.cluster))
+        table.add(tail.tables.cluster(d.cluster), weight, total, *tail.tables.shared_span(d.cluster), *NO_EDITS)
     kind, sticky = layout.ACTIONS["route"], lib.FGW_STICKY_NONE
-    return tail.tables["actions"].add(kind, sticky, 0, total, first, len(weighted), 0, 0, NONE)
+    return tail.tables["actions"].add(kind, sticky, 0, total, first, len(weighted), 0, 0, NONE, *NO_EDITS)

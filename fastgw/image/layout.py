@@ -11,6 +11,8 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
+from fastgw.model.values import OPERATIONS
+
 _native: Any = importlib.import_module("fastgw.native._native")
 ffi: Any = _native.ffi
 lib: Any = _native.lib
@@ -81,6 +83,7 @@ class Record:
 
 _HOSTS = "hosts.exact.off hosts.exact.count hosts.suffix.off hosts.suffix.count hosts.default_value hosts.label_suffixes_only"
 _HOSTS += " hosts.suffix_max " + " ".join(f"hosts.suffix_lengths[{i}]" for i in range(8))
+_EDITS = "edits.request.off edits.request.count edits.response.off edits.response.count edits.authority.off edits.authority.len"
 
 TABLES = {
     "listeners": Record("fgw_img_listener", "name.off name.len bind.off bind.len port plain sni origin chains.off chains.count"),
@@ -115,9 +118,11 @@ TABLES = {
     "actions": Record(
         "fgw_img_action",
         "kind sticky sticky_header_id total_weight destinations.off destinations.count sticky_name.off sticky_name.len"
-        " sticky_ttl_s",
+        f" sticky_ttl_s {_EDITS}",
     ),
-    "destinations": Record("fgw_img_destination", "cluster weight cumulative_weight cluster_name.off cluster_name.len"),
+    "destinations": Record("fgw_img_destination", f"cluster weight cumulative_weight cluster_name.off cluster_name.len {_EDITS}"),
+    "edits": Record("fgw_img_edit", "name.off name.len value.off value.count kind header_id"),
+    "parts": Record("fgw_img_part", "code header_id other_id limit text.off text.len other.off other.len"),
     "clusters": Record(
         "fgw_img_cluster",
         "name.off name.len host.off host.len service_name.off service_name.len service_namespace.off service_namespace.len"
@@ -159,6 +164,8 @@ TARGETS = {
 }
 OPS = {"exact": lib.FGW_OP_EXACT, "prefix": lib.FGW_OP_PREFIX, "regex": lib.FGW_OP_REGEX, "present": lib.FGW_OP_PRESENT}
 STICKY = {"cookie": lib.FGW_STICKY_COOKIE, "header": lib.FGW_STICKY_HEADER, "source_ip": lib.FGW_STICKY_SOURCE_IP}
+EDITS = {"remove": lib.FGW_EDIT_REMOVE, "set": lib.FGW_EDIT_SET, "add": lib.FGW_EDIT_ADD}
+VALUES: dict[str, int] = {name: getattr(lib, f"FGW_VALUE_{name.upper()}") for name in OPERATIONS}
 ACTIONS = {"route": lib.FGW_ACTION_ROUTE, "unsupported": lib.FGW_ACTION_UNSUPPORTED}
 CHAIN_KINDS = {"http": lib.FGW_CHAIN_HTTP, "tcp": lib.FGW_CHAIN_TCP}
 CHAIN_TLS = {"none": lib.FGW_TLS_NONE, "terminate": lib.FGW_TLS_TERMINATE, "passthrough": lib.FGW_TLS_PASSTHROUGH}

@@ -16,6 +16,8 @@ SHARED = "shared"
 RULES_OF = "rules of: "
 """Of a virtual host into the piece of its rules."""
 
+_EDITS = {"edits.request": "edits", "edits.response": "edits", "edits.authority": "strings"}
+
 REFERENCES: dict[str, dict[str, str]] = {
     "listeners": {
         "name": "strings",
@@ -59,8 +61,10 @@ REFERENCES: dict[str, dict[str, str]] = {
         "origin": "origins",
     },
     "predicates": {"name": "strings", "value": "strings", "regex": SHARED},
-    "actions": {"destinations": "destinations", "sticky_name": "strings"},
-    "destinations": {"cluster": SHARED, "cluster_name": SHARED},
+    "actions": {"destinations": "destinations", "sticky_name": "strings", **_EDITS},
+    "destinations": {"cluster": SHARED, "cluster_name": SHARED, **_EDITS},
+    "edits": {"name": "strings", "value": "parts"},
+    "parts": {"text": "strings", "other": "strings"},
     "clusters": {
         "name": SHARED,
         "host": SHARED,

@@ -10,11 +10,14 @@ from fastgw.image.link cimport Piece
 from fastgw.image.tables cimport Tables, raw_of
 from fastgw.image.tries cimport TrieWriter
 from fastgw.native.base cimport fgw_header_id_of, fgw_span
-from fastgw.native.route cimport FGW_NONE, fgw_img_action, fgw_img_destination, fgw_table
+from fastgw.native.route cimport (
+    FGW_NONE, fgw_img_action, fgw_img_destination, fgw_img_edit, fgw_img_edits, fgw_img_part, fgw_table,
+)
 
-from fastgw.image.layout import ACTIONS, OPS, PATH_KINDS, STICKY, TARGETS, ImageError
+from fastgw.image.layout import ACTIONS, EDITS, OPS, PATH_KINDS, STICKY, TARGETS, VALUES, ImageError
 from fastgw.image.link import Host
 from fastgw.image.references import NUMBERS
+from fastgw.model.plan import NO_EDITS
 
 
 cdef extern from "fgw/image.h" nogil:
@@ -61,6 +64,8 @@ cdef uint32_t RULES = NUMBERS["rules"]
 cdef uint32_t PREDICATES = NUMBERS["predicates"]
 cdef uint32_t ACTION_TABLE = NUMBERS["actions"]
 cdef uint32_t DESTINATIONS = NUMBERS["destinations"]
+cdef uint32_t EDIT_TABLE = NUMBERS["edits"]
+cdef uint32_t PARTS = NUMBERS["parts"]
 cdef uint32_t VHOSTS = NUMBERS["vhosts"]
 cdef uint32_t NODES = NUMBERS["nodes"]
 
@@ -184,16 +189,57 @@ cdef class RuleSetBuilder:
         record.kind, record.sticky_ttl_s = ACTIONS[action.kind if weighted else "unsupported"], FGW_NONE
         record.destinations.off, record.destinations.count = self.tables.count_of(DESTINATIONS), <uint32_t>len(weighted)
         for destination in weighted:
-            self.add_destination(record, destination.cluster, destination.weight if len(weighted) > 1 else 1)
+            self.add_destination(record, destination, destination.weight if len(weighted) > 1 else 1)
         if action.sticky is not None:
             self.keep_client(record, action.sticky)
+        if action.edits != NO_EDITS:
+            self.add_edits(&record.edits, action.edits)
         return index
 
-    cdef int add_destination(self, fgw_img_action *action, str cluster, uint32_t weight) except -1:
+    cdef int add_destination(self, fgw_img_action *action, destination, uint32_t weight) except -1:
         cdef fgw_img_destination *record = <fgw_img_destination *>self.tables.add(DESTINATIONS, 1)
+        cdef str cluster = destination.cluster
         action.total_weight += weight
         record.cluster, record.weight, record.cumulative_weight = self.tables.cluster(cluster), weight, action.total_weight
         record.cluster_name = self.tables.place_shared(cluster)
+        if destination.edits != NO_EDITS:
+            self.add_edits(&record.edits, destination.edits)
+        return 1
+
+    cdef int add_edits(self, fgw_img_edits *record, edits) except -1:
+        record.request = self.add_block(edits.request)
+        record.response = self.add_block(edits.response)
+        record.authority = self.tables.place_text(edits.authority)
+        return 1
+
+    cdef fgw_table add_block(self, tuple edits) except *:
+        """The records of a block, which are adjacent, and the parts of their values."""
+        cdef fgw_table block
+        cdef fgw_img_edit *record
+        cdef bytes name
+        block.off, block.count = self.tables.count_of(EDIT_TABLE), <uint32_t>len(edits)
+        for edit in edits:
+            name = raw_of(edit.name)
+            record = <fgw_img_edit *>self.tables.add(EDIT_TABLE, 1)
+            record.kind = EDITS[edit.kind]
+            record.header_id = <uint8_t>fgw_header_id_of(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+            record.name = self.tables.place(name)
+            record.value.off, record.value.count = self.tables.count_of(PARTS), <uint32_t>len(edit.value)
+            for part in edit.value:
+                self.add_part(part)
+        return block
+
+    cdef int add_part(self, part) except -1:
+        cdef fgw_img_part *record = <fgw_img_part *>self.tables.add(PARTS, 1)
+        cdef bytes text = raw_of(part.argument)
+        cdef bytes other = b""
+        record.code = VALUES[part.operation]
+        record.limit = FGW_NONE if part.limit is None else min(part.limit, <uint32_t>FGW_NONE - 1)
+        if part.operation.endswith("_header"):
+            text, _, other = text.partition(b"?")
+            record.header_id = <uint8_t>fgw_header_id_of(PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
+            record.other_id = <uint8_t>fgw_header_id_of(PyBytes_AS_STRING(other), PyBytes_GET_SIZE(other))
+        record.text, record.other = self.tables.place(text), self.tables.place(other)
         return 1
 
     cdef int keep_client(self, fgw_img_action *record, sticky) except -1:

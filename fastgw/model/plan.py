@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from fastgw.model.origin import NOWHERE, Origin
+from fastgw.model.values import Part
 
 
 class ObjectRef(msgspec.Struct, frozen=True):
@@ -41,6 +42,26 @@ class Predicate(msgspec.Struct, frozen=True):
     invert: bool = False
 
 
+class HeaderEdit(msgspec.Struct, frozen=True):
+    """A change of one header field. kind: remove, set, add. ``name`` in lower case. An empty value changes nothing (K4)."""
+
+    kind: str
+    name: str
+    value: tuple[Part, ...] = ()
+
+
+class Edits(msgspec.Struct, frozen=True):
+    """What is changed of a request and its answer, in the order in which it is done (K2). ``authority``: what the upstream sees as
+    the host, "" for the client's (K7)."""
+
+    request: tuple[HeaderEdit, ...] = ()
+    response: tuple[HeaderEdit, ...] = ()
+    authority: str = ""
+
+
+NO_EDITS = Edits()
+
+
 class WeightedDestination(msgspec.Struct, frozen=True):
     """``cluster`` names an entry of Plan.clusters, or one that is not there (then the answer is 503 NC)."""
 
@@ -49,6 +70,7 @@ class WeightedDestination(msgspec.Struct, frozen=True):
     host: str = ""
     subset: str = ""
     port: int = 0
+    edits: Edits = NO_EDITS
 
 
 class Sticky(msgspec.Struct, frozen=True):
@@ -63,12 +85,16 @@ class Sticky(msgspec.Struct, frozen=True):
 
 
 class Action(msgspec.Struct, frozen=True):
-    """kind: route, unsupported (valid in Istio, not performed by this version: answered with 503, never passed over)."""
+    """kind: route, unsupported (valid in Istio, not performed by this version: answered with 503, never passed over).
+
+    ``edits`` are done after those of the destination (K6).
+    """
 
     kind: str
     destinations: tuple[WeightedDestination, ...] = ()
     detail: str = ""
     sticky: Sticky | None = None
+    edits: Edits = NO_EDITS
 
 
 class Rule(msgspec.Struct, frozen=True):

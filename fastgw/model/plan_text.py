@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from fastgw.model.plan import Action, Endpoint, PathMatch, Predicate, Rule, WeightedDestination
+from fastgw.model.plan import Action, Edits, Endpoint, HeaderEdit, PathMatch, Predicate, Rule, WeightedDestination
+from fastgw.model.values import format_text
 
 
 def conditions_text(rule: Rule) -> str:
@@ -23,6 +24,17 @@ def rule_name(rule: Rule) -> str:
 def action_text(value: Action) -> str:
     """``route``, ``unsupported (redirect)``."""
     return f"{value.kind} ({value.detail})" if value.detail else value.kind
+
+
+def edits_text(edits: Edits) -> list[str]:
+    """``request: set x-user: %REQ(x-id)%``, one line a change; ``authority: a.example.com``."""
+    lines = [f"{side}: {edit_text(edit)}" for side in ("request", "response") for edit in getattr(edits, side)]
+    return [*lines, f"authority: {edits.authority}"] if edits.authority else lines
+
+
+def edit_text(edit: HeaderEdit) -> str:
+    """``set x-user: %REQ(x-id)%``, ``remove x-user``."""
+    return f"{edit.kind} {edit.name}" if edit.kind == "remove" else f"{edit.kind} {edit.name}: {format_text(edit.value)}"
 
 
 def destinations_text(listed: tuple[WeightedDestination, ...]) -> str:

@@ -124,7 +124,8 @@ cdef extern from "openssl/ssl.h":
     int SSL_CTX_set_default_verify_paths(SSL_CTX *ctx)
     long SSL_CTX_set_max_cert_list(SSL_CTX *ctx, long n)
     void SSL_CTX_set_alpn_select_cb(
-        SSL_CTX *ctx, int (*callback)(SSL *, const unsigned char **, unsigned char *, const unsigned char *, unsigned int, void *) noexcept,
+        SSL_CTX *ctx,
+        int (*callback)(SSL *, const unsigned char **, unsigned char *, const unsigned char *, unsigned int, void *) noexcept,
         void *arg)
     int SSL_CTX_set_alpn_protos(SSL_CTX *ctx, const unsigned char *p, unsigned int n)
     long SSL_CTX_set_tlsext_ticket_key_evp_cb(

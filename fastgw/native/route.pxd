@@ -10,6 +10,58 @@ cdef extern from "fgw/image.h" nogil:
         FGW_NONE
         FGW_ACTION_ROUTE
         FGW_ACTION_UNSUPPORTED
+        FGW_EDIT_REMOVE
+        FGW_EDIT_SET
+        FGW_EDIT_ADD
+        FGW_VALUE_TEXT
+        FGW_VALUE_START_TIME
+        FGW_VALUE_METHOD
+        FGW_VALUE_PATH
+        FGW_VALUE_PROTOCOL
+        FGW_VALUE_CODE
+        FGW_VALUE_FLAGS
+        FGW_VALUE_DETAILS
+        FGW_VALUE_TERMINATION_DETAILS
+        FGW_VALUE_TRANSPORT_FAILURE
+        FGW_VALUE_BYTES_RECEIVED
+        FGW_VALUE_BYTES_SENT
+        FGW_VALUE_DURATION
+        FGW_VALUE_UPSTREAM_SERVICE_TIME
+        FGW_VALUE_AUTHORITY
+        FGW_VALUE_SCHEME
+        FGW_VALUE_REQUEST_ID
+        FGW_VALUE_REQUEST_HEADER
+        FGW_VALUE_RESPONSE_HEADER
+        FGW_VALUE_UPSTREAM_HOST
+        FGW_VALUE_UPSTREAM_CLUSTER
+        FGW_VALUE_UPSTREAM_LOCAL_ADDRESS
+        FGW_VALUE_DOWNSTREAM_LOCAL_ADDRESS
+        FGW_VALUE_DOWNSTREAM_REMOTE_ADDRESS
+        FGW_VALUE_DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT
+        FGW_VALUE_DOWNSTREAM_REMOTE_PORT
+        FGW_VALUE_ROUTE_NAME
+        FGW_VALUE_VIRTUAL_SERVICE
+        FGW_VALUE_REJECT_REASON
+        FGW_VALUE_ATTEMPTS
+        FGW_VALUE_LISTENER
+        FGW_VALUE_REQUESTED_SERVER_NAME
+        FGW_VALUE_TLS_VERSION
+        FGW_VALUE_TLS_CIPHER
+        FGW_VALUE_TLS_SESSION_ID
+        FGW_VALUE_PEER_SUBJECT
+        FGW_VALUE_PEER_ISSUER
+        FGW_VALUE_PEER_URI_SAN
+        FGW_VALUE_PEER_DNS_SAN
+        FGW_VALUE_PEER_SERIAL
+        FGW_VALUE_PEER_FINGERPRINT_256
+        FGW_VALUE_PEER_FINGERPRINT_1
+        FGW_VALUE_PEER_CERT
+        FGW_VALUE_PEER_CERT_V_START
+        FGW_VALUE_PEER_CERT_V_END
+        FGW_VALUE_LOCAL_SUBJECT
+        FGW_VALUE_LOCAL_URI_SAN
+        FGW_VALUE_LOCAL_DNS_SAN
+        FGW_VALUE_COUNT
         FGW_STICKY_NONE
         FGW_STICKY_COOKIE
         FGW_DISCOVERY_STATIC
@@ -55,6 +107,8 @@ cdef extern from "fgw/image.h" nogil:
         fgw_table rules
         fgw_table actions
         fgw_table destinations
+        fgw_table edits
+        fgw_table parts
         fgw_table clusters
         fgw_table endpoints
         fgw_table origins
@@ -121,6 +175,25 @@ cdef extern from "fgw/image.h" nogil:
         uint32_t virtual_service
         uint32_t origin
 
+    ctypedef struct fgw_img_part:
+        uint8_t code
+        uint8_t header_id
+        uint8_t other_id
+        uint32_t limit
+        fgw_span text
+        fgw_span other
+
+    ctypedef struct fgw_img_edit:
+        fgw_span name
+        fgw_table value
+        uint8_t kind
+        uint8_t header_id
+
+    ctypedef struct fgw_img_edits:
+        fgw_table request
+        fgw_table response
+        fgw_span authority
+
     ctypedef struct fgw_img_action:
         uint8_t kind
         uint8_t sticky
@@ -129,12 +202,14 @@ cdef extern from "fgw/image.h" nogil:
         fgw_table destinations
         fgw_span sticky_name
         uint32_t sticky_ttl_s
+        fgw_img_edits edits
 
     ctypedef struct fgw_img_destination:
         uint32_t cluster
         uint32_t weight
         uint32_t cumulative_weight
         fgw_span cluster_name
+        fgw_img_edits edits
 
     ctypedef struct fgw_img_cluster:
         fgw_span name

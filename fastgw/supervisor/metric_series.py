@@ -1,4 +1,4 @@
-"""Request series of the state segment, by meaning: unpacks their keys and sums the stripes of all workers.
+"""Request and connection series of the state segment, by meaning: unpacks their keys and sums the stripes of all workers.
 
 The packing mirrors ``fgw_series_key`` in ``ext/src/state.c``; a test compares both.
 """
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from fastgw.native._native import ffi, lib
 from fastgw.supervisor.compile_protocol import MetricLabels
-from fastgw.supervisor.state import Series, StateSegment
+from fastgw.supervisor.state import Series, StateSegment, TcpSeries
 
 _FLAG_BITS: dict[str, int] = ffi.typeof("enum fgw_flag").relements
 FLAGS = sorted((value, name.removeprefix("FGW_F_")) for name, value in _FLAG_BITS.items())
@@ -66,6 +66,26 @@ def collect(state: StateSegment, names: Mapping[int, MetricLabels]) -> list[Requ
         merged[labels] = _add(merged[labels], series) if labels in merged else series
     found = [RequestSeries(*labels, series) for labels, series in merged.items()]
     return sorted(found, key=lambda one: (one.service.host, one.response_code, one.response_flags))
+
+
+class ConnectionSeries(NamedTuple):
+    """Relayed connections of one label set, summed over all workers."""
+
+    service: MetricLabels
+    response_flags: str
+    sums: TcpSeries
+
+
+def collect_connections(state: StateSegment, names: Mapping[int, MetricLabels]) -> list[ConnectionSeries]:
+    """As collect()."""
+    merged: dict[tuple[MetricLabels, str], TcpSeries] = {}
+    for slot in range(state.workers):
+        for key, series in state.tcp_series(slot):
+            service, _, flags = _labels(key, names)
+            before = merged.get((service, flags), TcpSeries(0, 0, 0, 0))
+            merged[service, flags] = TcpSeries(*(a + b for a, b in zip(before, series, strict=True)))
+    found = [ConnectionSeries(*labels, series) for labels, series in merged.items()]
+    return sorted(found, key=lambda one: (one.service.host, one.response_flags))
 
 
 def _labels(key: int, names: Mapping[int, MetricLabels]) -> tuple[MetricLabels, str, str]:

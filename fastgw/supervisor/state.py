@@ -16,6 +16,8 @@ from fastgw.native._native import ffi, lib
 _WORKER = "fgw_worker_state"
 _SERIES_BYTES = ffi.sizeof("fgw_series")
 _SERIES_WORDS = _SERIES_BYTES // 8
+_TCP_SERIES_BYTES = ffi.sizeof("fgw_tcp_series")
+_TCP_SERIES_STRUCT = struct.Struct("=5Q")
 _BUCKETS = int(lib.FGW_STATE_BUCKETS)
 _SERIES_STRUCT = struct.Struct(f"={_SERIES_WORDS}Q")
 _CELL = struct.Struct("=IIIIQQ")
@@ -32,6 +34,15 @@ class Series(NamedTuple):
     response_bytes_sum: int
     buckets: tuple[int, ...]
     """duration, request_bytes, response_bytes, FGW_STATE_BUCKETS each"""
+
+
+class TcpSeries(NamedTuple):
+    """Relayed connections of one label set. Bytes: sent to clients, received from clients."""
+
+    opened: int
+    closed: int
+    sent_bytes: int
+    received_bytes: int
 
 
 class WorkerView(NamedTuple):
@@ -96,6 +107,12 @@ class StateSegment:
                 words = _SERIES_STRUCT.unpack_from(data, index * _SERIES_BYTES)
                 found.append((key, Series(words[1], words[2], words[3], words[4], words[5 : 5 + 3 * _BUCKETS])))
         return found
+
+    def tcp_series(self, slot: int) -> list[tuple[int, TcpSeries]]:
+        """The same for relayed connections."""
+        count = int(lib.FGW_STATE_TCP_SERIES)
+        data = self._read_worker(slot, int(ffi.offsetof(_WORKER, "tcp_series")), count * _TCP_SERIES_BYTES)
+        return [(key, TcpSeries(*sums)) for key, *sums in _TCP_SERIES_STRUCT.iter_unpack(data) if key]
 
     def cell(self, index: int) -> Cell:
         offset = int(ffi.offsetof("fgw_state", "cells")) + index * int(ffi.sizeof("fgw_cell"))

@@ -8,7 +8,7 @@
 #include "base.h"
 
 /* cffi:begin */
-enum { FGW_IMAGE_VERSION = 3, FGW_NONE = 0xffffffff };
+enum { FGW_IMAGE_VERSION = 4, FGW_NONE = 0xffffffff };
 
 /* `count` records of the table's type, from `off`. */
 typedef struct fgw_table {
@@ -34,6 +34,8 @@ typedef struct fgw_image_header {
     fgw_table predicates;   /* fgw_img_predicate, those of a rule adjacent */
     fgw_table actions;      /* fgw_img_action */
     fgw_table destinations; /* fgw_img_destination */
+    fgw_table edits;        /* fgw_img_edit, those of a block adjacent */
+    fgw_table parts;        /* fgw_img_part, those of a value adjacent */
     fgw_table clusters;     /* fgw_img_cluster */
     fgw_table endpoints;    /* fgw_img_endpoint */
     fgw_table regexes;      /* fgw_img_regex */
@@ -219,6 +221,88 @@ enum fgw_action_kind {
     FGW_ACTION_UNSUPPORTED = 2, /* a valid action that this version cannot perform: answered, never passed over */
 };
 
+/* What values of header fields and of the access log are made of; the words for them are in fastgw/model/values.py. */
+enum fgw_value {
+    FGW_VALUE_TEXT = 0,
+    FGW_VALUE_START_TIME,
+    FGW_VALUE_METHOD,
+    FGW_VALUE_PATH,
+    FGW_VALUE_PROTOCOL,
+    FGW_VALUE_CODE,
+    FGW_VALUE_FLAGS,
+    FGW_VALUE_DETAILS,
+    FGW_VALUE_TERMINATION_DETAILS,
+    FGW_VALUE_TRANSPORT_FAILURE,
+    FGW_VALUE_BYTES_RECEIVED,
+    FGW_VALUE_BYTES_SENT,
+    FGW_VALUE_DURATION,
+    FGW_VALUE_UPSTREAM_SERVICE_TIME,
+    FGW_VALUE_AUTHORITY,
+    FGW_VALUE_SCHEME,
+    FGW_VALUE_REQUEST_ID,
+    FGW_VALUE_REQUEST_HEADER,
+    FGW_VALUE_RESPONSE_HEADER,
+    FGW_VALUE_UPSTREAM_HOST, /* from here on addresses */
+    FGW_VALUE_UPSTREAM_CLUSTER,
+    FGW_VALUE_UPSTREAM_LOCAL_ADDRESS,
+    FGW_VALUE_DOWNSTREAM_LOCAL_ADDRESS,
+    FGW_VALUE_DOWNSTREAM_REMOTE_ADDRESS,
+    FGW_VALUE_DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT,
+    FGW_VALUE_DOWNSTREAM_REMOTE_PORT,
+    FGW_VALUE_ROUTE_NAME, /* from here on names and numbers of the decision */
+    FGW_VALUE_VIRTUAL_SERVICE,
+    FGW_VALUE_REJECT_REASON,
+    FGW_VALUE_ATTEMPTS,
+    FGW_VALUE_LISTENER,
+    FGW_VALUE_REQUESTED_SERVER_NAME, /* from here on what TLS with the client has shown */
+    FGW_VALUE_TLS_VERSION,
+    FGW_VALUE_TLS_CIPHER,
+    FGW_VALUE_TLS_SESSION_ID,
+    FGW_VALUE_PEER_SUBJECT,
+    FGW_VALUE_PEER_ISSUER,
+    FGW_VALUE_PEER_URI_SAN,
+    FGW_VALUE_PEER_DNS_SAN,
+    FGW_VALUE_PEER_SERIAL,
+    FGW_VALUE_PEER_FINGERPRINT_256,
+    FGW_VALUE_PEER_FINGERPRINT_1,
+    FGW_VALUE_PEER_CERT,
+    FGW_VALUE_PEER_CERT_V_START,
+    FGW_VALUE_PEER_CERT_V_END,
+    FGW_VALUE_LOCAL_SUBJECT,
+    FGW_VALUE_LOCAL_URI_SAN,
+    FGW_VALUE_LOCAL_DNS_SAN,
+    FGW_VALUE_COUNT
+};
+
+/* A piece of a value. */
+typedef struct fgw_img_part {
+    uint8_t code;      /* enum fgw_value */
+    uint8_t header_id; /* enum fgw_header_id of `text`, where it is the name of a field */
+    uint8_t other_id;
+    uint8_t pad;
+    uint32_t limit; /* so many bytes of the value at the most, FGW_NONE: all */
+    fgw_span text;  /* literal text, a format of time, or a field's name in lower case */
+    fgw_span other; /* the field that is taken when the first is missing, "" without one */
+} fgw_img_part;
+
+enum fgw_edit_kind { FGW_EDIT_REMOVE = 1, FGW_EDIT_SET = 2, FGW_EDIT_ADD = 3 };
+
+/* A change of one field. A value that comes out empty changes nothing (K4). Fields that frame messages are never edited. */
+typedef struct fgw_img_edit {
+    fgw_span name; /* lower case */
+    fgw_table value; /* parts; FGW_EDIT_REMOVE: none */
+    uint8_t kind;    /* enum fgw_edit_kind */
+    uint8_t header_id;
+    uint8_t pad[2];
+} fgw_img_edit;
+
+/* What is changed of a request and its answer, each block in this order: removals, then what is set, then what is added (K2). */
+typedef struct fgw_img_edits {
+    fgw_table request;
+    fgw_table response;
+    fgw_span authority; /* what the upstream sees in place of the request's, "" without (K7) */
+} fgw_img_edits;
+
 /* What keeps a client at its destination; see sticky.h. */
 enum { FGW_STICKY_NAME_MAX = 128 };
 enum fgw_sticky { FGW_STICKY_NONE = 0, FGW_STICKY_COOKIE = 1, FGW_STICKY_HEADER = 2, FGW_STICKY_SOURCE_IP = 3 };
@@ -232,6 +316,7 @@ typedef struct fgw_img_action {
     fgw_table destinations; /* zero-weight ones are left out, unless there is only one */
     fgw_span sticky_name;   /* cookie, or header in lower case */
     uint32_t sticky_ttl_s;  /* Max-Age of the cookie, FGW_NONE: until the browser closes */
+    fgw_img_edits edits;    /* after those of the destination (K6) */
 } fgw_img_action;
 
 typedef struct fgw_img_destination {
@@ -239,6 +324,7 @@ typedef struct fgw_img_destination {
     uint32_t weight;
     uint32_t cumulative_weight; /* of this and all before it in the action */
     fgw_span cluster_name;      /* also when the cluster is unknown */
+    fgw_img_edits edits;
 } fgw_img_destination;
 
 enum fgw_discovery { FGW_DISCOVERY_STATIC = 0, FGW_DISCOVERY_DNS = 1 };

@@ -9,7 +9,8 @@ import msgspec
 from fastgw.cli.rule_view import conditions_text
 from fastgw.compiler.options import CompileResult
 from fastgw.model.diagnostic import Diagnostic
-from fastgw.model.plan import Action, Chain, Cluster, Endpoint, Listener, Rule, TlsContext, UpstreamTls, VirtualHost
+from fastgw.model.plan import Action, Chain, Cluster, Edits, Endpoint, Listener, Rule, TlsContext, UpstreamTls, VirtualHost
+from fastgw.model.plan_text import edits_text
 
 
 def project(result: CompileResult) -> dict[str, Any]:
@@ -85,7 +86,13 @@ def _action(rule: Rule) -> str:
         return f"{rule.action.kind} {rule.action.detail}"
     kept = rule.action.sticky
     sticky = "" if kept is None else f" sticky {kept.kind} {kept.name} {kept.ttl_s}"
-    return ", ".join(f"{destination.weight} {destination.cluster}" for destination in rule.action.destinations) + sticky
+    own = _edits(rule.action.edits)
+    return ", ".join(f"{d.weight} {d.cluster}{_edits(d.edits)}" for d in rule.action.destinations) + sticky + own
+
+
+def _edits(edits: Edits) -> str:
+    lines = edits_text(edits)
+    return f" ({'; '.join(lines)})" if lines else ""
 
 
 def _cluster(cluster: Cluster) -> str:

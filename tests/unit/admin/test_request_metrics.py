@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from fastgw.admin.request_metrics import escape, request_metrics_text
+from fastgw.admin.request_metrics import connection_metrics_text, escape, request_metrics_text
 from fastgw.native._native import lib
 from fastgw.supervisor.compile_protocol import MetricLabels
-from fastgw.supervisor.metric_series import BUCKETS, RequestSeries
-from fastgw.supervisor.state import Series
+from fastgw.supervisor.metric_series import BUCKETS, ConnectionSeries, RequestSeries
+from fastgw.supervisor.state import Series, TcpSeries
 
 ISTIO_LABELS = set(
     [
@@ -114,6 +114,24 @@ def test_types_are_declared_once_even_without_a_request() -> None:
         "istio_request_bytes": "histogram",
         "istio_response_bytes": "histogram",
     }
+
+
+def test_relayed_connections_have_istios_labels_and_no_status() -> None:
+    one = ConnectionSeries(MetricLabels("db.default.svc.cluster.local", "db", "default"), "UF,URX", TcpSeries(4, 3, 10**12 + 7, 9))
+    found = parse(connection_metrics_text([one]))
+    values = {name: samples[0][1] for name, samples in found.items()}
+    assert values == {
+        "istio_tcp_connections_opened_total": 4,
+        "istio_tcp_connections_closed_total": 3,
+        "istio_tcp_sent_bytes_total": 10**12 + 7,
+        "istio_tcp_received_bytes_total": 9,
+    }
+    for ((labels, _),) in found.values():
+        assert set(labels) == ISTIO_LABELS - {"response_code", "grpc_response_status"}
+        assert (labels["request_protocol"], labels["response_flags"]) == ("tcp", "UF,URX")
+        assert (labels["destination_service"], labels["destination_service_name"]) == ("db.default.svc.cluster.local", "db")
+    kinds = {family.type for family in text_string_to_metric_families(connection_metrics_text([]))}
+    assert kinds == {"counter"}
 
 
 def test_label_values_are_escaped() -> None:

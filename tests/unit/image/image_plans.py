@@ -14,7 +14,9 @@ from fastgw.model.plan import (
     Action,
     Chain,
     Cluster,
+    Edits,
     Endpoint,
+    HeaderEdit,
     Listener,
     ObjectRef,
     PathMatch,
@@ -26,6 +28,7 @@ from fastgw.model.plan import (
     VirtualHost,
     WeightedDestination,
 )
+from fastgw.model.values import Part
 
 LISTENER = "0.0.0.0_80"
 LONG = "a-name-of-a-host-that-does-not-fit-into-a-slot-of-the-table"
@@ -50,6 +53,12 @@ OPEN_REGEXES = [
 HEADERS = ["x-one", "x-one", "x-two", "user-agent", "cookie", "x-envoy-custom"]
 VALUES = ["", "a", "b", "ab", "a,b", "a,", ",", "b,a"]
 STICKY = [None, Sticky("cookie", "cookie"), Sticky("cookie", "a", 60), Sticky("header", "x-one"), Sticky("source_ip")]
+EDITS = [
+    Edits(),
+    Edits(
+        (HeaderEdit("set", "x-a", (Part("request_header", "x-one?b", 8), Part("text", "t"))),), (HeaderEdit("remove", "b"),), "h"
+    ),
+]
 METHODS = ["GET", "POST", "get", "OPTIONS"]
 PSEUDO_REGEXES = {
     "method": ["GET|POST", "[A-Z]+", ".*T", "P.*"],
@@ -99,8 +108,8 @@ def some_rule(random: Random, index: int, values: list[str], bare: float) -> Rul
     count = 0 if random.random() < bare else random.randint(1, 3)
     predicates = tuple(some_predicate(random, values) for _ in range(count))
     owner = ObjectRef("VirtualService", f"default/vs-{index % 3}", Origin("a.yaml", 1 + index % 3, 1))
-    destinations = (WeightedDestination(f"cluster-{index % 4}", 1), WeightedDestination("cluster-0", 2))[: 1 + index % 2]
-    action = Action("route", destinations, sticky=random.choice(STICKY))
+    destinations = (WeightedDestination(f"cluster-{index % 4}", 1), WeightedDestination("cluster-0", 2, edits=EDITS[index % 2]))
+    action = Action("route", destinations[: 1 + index % 2], sticky=random.choice(STICKY), edits=random.choice(EDITS))
     return Rule(f"rule-{index}", owner, index, 0, action, some_path_match(random), predicates, Origin("a.yaml", 10 + index, 3))
 
 

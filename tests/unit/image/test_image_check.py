@@ -11,6 +11,7 @@ import mmap
 import struct
 from random import Random
 
+import msgspec
 import pytest
 from image_builders import image, rule, vhost
 from image_plans import some_plan, some_request
@@ -19,7 +20,8 @@ from fastgw.image.layout import HEADER, TABLES, ImageError, Record, ffi, lib
 from fastgw.image.matcher import Matcher, c_request_of
 from fastgw.image.numbers import StateNumbers
 from fastgw.image.writer import write_image
-from fastgw.model.plan import PathMatch, Plan, Predicate
+from fastgw.model.plan import Action, Edits, HeaderEdit, PathMatch, Plan, Predicate, WeightedDestination
+from fastgw.model.values import Part
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
@@ -148,8 +150,12 @@ MUST_BE_CHECKED = {
     "vhosts": "name.len rules.off rules.count flags origin root_fold",
     "rules": "name.len path.len path_kind ignore_case predicate_count predicates regex action virtual_service origin",
     "predicates": "name.len value.len target op invert header_id regex",
-    "actions": "kind sticky sticky_header_id total_weight destinations.off destinations.count sticky_name.len",
-    "destinations": "cluster weight cumulative_weight cluster_name.len",
+    "actions": "kind sticky sticky_header_id total_weight destinations.off destinations.count sticky_name.len edits.request.off"
+    " edits.request.count edits.response.off edits.response.count edits.authority.len",
+    "destinations": "cluster weight cumulative_weight cluster_name.len edits.request.off edits.request.count edits.response.off"
+    " edits.response.count edits.authority.len",
+    "edits": "name.off name.len value.off value.count kind header_id",
+    "parts": "code header_id other_id text.off text.len other.len",
     "clusters": "name.len host.len service_name.len service_namespace.len subset.len port discovery lb protocol endpoints.off"
     " endpoints.count dns_slot origin",
     "endpoints": "family flags cell path.len",
@@ -162,6 +168,8 @@ MUST_BE_CHECKED = {
 }
 
 
+SET_A = Edits(request=(HeaderEdit("set", "x-a", (Part("request_header", "a?b"), Part("text", "text"))),), authority="b.com")
+EDITED = Action("route", (WeightedDestination("outbound|80||a.example", 100, edits=SET_A),), edits=SET_A)
 CHECKED_FIELDS = [(table, field) for table, fields in MUST_BE_CHECKED.items() for field in fields.split()]
 
 
@@ -170,7 +178,7 @@ def test_a_value_out_of_range_is_refused(table: str, field: str) -> None:
     tenants = [rule(f"{i}", PathMatch("prefix", "/abc"), Predicate("header", "exact", "x", str(i))) for i in range(20)]
     pattern = rule("re", PathMatch("regex", "/a.*"), Predicate("query", "regex", "q", "b.*"))
     regexes = [rule(f"{i}", PathMatch("regex", f".*{i}")) for i in range(20)]
-    data = image(vhost(["a.com", "*.b.com"], pattern, *tenants, *regexes, rule("last", PathMatch("prefix", "/b"))))
+    data = image(vhost(["a.com", "*.b.com"], pattern, *tenants, *regexes, rule("last", PathMatch("prefix", "/b"), action=EDITED)))
     assert lib.fgw_image_check(ffi.from_buffer(data), len(data)) == 1
     record = TABLES[table]
     at = dict(zip(HEADER.names, HEADER.unpack_from(data), strict=True))[f"{table}.off"]
@@ -184,3 +192,24 @@ def packed_with_a_huge_value(record: Record, values: list[int | bytes], index: i
         with contextlib.suppress(struct.error):
             return bytes(record.pack(*values[:index], (1 << bits) - 2, *values[index + 1 :]))
     raise AssertionError(record.names[index])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "authority"),
+    [
+        ("connection", "close", ""),
+        ("content-length", "0", ""),
+        ("host", "b.com", ""),
+        ("x a", "v", ""),
+        ("x-a:", "v", ""),
+        ("x\r\ny", "v", ""),
+        ("", "v", ""),
+        ("x-a", "v\r\nx-b: w", ""),
+        ("x-a", "v\0", ""),
+        ("x-a", "v", "b.com\nx: y"),
+    ],
+)
+def test_edits_that_would_break_a_head_are_refused(name: str, value: str, authority: str) -> None:
+    edits = Edits(response=(HeaderEdit("add", name, (Part("text", value),)),), authority=authority)
+    with pytest.raises(ImageError, match="image_content"):
+        Matcher(image(vhost(["a.com"], rule("r", action=msgspec.structs.replace(EDITED, edits=edits)))))

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from fastgw.supervisor.log_format import JSON, FormatError, compile_format
+from fastgw.model.values import FormatError
+from fastgw.supervisor.log_format import JSON, compile_format
 
 ISTIO_TEXT = [
     ("text", "["), ("start_time", ""), ("text", '] "'), ("method", ""), ("text", " "), ("path", ""), ("text", " "),
@@ -127,7 +128,7 @@ def test_an_object_of_formats() -> None:
         ("%REQ%", "wants a header"),
         ("%REQ(a b)%", "not a header name"),
         ("%REQ(A?B?C)%", "not a header name"),
-        ("%REQ(:SCHEME)%", "pseudo headers"),
+        ("%REQ(:STATUS)%", "pseudo headers"),
         ("%PROTOCOL(x)%", "takes no argument"),
         ("%START_TIME(%Y", "without )%"),
         ("%START_TIME(%Q)%", "unknown directive %Q"),

@@ -9,7 +9,16 @@ import pytest
 
 from fastgw.native._native import ffi, lib
 from fastgw.supervisor.compile_protocol import MetricLabels
-from fastgw.supervisor.metric_series import BOUNDS, SeriesKey, collect, cumulative, flags_text, unpack_key
+from fastgw.supervisor.metric_series import (
+    BOUNDS,
+    UNKNOWN,
+    SeriesKey,
+    collect,
+    collect_connections,
+    cumulative,
+    flags_text,
+    unpack_key,
+)
 from fastgw.supervisor.state import StateSegment
 
 WEB = MetricLabels("web.default.svc.cluster.local", "web", "default")
@@ -63,6 +72,25 @@ def test_protocols_and_forgotten_services_are_merged(state: StateSegment) -> Non
         count(state, 0, lib.fgw_series_key(gone, 200, 0, 1))
     found = {one.service.host: one.sums.requests for one in collect(state, {1: WEB})}
     assert found == {WEB.host: 2, "unknown": 2}
+
+
+def test_relayed_connections_are_summed_over_workers(state: StateSegment) -> None:
+    def relayed(worker: int, key: int, *sums: int) -> None:
+        one = lib.fgw_tcp_series_of(state._state.workers + worker, key)
+        one.opened, one.closed, one.sent_bytes, one.received_bytes = sums
+
+    relayed(0, lib.fgw_series_key(1, 0, 0, 0), 3, 2, 1 << 40, 5)
+    relayed(2, lib.fgw_series_key(1, 0, 0, 0), 1, 1, 7, 6)
+    relayed(1, lib.fgw_series_key(1, 0, lib.FGW_F_UF | lib.FGW_F_URX, 0), 2, 2, 0, 0)
+    relayed(1, lib.fgw_series_key(8, 0, lib.FGW_F_NR, 0), 1, 1, 0, 0)
+    assert collect_connections(state, {1: WEB}) == [
+        (UNKNOWN, "NR", (1, 1, 0, 0)),
+        (WEB, "-", (4, 3, (1 << 40) + 7, 11)),
+        (WEB, "UF,URX", (2, 2, 0, 0)),
+    ]
+    for number in range(2, lib.FGW_STATE_TCP_SERIES + 200):
+        relayed(0, lib.fgw_series_key(number, 0, 0, 0), 1, 0, 0, 0)
+    assert "other" in {one.service.host for one in collect_connections(state, {})}
 
 
 def test_what_the_table_had_no_place_for_is_counted_as_other(state: StateSegment) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from supervisor_tools import PATIENCE_S, fake_worker, lines_of, until
 
+from fastgw.model.values import FormatError
 from fastgw.supervisor import generations
 from fastgw.supervisor.dns_lookup import Answer, NameNotFound
-from fastgw.supervisor.log_format import FormatError
 from fastgw.supervisor.settings import Settings, SettingsError
 from fastgw.supervisor.supervisor import Supervisor
 

@@ -1,0 +1,129 @@
+"""Edits of header fields that a route asks for (section K).
+
+Of a block, first all removals are done, then all values are made (they see the fields without the removed and before the set ones,
+as Envoy's), then fields are set and added. A value that comes out empty changes nothing (K4).
+"""
+from libc.stdint cimport uint32_t
+from libc.string cimport memcpy
+
+from fastgw.dataplane.buffers cimport Buffer
+from fastgw.dataplane.context cimport Image
+from fastgw.dataplane.exchange cimport Exchange, HeaderEditor
+from fastgw.dataplane.field_table cimport FieldTable
+from fastgw.dataplane.values cimport STYLE_FIELD, Piece, Values
+from fastgw.native.route cimport (
+    FGW_EDIT_REMOVE, FGW_EDIT_SET, FGW_NONE, FGW_VALUE_TEXT, fgw_img_edit, fgw_img_edits, fgw_img_part, fgw_table,
+)
+
+cdef enum:
+    ADDED_MAX = 65536          # bytes of fields that the edits of one message may add
+
+
+cdef class HeaderEdits(HeaderEditor):
+    def __cinit__(self):
+        self.made = Buffer()
+        self.values = Values(self.made, STYLE_FIELD)
+
+    cdef int edit_request(self, Exchange x) except -1:
+        """OverflowError when it becomes too large."""
+        cdef Image image = x.image
+        cdef const fgw_img_edits *route = &image.actions[x.route.action].edits
+        cdef const fgw_img_edits *own = &image.destinations[x.destination].edits
+        self.left = ADDED_MAX
+        self.values.answer = None
+        if own.request.count:
+            self.block(x, x.head, own.request)
+        if route.request.count:
+            self.block(x, x.head, route.request)
+        if route.authority.len:
+            x.head.rewrite_authority(image.strings + route.authority.off, route.authority.len)
+        elif own.authority.len:
+            x.head.rewrite_authority(image.strings + own.authority.off, own.authority.len)
+        return 0
+
+    cdef int edit_answer(self, Exchange x, FieldTable fields) except -1:
+        """The same."""
+        cdef Image image = x.image
+        cdef const fgw_img_edits *route = &image.actions[x.route.action].edits
+        self.left = ADDED_MAX
+        self.values.answer = fields
+        try:
+            if x.destination != FGW_NONE and image.destinations[x.destination].edits.response.count:
+                self.block(x, fields, image.destinations[x.destination].edits.response)
+            if route.response.count:
+                self.block(x, fields, route.response)
+        finally:
+            self.values.answer = None
+        return 0
+
+    cdef int block(self, Exchange x, FieldTable fields, fgw_table edits) except -1:
+        cdef Image image = x.image
+        cdef const fgw_img_edit *edit
+        cdef uint32_t i
+        cdef size_t at = 0
+        self.made.release()
+        for i in range(edits.count):
+            edit = &image.edits[edits.off + i]
+            if edit.kind == FGW_EDIT_REMOVE:
+                fields.remove(edit.header_id, image.strings + edit.name.off, edit.name.len)
+        try:
+            for i in range(edits.count):
+                self.make(x, &image.edits[edits.off + i])
+            for i in range(edits.count):
+                edit = &image.edits[edits.off + i]
+                if edit.kind != FGW_EDIT_REMOVE:
+                    at += self.apply(image, fields, edit, self.made.head() + at if self.made.size() else NULL)
+        finally:
+            self.made.release()
+        return 0
+
+    cdef int make(self, Exchange x, const fgw_img_edit *edit) except -1:
+        """The value behind its length; literal ones are taken from the image later."""
+        cdef Image image = x.image
+        cdef const fgw_img_part *part = &image.parts[edit.value.off]
+        cdef const char *strings = image.strings
+        cdef Piece piece
+        cdef uint32_t i, length = 0
+        cdef size_t start = self.made.size()
+        if is_literal(edit, part):
+            return 0
+        self.made.append(<const char *>&length, sizeof(length))
+        for i in range(edit.value.count):
+            piece.code, piece.header_id, piece.other_id, piece.ordinal = part[i].code, part[i].header_id, part[i].other_id, 0
+            piece.text, piece.text_len = strings + part[i].text.off, part[i].text.len
+            piece.other, piece.other_len = strings + part[i].other.off, part[i].other.len
+            self.values.value_max = min(part[i].limit, <uint32_t>ADDED_MAX)
+            self.values.write(&piece, x)
+        length = <uint32_t>(self.made.size() - start - sizeof(length))
+        memcpy(self.made.head() + start, &length, sizeof(length))
+        return 0
+
+    cdef size_t apply(self, Image image, FieldTable fields, const fgw_img_edit *edit, const char *made) except? <size_t>-1:
+        """Set or add one field; bytes of ``made`` that were its value."""
+        cdef const fgw_img_part *part = &image.parts[edit.value.off]
+        cdef const char *name = image.strings + edit.name.off
+        cdef uint32_t length
+        cdef size_t used = 0
+        if edit.value.count == 0:
+            return 0
+        if is_literal(edit, part):
+            made, length = image.strings + part.text.off, part.text.len
+        elif made == NULL:
+            return 0
+        else:
+            memcpy(&length, made, sizeof(length))
+            made += sizeof(length)
+            used = sizeof(length) + length
+        if length == 0:
+            return used
+        if edit.name.len + length > self.left:
+            raise OverflowError("edited header fields")
+        self.left -= edit.name.len + length
+        if edit.kind == FGW_EDIT_SET:
+            fields.remove(edit.header_id, name, edit.name.len)
+        fields.add_field(edit.header_id, name, edit.name.len, made, length)
+        return used
+
+
+cdef bint is_literal(const fgw_img_edit *edit, const fgw_img_part *part) noexcept:
+    return edit.value.count == 0 or (edit.value.count == 1 and part.code == FGW_VALUE_TEXT)

@@ -1,0 +1,56 @@
+"""Values of a request and its connection."""
+from libc.stdint cimport uint32_t, uint64_t
+from libc.time cimport time_t, tm
+
+from fastgw.dataplane.buffers cimport Buffer
+from fastgw.dataplane.exchange cimport Exchange
+from fastgw.dataplane.field_table cimport FieldTable
+from fastgw.dataplane.served cimport ClientSide, Served
+from fastgw.dataplane.tunnel cimport Tunnel
+
+cdef enum:
+    VALUE_MAX = 8192           # bytes of one value from outside; longer ones are cut
+
+cdef enum Style:
+    STYLE_LOG = 1              # a line of text: quotes, controls and high bytes as \\xHH
+    STYLE_JSON = 2             # inside a JSON string
+    STYLE_FIELD = 3            # the value of a header field: as it is, without control characters
+
+
+cdef struct Piece:
+    int code                   # enum fgw_value
+    int header_id              # of text, where it is the name of a field
+    int other_id
+    uint32_t ordinal           # of a response field among those that the log wants
+    const char *text           # literal text, format of time, name of a field
+    size_t text_len
+    const char *other          # the field that is taken when the first is missing
+    size_t other_len
+
+
+cdef class Values:
+    cdef Buffer out
+    cdef int style
+    cdef size_t value_max      # of the next value
+    cdef bint wrote            # the present value is not missing
+    cdef FieldTable answer     # where response fields are looked up; None: among those kept for the log
+
+    cdef bint write(self, const Piece *piece, Served x) except -1
+    cdef int value(self, const Piece *piece, Served x) except -1
+    cdef bint tunnel_value(self, int code, Tunnel x) except -1
+    cdef int kept_text(self, bytes text) except -1
+    cdef int exchange_value(self, const Piece *piece, Exchange x) except -1
+    cdef int address_value(self, int code, Served x) except -1
+    cdef int upstream_local(self, Served x) except -1
+    cdef size_t remote(self, ClientSide client, char *out) except? 0
+    cdef int other_value(self, int code, Served x) except -1
+    cdef int request_header(self, const Piece *piece, Exchange x) except -1
+    cdef int response_header(self, const Piece *piece, Exchange x) except -1
+    cdef int answer_header(self, const Piece *piece) except -1
+    cdef int flag_names(self, uint32_t flags) except -1
+    cdef int start_time(self, const Piece *piece, Served x) except -1
+    cdef int conversion(self, char letter, const tm *parts, time_t seconds) except -1
+    cdef int plain(self, const char *text) except -1
+    cdef int number(self, uint64_t n) except -1
+    cdef int outside(self, const char *p, size_t n) except -1
+    cdef int for_field(self, const char *p, size_t n) except -1

@@ -1,0 +1,381 @@
+"""Values of a request and its connection, as the access log and edited header fields show them.
+
+A value is written by the piece of a format that asks for it. Bytes from outside are escaped in logs, so that one request is one
+line whatever a client sends; in a header field they stand as they are, without control characters.
+"""
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memchr, memcpy, strlen
+from libc.time cimport gmtime_r, strftime, time_t, tm
+
+from fastgw.dataplane.buffers cimport Buffer
+from fastgw.dataplane.exchange cimport Exchange
+from fastgw.dataplane.headers cimport write_decimal
+from fastgw.dataplane.served cimport Address, ClientSide, Served, clock_ns
+from fastgw.dataplane.tunnel cimport Tunnel
+from fastgw.native.base cimport fgw_field, fgw_reason_name, fgw_span
+from fastgw.native.route cimport (
+    FGW_FAMILY_IPV4, FGW_FAMILY_UNIX, FGW_NONE, FGW_VALUE_ATTEMPTS, FGW_VALUE_AUTHORITY, FGW_VALUE_BYTES_RECEIVED,
+    FGW_VALUE_BYTES_SENT, FGW_VALUE_CODE, FGW_VALUE_DETAILS, FGW_VALUE_DOWNSTREAM_LOCAL_ADDRESS,
+    FGW_VALUE_DOWNSTREAM_REMOTE_ADDRESS, FGW_VALUE_DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT, FGW_VALUE_DOWNSTREAM_REMOTE_PORT,
+    FGW_VALUE_DURATION, FGW_VALUE_FLAGS, FGW_VALUE_LISTENER, FGW_VALUE_METHOD, FGW_VALUE_PATH, FGW_VALUE_PROTOCOL,
+    FGW_VALUE_REJECT_REASON, FGW_VALUE_REQUEST_HEADER, FGW_VALUE_REQUEST_ID, FGW_VALUE_RESPONSE_HEADER, FGW_VALUE_ROUTE_NAME,
+    FGW_VALUE_REQUESTED_SERVER_NAME, FGW_VALUE_SCHEME, FGW_VALUE_START_TIME, FGW_VALUE_TERMINATION_DETAILS, FGW_VALUE_TEXT,
+    FGW_VALUE_TRANSPORT_FAILURE, FGW_VALUE_UPSTREAM_CLUSTER,
+    FGW_VALUE_UPSTREAM_HOST, FGW_VALUE_UPSTREAM_LOCAL_ADDRESS, FGW_VALUE_UPSTREAM_SERVICE_TIME, FGW_VALUE_VIRTUAL_SERVICE,
+    fgw_img_origin,
+)
+from fastgw.native.state cimport (
+    FGW_F_DC, FGW_F_DPE, FGW_F_NC, FGW_F_NR, FGW_F_SI, FGW_F_UC, FGW_F_UF, FGW_F_UH, FGW_F_UO, FGW_F_UPE, FGW_F_UR, FGW_F_URX,
+    FGW_F_UT,
+)
+from fastgw.native.system cimport AF_INET, AF_INET6, CLOCK_REALTIME, inet_ntop
+
+cdef struct FlagName:
+    uint32_t bit
+    const char *name
+
+cdef FlagName[13] FLAG_NAMES = [
+    FlagName(FGW_F_UH, b"UH"), FlagName(FGW_F_UF, b"UF"), FlagName(FGW_F_UO, b"UO"), FlagName(FGW_F_NR, b"NR"),
+    FlagName(FGW_F_URX, b"URX"), FlagName(FGW_F_NC, b"NC"), FlagName(FGW_F_UT, b"UT"), FlagName(FGW_F_DC, b"DC"),
+    FlagName(FGW_F_UR, b"UR"), FlagName(FGW_F_UC, b"UC"), FlagName(FGW_F_SI, b"SI"), FlagName(FGW_F_DPE, b"DPE"),
+    FlagName(FGW_F_UPE, b"UPE"),
+]
+
+
+cdef class Values:
+    def __cinit__(self, Buffer out, int style):
+        self.out = out
+        self.style = style
+        self.value_max = VALUE_MAX
+
+    cdef bint write(self, const Piece *piece, Served x) except -1:
+        """Append the value; False when it is missing (then nothing is appended)."""
+        if piece.code == FGW_VALUE_TEXT:
+            self.out.append(piece.text, piece.text_len)
+            return True
+        self.wrote = False
+        self.value(piece, x)
+        self.value_max = VALUE_MAX
+        return self.wrote
+
+    cdef int value(self, const Piece *piece, Served x) except -1:
+        """What both exchanges and tunnels have; the rest is an exchange's."""
+        cdef int code = piece.code
+        if code == FGW_VALUE_START_TIME:
+            return self.start_time(piece, x)
+        if code == FGW_VALUE_FLAGS:
+            return self.flag_names(x.flags)
+        if code == FGW_VALUE_DETAILS:
+            return self.plain(x.details)
+        if code == FGW_VALUE_BYTES_RECEIVED:
+            return self.number(x.bytes_received)
+        if code == FGW_VALUE_BYTES_SENT:
+            return self.number(x.bytes_sent)
+        if code == FGW_VALUE_DURATION:
+            x.ctx.loop.update_clock()
+            return self.number(<uint64_t>((x.ctx.loop.now_ns - x.start_ns) // 1000000))
+        if code == FGW_VALUE_TRANSPORT_FAILURE and x.transport_failure is not None:
+            return self.outside(<const char *>x.transport_failure, <size_t>len(x.transport_failure))
+        if code == FGW_VALUE_REQUESTED_SERVER_NAME:
+            return self.kept_text(x.client_side().server_name)
+        if isinstance(x, Tunnel):
+            if self.tunnel_value(code, <Tunnel>x):
+                return 0
+        if FGW_VALUE_UPSTREAM_HOST <= code <= FGW_VALUE_DOWNSTREAM_REMOTE_PORT:
+            return self.address_value(code, x)
+        if FGW_VALUE_ROUTE_NAME <= code <= FGW_VALUE_LISTENER:
+            return self.other_value(code, x)
+        if isinstance(x, Exchange):
+            return self.exchange_value(piece, <Exchange>x)
+        return self.number(0) if code == FGW_VALUE_CODE else 0
+
+    cdef bint tunnel_value(self, int code, Tunnel x) except -1:
+        """What a tunnel knows otherwise than an exchange, which still has its image; False for the rest."""
+        if code == FGW_VALUE_UPSTREAM_CLUSTER:
+            self.kept_text(x.cluster_text)
+        elif code == FGW_VALUE_ROUTE_NAME:
+            self.kept_text(x.client.chain_name)
+        elif code == FGW_VALUE_VIRTUAL_SERVICE:
+            self.kept_text(x.virtual_service)
+        elif code == FGW_VALUE_TERMINATION_DETAILS:
+            self.plain(x.termination)
+        else:
+            return False
+        return True
+
+    cdef int kept_text(self, bytes text) except -1:
+        return self.outside(<const char *>text, <size_t>len(text)) if text is not None else 0
+
+    cdef int exchange_value(self, const Piece *piece, Exchange x) except -1:
+        cdef int code = piece.code
+        if code == FGW_VALUE_CODE:
+            return self.number(x.status)
+        if code == FGW_VALUE_UPSTREAM_SERVICE_TIME and x.service_time_ms >= 0:
+            return self.number(<uint64_t>x.service_time_ms)
+        if code == FGW_VALUE_RESPONSE_HEADER:
+            return self.response_header(piece, x)
+        if not x.head.present:
+            return 0
+        if code == FGW_VALUE_METHOD:
+            return self.outside(x.head.base + x.head.req.method.off, x.head.req.method.len)
+        if code == FGW_VALUE_PATH:
+            return self.outside(x.head.base + x.head.req.target.off, x.head.req.target.len)
+        if code == FGW_VALUE_PROTOCOL:
+            return self.plain(b"HTTP/1.1" if x.head.req.minor else b"HTTP/1.0")
+        if code == FGW_VALUE_AUTHORITY:
+            return self.outside(x.head.base + x.head.req.authority.off, x.head.req.authority.len)
+        if code == FGW_VALUE_SCHEME:
+            return self.plain(b"https" if x.head.secure else b"http")
+        if code == FGW_VALUE_REQUEST_ID and x.head.request_id_at:
+            return self.outside(x.head.base + x.head.request_id_at, 36)
+        if code == FGW_VALUE_REQUEST_HEADER:
+            return self.request_header(piece, x)
+        return 0
+
+    cdef int address_value(self, int code, Served x) except -1:
+        cdef char text[128]
+        cdef size_t n = 0
+        cdef ClientSide client = x.client_side()
+        if code == FGW_VALUE_UPSTREAM_HOST and x.attempts:
+            n = format_endpoint(&x.address, text)
+        elif code == FGW_VALUE_UPSTREAM_CLUSTER and x.cluster_name.len:
+            return self.outside(x.image.strings + x.cluster_name.off, x.cluster_name.len)
+        elif code == FGW_VALUE_UPSTREAM_LOCAL_ADDRESS:
+            return self.upstream_local(x)
+        elif code == FGW_VALUE_DOWNSTREAM_LOCAL_ADDRESS:
+            n = <size_t>client.local_address(text)
+        elif code == FGW_VALUE_DOWNSTREAM_REMOTE_ADDRESS:
+            n = self.remote(client, text)
+        elif code == FGW_VALUE_DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT:
+            if isinstance(x, Exchange):
+                return self.outside((<Exchange>x).head.remote, (<Exchange>x).head.remote_len)
+            return self.outside(client.peer, client.peer_len)
+        elif code == FGW_VALUE_DOWNSTREAM_REMOTE_PORT and client.peer_port:
+            return self.number(client.peer_port)
+        return self.outside(text, n)
+
+    cdef int upstream_local(self, Served x) except -1:
+        """Recorded for the log; a header field is written while the connection is there."""
+        cdef char text[128]
+        if self.style == STYLE_FIELD and isinstance(x, Exchange) and (<Exchange>x).upstream is not None:
+            return self.outside(text, <size_t>(<Exchange>x).upstream.local_address(text))
+        return self.outside(x.upstream_local, <size_t>x.upstream_local_len)
+
+    cdef size_t remote(self, ClientSide client, char *out) except? 0:
+        cdef size_t n = client.peer_len
+        cdef bint six = memchr(client.peer, 58, n) != NULL
+        cdef size_t at = 0
+        if six:
+            out[0] = 91
+            at = 1
+        memcpy(out + at, client.peer, n)
+        at += n
+        if six:
+            out[at] = 93
+            at += 1
+        if client.peer_port:
+            out[at] = 58
+            at += 1
+            at += write_decimal(out + at, client.peer_port)
+        return at
+
+    cdef int other_value(self, int code, Served x) except -1:
+        cdef const fgw_img_origin *origins
+        cdef fgw_span name
+        cdef ClientSide client
+        if code == FGW_VALUE_REJECT_REASON and x.reject_reason:
+            return self.plain(fgw_reason_name(x.reject_reason))
+        if code == FGW_VALUE_ATTEMPTS and x.attempts:
+            return self.number(<uint64_t>x.attempts)
+        if code == FGW_VALUE_LISTENER:
+            client = x.client_side()
+            return self.outside(<const char *>client.listener_name, <size_t>len(client.listener_name))
+        if x.image is None or x.route.rule == FGW_NONE:
+            return 0
+        if code == FGW_VALUE_ROUTE_NAME:
+            name = x.image.rules[x.route.rule].name
+            return self.outside(x.image.strings + name.off, name.len)
+        if code == FGW_VALUE_VIRTUAL_SERVICE:
+            origins = x.image.origins
+            name = origins[x.image.rules[x.route.rule].virtual_service].name
+            return self.outside(x.image.strings + name.off, name.len)
+        return 0
+
+    cdef int request_header(self, const Piece *piece, Exchange x) except -1:
+        cdef const fgw_field *f = x.head.find(piece.header_id, piece.text, piece.text_len)
+        if f == NULL and piece.other_len:
+            f = x.head.find(piece.other_id, piece.other, piece.other_len)
+        if f == NULL:
+            return 0
+        return self.outside(x.head.base + f.value_off, f.value_len)
+
+    cdef int response_header(self, const Piece *piece, Exchange x) except -1:
+        cdef const char *p
+        cdef uint32_t i, length
+        if self.style == STYLE_FIELD:
+            return self.answer_header(piece)
+        if x.kept_response is None or x.kept_response.size() == 0:
+            return 0
+        p = x.kept_response.head()
+        for i in range(piece.ordinal + 1):
+            memcpy(&length, p, sizeof(length))
+            p += sizeof(length)
+            if i == piece.ordinal and length:
+                return self.outside(p, length - 1)
+            if length:
+                p += length - 1
+        return 0
+
+    cdef int answer_header(self, const Piece *piece) except -1:
+        cdef const fgw_field *f
+        if self.answer is None:
+            return 0
+        f = self.answer.find(piece.header_id, piece.text, piece.text_len)
+        if f == NULL and piece.other_len:
+            f = self.answer.find(piece.other_id, piece.other, piece.other_len)
+        return 0 if f == NULL else self.outside(self.answer.base + f.value_off, f.value_len)
+
+    cdef int flag_names(self, uint32_t flags) except -1:
+        cdef int i
+        for i in range(13):
+            if flags & FLAG_NAMES[i].bit:
+                if self.wrote:
+                    self.out.append(b",", 1)
+                self.plain(FLAG_NAMES[i].name)
+        return 0
+
+    cdef int start_time(self, const Piece *piece, Served x) except -1:
+        """strftime in UTC; %3f, %6f and %9f are fractions of the second, %s the seconds since the epoch."""
+        cdef char text[128]
+        cdef char fraction[16]
+        cdef tm parts
+        cdef int64_t start = x.start_wall_ns
+        cdef time_t seconds
+        cdef int64_t left
+        cdef size_t n, i
+        cdef size_t digits
+        if self.style == STYLE_FIELD:  # start_wall_ns is taken for the log alone
+            start = clock_ns(CLOCK_REALTIME) - (x.ctx.loop.now_ns - x.start_ns)
+        seconds, left = start // 1000000000, start % 1000000000
+        gmtime_r(&seconds, &parts)
+        self.wrote = True
+        if piece.text_len == 0:
+            n = strftime(text, sizeof(text), b"%Y-%m-%dT%H:%M:%S.", &parts)
+            self.out.append(text, n)
+            fraction_of(fraction, left)
+            self.out.append(fraction, 3)
+            return self.out.append(b"Z", 1)
+        i = 0
+        while i < piece.text_len:
+            if piece.text[i] != 37 or i + 1 >= piece.text_len:
+                self.out.append(piece.text + i, 1)
+                i += 1
+                continue
+            if i + 2 < piece.text_len and 49 <= piece.text[i + 1] <= 57 and piece.text[i + 2] == 102:
+                digits = piece.text[i + 1] - 48
+                fraction_of(fraction, left)
+                self.out.append(fraction, digits)
+                i += 3
+                continue
+            self.conversion(piece.text[i + 1], &parts, seconds)
+            i += 2
+        return 0
+
+    cdef int conversion(self, char letter, const tm *parts, time_t seconds) except -1:
+        cdef char pattern[3]
+        cdef char text[64]
+        if letter == 115:
+            return self.number(<uint64_t>seconds)
+        pattern[0] = 37
+        pattern[1] = letter
+        pattern[2] = 0
+        return self.out.append(text, strftime(text, sizeof(text), pattern, parts))
+
+    # ---- writing
+
+    cdef int plain(self, const char *text) except -1:
+        if text != NULL and text[0]:
+            self.wrote = True
+            self.out.append(text, strlen(text))
+        return 0
+
+    cdef int number(self, uint64_t n) except -1:
+        cdef char text[24]
+        self.wrote = True
+        return self.out.append(text, write_decimal(text, n))
+
+    cdef int outside(self, const char *p, size_t n) except -1:
+        """Bytes from outside: in a log no line break, quote, control or high byte gets through as it is."""
+        cdef size_t i, at = 0
+        cdef const char *digits = b"0123456789abcdef"
+        cdef char *to
+        cdef uint8_t c
+        if n == 0:
+            return 0
+        self.wrote = True
+        if n > self.value_max:
+            n = self.value_max
+        if self.style == STYLE_FIELD:
+            return self.for_field(p, n)
+        to = self.out.reserve(n * 6)
+        for i in range(n):
+            c = <uint8_t>p[i]
+            if c >= 32 and c < 127 and c != 34 and c != 92:
+                to[at] = <char>c
+                at += 1
+            elif self.style == STYLE_JSON and (c == 34 or c == 92):
+                to[at] = 92
+                to[at + 1] = <char>c
+                at += 2
+            elif self.style == STYLE_JSON:
+                memcpy(to + at, b"\\u00", 4)
+                to[at + 4] = digits[c >> 4]
+                to[at + 5] = digits[c & 15]
+                at += 6
+            else:
+                memcpy(to + at, b"\\x", 2)
+                to[at + 2] = digits[c >> 4]
+                to[at + 3] = digits[c & 15]
+                at += 4
+        self.out.end += at
+        return 0
+
+    cdef int for_field(self, const char *p, size_t n) except -1:
+        """As it is, but for control characters: nothing from outside ends a field."""
+        cdef size_t i, at = 0
+        cdef char *to = self.out.reserve(n)
+        cdef uint8_t c
+        for i in range(n):
+            c = <uint8_t>p[i]
+            if c >= 32 and c != 127 or c == 9:
+                to[at] = <char>c
+                at += 1
+        self.out.end += at
+        return 0
+
+
+cdef int fraction_of(char *out, int64_t ns) noexcept:
+    """Nine digits."""
+    cdef int i
+    for i in range(8, -1, -1):
+        out[i] = <char>(48 + ns % 10)
+        ns //= 10
+    return 0
+
+
+cdef size_t format_endpoint(const Address *a, char *out) noexcept:
+    cdef size_t n
+    if a.family == FGW_FAMILY_UNIX:
+        memcpy(out, a.path, a.path_len)
+        return a.path_len
+    if a.family == FGW_FAMILY_IPV4:
+        inet_ntop(AF_INET, a.ip, out, 64)
+        n = strlen(out)
+    else:
+        out[0] = 91
+        inet_ntop(AF_INET6, a.ip, out + 1, 64)
+        n = strlen(out)
+        out[n] = 93
+        n += 1
+    out[n] = 58
+    return n + 1 + write_decimal(out + n + 1, a.port)

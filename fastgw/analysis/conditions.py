@@ -26,6 +26,7 @@ _ESCAPED = re.compile(r"%(?:2[dDeE]|3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF]|7[e
 _NO_PATH = re.compile(r"[^\x21-\x7e]")
 _LEFT_AS_IT_IS = "".join(map(chr, range(0x21, 0x7F)))
 _SCHEMES = ("http", "https")
+_SAID_BY_US = ("x-envoy-external-address", "x-envoy-attempt-count")
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"))
 
 
@@ -61,6 +62,7 @@ def odd_conditions(service: Resource) -> list[Diagnostic]:
                 if match.uri.prefix is not None and _is_open(match.uri.prefix):
                     beyond.append((f"{path}.uri.prefix", match.uri.prefix))
             _check_words(findings, path, match, spec.hosts)
+            _check_names(findings, path, match)
             for place, value in _texts(path, match):
                 if value.regex is not None:
                     _check_regex(findings, f"{place}.regex", value.regex, of_paths=False)
@@ -104,6 +106,17 @@ def _check_words(findings: Findings, path: str, match: HttpMatch, hosts: tuple[s
     if authority is not None and hosts and not _is_among(authority, hosts, findings.resource.namespace):
         message = f"never holds: no request with this host gets here, spec.hosts has {', '.join(hosts)}"
         findings.warn(f"{path}.authority.exact", message, NEVER)
+
+
+def _check_names(findings: Findings, path: str, match: HttpMatch) -> None:
+    """Header fields that are taken off a request before rules are asked."""
+    for name in match.headers:
+        lower = name.lower()
+        if "_" in lower and not lower.startswith("@"):
+            words = "never holds: names with an underscore are taken off, unless the gateway runs with --underscores allow"
+            findings.warn(join_key(f"{path}.headers", name), words, NEVER)
+        elif lower.startswith("x-envoy-") and lower not in _SAID_BY_US:
+            findings.warn(join_key(f"{path}.headers", name), "never holds: what clients send under this name is taken off", NEVER)
 
 
 def _is_among(authority: str, hosts: tuple[str, ...], namespace: str) -> bool:

@@ -16,6 +16,10 @@ Headers = tuple[tuple[bytes, bytes], ...]
 ANY_CLIENT = b"127.0.0.1"
 """Stands for the address of the client where none is given."""
 ANY_REQUEST_ID = b"00000000-0000-4000-8000-000000000000"
+REFUSALS: dict[str, int] = {
+    ffi.string(lib.fgw_reason_name(reason)).decode(): lib.fgw_reason_status(reason) for reason in range(1, lib.FGW_R_COUNT)
+}
+"""Status by the name of the reason; 0 for those that are no request's."""
 _FIELDS_MAX = 101
 _INVISIBLE = lib.FGW_FIELD_UNDERSCORE | lib.FGW_FIELD_LISTED
 _OURS_ALONE = frozenset(

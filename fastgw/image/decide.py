@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastgw.compiler.hosts import covers
+from fastgw.image.arrival import REFUSALS
 from fastgw.image.asked import DEFAULT_PORTS, Asked
 from fastgw.image.explain import ExplainedDestination, ExplainedRule, Explainer, ExplainRequest, Explanation
 from fastgw.image.left_out import with_left_out
@@ -66,7 +67,7 @@ class Decider:
         if explanation.verdict in ("no_rule", "no_virtual_host"):
             words = "no rule matches" if explanation.verdict == "no_rule" else "no virtual host has this host"
             return _answer(asked, at, "not_found", words, explanation) | {"status": 404}
-        return _answer(asked, at, "rejected", explanation.verdict, explanation) | {"status": 400}
+        return _answer(asked, at, "rejected", explanation.verdict, explanation) | {"status": REFUSALS[explanation.verdict]}
 
     def rule_of(self, answer: dict[str, Any]) -> Rule | None:
         """The Plan's rule behind ``answer["matched"]``, for what the image does not hold."""

@@ -119,19 +119,22 @@ def test_no_listener(config: str, run_json: Json) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "reason"),
+    ("words", "reason", "status"),
     [
-        (("G T", "http://shop.example.com/"), "bad_request_line"),
-        (("G(T", "http://shop.example.com/"), "bad_method"),
-        (("GET", "http://shop.example.com/a b"), "bad_request_line"),
-        (("GET", "http://shop.example.com/\u00e9"), "bad_target"),
-        (("GET", "http://shop.example.com/", "-H", "a(b: c"), "bad_field_name"),
-        (("GET", "http://shop.example.com/", "-H", "content-length: -1"), "bad_content_length"),
+        (("G T", "http://shop.example.com/"), "bad_request_line", 400),
+        (("G(T", "http://shop.example.com/"), "bad_method", 400),
+        (("GET", "http://shop.example.com/a b"), "bad_request_line", 400),
+        (("GET", "http://shop.example.com/\u00e9"), "bad_target", 400),
+        (("GET", "http://shop.example.com/", "-H", "a(b: c"), "bad_field_name", 400),
+        (("GET", "http://shop.example.com/", "-H", "content-length: -1"), "bad_content_length", 400),
+        (("GET", "http://shop.example.com/", "-H", "expect: the-best"), "bad_expect", 417),
+        (("GET", "http://shop.example.com/" + "x" * 17000), "target_too_long", 414),
+        (("GET", "http://shop.example.com/", *("-H", "a: " + "b" * 9000) * 7), "head_too_large", 431),
     ],
 )
-def test_what_traffic_would_be_refused_for(config: str, run_json: Json, words: tuple[str, ...], reason: str) -> None:
+def test_what_traffic_would_be_refused_for(config: str, run_json: Json, words: tuple[str, ...], reason: str, status: int) -> None:
     answer, code = run_json("explain", config, *words)
-    assert (code, answer["action"], answer["detail"]) == (3, "rejected", reason)
+    assert (code, answer["action"], answer["detail"], answer["status"]) == (3, "rejected", reason, status)
     assert answer["matched"] is None
 
 

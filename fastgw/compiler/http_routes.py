@@ -155,7 +155,19 @@ class RuleCompiler:
 class _RouteStep:
     """One http route -> its rules. ``always_ends``: the match that catches all does so behind every gateway and port."""
 
-    __slots__ = ("_built", "_expanded", "_finder", "_gateway", "_options", "_port", "_service", "_wishes", "always_ends")
+    __slots__ = (
+        "_built",
+        "_expanded",
+        "_finder",
+        "_gateway",
+        "_options",
+        "_origin",
+        "_path",
+        "_port",
+        "_service",
+        "_wishes",
+        "always_ends",
+    )
 
     def __init__(
         self, service: BoundService, expanded: Expanded, gateway: str, port: int, options: CompileOptions, finder: Finder
@@ -167,6 +179,8 @@ class _RouteStep:
         self._options = options
         self._finder = finder
         self._built: Built | None = None
+        self._path = f"spec.http[{expanded.index}]"
+        self._origin = expanded.owner.at(self._path)
         self._wishes = service.wishes
         if expanded.owner is not service.resource:
             self._wishes = for_delegate(service.wishes, wishes_of(expanded.owner, service.report))
@@ -189,13 +203,12 @@ class _RouteStep:
 
     def _left_out(self, index: int, match: HttpMatch | None, failed: str) -> LeftOut:
         owner, route = self._expanded.owner, self._expanded.route
-        origin = owner.at(f"spec.http[{self._expanded.index}]")
-        return LeftOut(self._service.ref(owner), self._expanded.index, index, _route_name(route, match), failed, origin)
+        return LeftOut(self._service.ref(owner), self._expanded.index, index, _route_name(route, match), failed, self._origin)
 
     def _is_broken(self, part: str = "") -> bool:
         """Reported when it was loaded, see Resource.broken."""
         owner = self._expanded.owner
-        return bool(owner.broken) and f"spec.http[{self._expanded.index}]{part}" in owner.broken
+        return bool(owner.broken) and f"{self._path}{part}" in owner.broken
 
     def _unconcerned(self, index: int, match: HttpMatch) -> str:
         """B13-B15: conditions on the gateway itself, known before any request; why the match cannot hold here, or ""."""
@@ -212,8 +225,7 @@ class _RouteStep:
         return "" if is_subset(match.source_labels, self._options.labels) else "sourceLabels: this gateway does not carry them"
 
     def _rule(self, index: int, match: HttpMatch | None, uses: list[Use]) -> tuple[Rule | None, bool]:
-        owner, route = self._expanded.owner, self._expanded.route
-        path = f"spec.http[{self._expanded.index}]"
+        owner, route, path = self._expanded.owner, self._expanded.route, self._path
         try:
             conditions = conditions_of(match, self._wishes.segments)
         except InvalidMatch as problem:
@@ -231,7 +243,7 @@ class _RouteStep:
             action=keep_clients(built.action, self._wishes.sticky),
             path=conditions.path,
             predicates=conditions.predicates,
-            origin=owner.at(path),
+            origin=self._origin,
         )
         return rule, is_catch_all(conditions)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _STEP = re.compile(r'\[(\d+)\]|\["((?:[^"\\]|\\.)*)"\]|\.?([^.\[\]]+)')
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
-def split_path(path: str) -> list[str | int]:
-    """``spec.http[0]`` -> ["spec", "http", 0]; "" -> []. Text that is no path ends the list."""
+@lru_cache(maxsize=1024)
+def split_path(path: str) -> tuple[str | int, ...]:
+    """``spec.http[0]`` -> ("spec", "http", 0); "" -> (). Text that is no path ends it. The same few are asked for all the time."""
     steps: list[str | int] = []
     for match in _STEP.finditer(path):
         index, quoted, plain = match.groups()
@@ -19,7 +21,7 @@ def split_path(path: str) -> list[str | int]:
             steps.append(re.sub(r"\\(.)", r"\1", quoted))
         else:
             steps.append(plain)
-    return steps
+    return tuple(steps)
 
 
 def join_key(path: str, key: str) -> str:

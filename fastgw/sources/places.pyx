@@ -100,7 +100,7 @@ cdef class DocumentPlaces:
         """Index of the value at ``path``; when it is not there, of its nearest ancestor or -1."""
         cdef uint32_t here = 0
         cdef long found = -1
-        cdef list steps = split_path(path)
+        cdef tuple steps = split_path(path)
         cdef Py_ssize_t at = 0, taken
         while at < len(steps):
             # a key may hold dots itself: the shortest run of steps that names a child is taken

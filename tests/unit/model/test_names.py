@@ -92,8 +92,8 @@ def test_nearest(word: str, found: str) -> None:
     assert did_you_mean(word, known) == (f', did you mean "{found}"?' if found else "")
 
 
-@pytest.mark.parametrize("steps", [["a", 0, "b"], ["a.b/c", "d"], ['q"uo\\te', 12], ["a", 1, 2, "c-d"], []])
-def test_paths_there_and_back(steps: list[str | int]) -> None:
+@pytest.mark.parametrize("steps", [("a", 0, "b"), ("a.b/c", "d"), ('q"uo\\te', 12), ("a", 1, 2, "c-d"), ()])
+def test_paths_there_and_back(steps: tuple[str | int, ...]) -> None:
     path = ""
     for step in steps:
         path = join_index(path, step) if isinstance(step, int) else join_key(path, step)

@@ -120,6 +120,8 @@ def measure(folder: Path, work: Path, count: int, per_file: int, form: str, roun
         time.sleep(2.0)
         with Pace(gateway.port) as steady:
             time.sleep(8.0)
+        with Pace(gateway.port) as writes:
+            write_elsewhere(gateway, work / "elsewhere", count, per_file, form, rounds, burst)
         with Pace(gateway.port) as meanwhile:
             took_ms = [one_change(gateway, folder, per_file, form, number) for number in range(rounds)]
             burst_result = many_changes(gateway, folder, count, per_file, form, burst)
@@ -131,6 +133,7 @@ def measure(folder: Path, work: Path, count: int, per_file: int, form: str, roun
             "change_worst_ms": round(max(took_ms), 1),
             **burst_result,
             "steady": steady.result,
+            "writes": writes.result,
             "meanwhile": meanwhile.result,
             "worker_kb": gateway.worker_memory_kb(),
             "counts": gateway.view("/config/generation")["counts"],
@@ -148,6 +151,19 @@ def one_change(gateway: Gateway, folder: Path, per_file: int, form: str, number:
     took_ms = (time.perf_counter() - written_s) * 1e3
     time.sleep(0.3)
     return took_ms
+
+
+def write_elsewhere(gateway: Gateway, folder: Path, count: int, per_file: int, form: str, rounds: int, burst: int) -> None:
+    """What the measuring itself does to traffic: the same writes and questions, with nobody who watches the folder."""
+    folder.mkdir()
+    for number in range(rounds):
+        worlds.change(folder, worlds.MEASURED, per_file, form, f"v{number + 1}")
+        for _ in range(20):
+            gateway.status(worlds.host_of(worlds.MEASURED), "/v0/")
+            time.sleep(POLL_S)
+        time.sleep(0.3)
+    for number in range(burst):
+        worlds.change(folder, number % max(count // per_file, 1) * per_file, per_file, form, f"b{number}")
 
 
 def many_changes(gateway: Gateway, folder: Path, count: int, per_file: int, form: str, burst: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import msgspec
 from fastgw.analysis.picture import Memory as ExamineMemory
 from fastgw.analysis.picture import PictureOptions, check_picture
 from fastgw.compiler.compile import CompileCache, CompileOptions, compile_plan
+from fastgw.credentials.keeper import Keeper
 from fastgw.model.diagnostic import Diagnostic
 from fastgw.model.plan import Plan
 from fastgw.model.resource import Resource
@@ -22,6 +23,7 @@ class ExamineOptions(msgspec.Struct):
     namespace: str = "istio-system"
     resolve: dict[str, tuple[str, int]] = {}
     secret_directories: list[str] = []
+    mesh_directory: str = ""
 
 
 class Examined(msgspec.Struct):
@@ -54,16 +56,22 @@ def _examine(paths: list[str], options: ExamineOptions, files: FileCache | None,
 
 
 def examine(
-    resources: Sequence[Resource], plan: Plan, options: ExamineOptions, memory: ExamineMemory | None = None
+    resources: Sequence[Resource],
+    plan: Plan,
+    options: ExamineOptions,
+    memory: ExamineMemory | None = None,
+    keeper: Keeper | None = None,
 ) -> list[Diagnostic]:
     """What is wrong between the objects and with what comes of them: all checks beyond loading and compiling, in no order.
 
     ``plan`` is what ``compile_plan`` made of ``resources``. Give the same ``memory`` each time where a configuration is examined
     again after each change: what was found about objects and virtual hosts that are the very same is kept. Never raises for what
-    is in the resources; reads the files of certificates that they name.
+    is in the resources; reads the files of certificates that they name, unless ``keeper`` knows what is served of them.
     """
-    own = PictureOptions(options.labels, options.namespace, options.secret_directories)
-    return check_picture(resources, own, plan, memory)
+    own = PictureOptions(
+        options.labels, options.namespace, options.secret_directories, options.mesh_directory, serving=keeper is not None
+    )
+    return check_picture(resources, own, plan, memory, keeper)
 
 
 def in_order(diagnostics: list[Diagnostic], files: list[str]) -> list[Diagnostic]:

@@ -7,17 +7,22 @@ from typing import Any
 
 import msgspec
 
+from fastgw.credentials.keeper import Keeper
+from fastgw.credentials.places import PlaceOptions, Places
 from fastgw.model.diagnostic import Diagnostic
 from fastgw.model.plan import Plan
 from fastgw.model.resource import Resource
 
 
 class PictureOptions(msgspec.Struct, frozen=True):
-    """Who this gateway is, and where certificates are mounted beside Secret documents."""
+    """Who this gateway is, and where certificates are mounted beside Secret documents. ``serving``: this is the machine that serves
+    the configuration, so that its files have to be here."""
 
     labels: dict[str, str]
     namespace: str
     secret_directories: list[str] = []
+    mesh_directory: str = ""
+    serving: bool = False
 
 
 class Interrupted(Exception):
@@ -62,9 +67,16 @@ class Picture:
     """All usable resources, by kind, the Gateways that are for this gateway, and what is served."""
 
     def __init__(
-        self, resources: Iterable[Resource], options: PictureOptions, plan: Plan | None = None, memory: Memory | None = None
+        self,
+        resources: Iterable[Resource],
+        options: PictureOptions,
+        plan: Plan | None = None,
+        memory: Memory | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
+        resources = list(resources)
         self.options = options
+        self.keeper = keeper or new_keeper(resources, options)
         self.plan = plan or Plan()
         self.memory = memory or Memory()
         self.by_kind: dict[str, list[Resource]] = {}
@@ -85,10 +97,22 @@ class Picture:
         return [found for resource in self.of(kind) for found in self.memory.recall(check, resource, find)]
 
 
+def new_keeper(resources: Sequence[Resource], options: PictureOptions) -> Keeper:
+    """Knows the credentials as they are now."""
+    places = PlaceOptions(options.namespace, tuple(options.secret_directories), options.mesh_directory)
+    return Keeper(Places(places, resources))
+
+
 def check_picture(
-    resources: Sequence[Resource], options: PictureOptions, plan: Plan | None = None, memory: Memory | None = None
+    resources: Sequence[Resource],
+    options: PictureOptions,
+    plan: Plan | None = None,
+    memory: Memory | None = None,
+    keeper: Keeper | None = None,
 ) -> list[Diagnostic]:
     """What is wrong between the objects, and with what comes of them in ``plan``. The compiler's own findings are not repeated.
+
+    ``keeper``: of the credentials that are served; without one they are read.
 
     Raises Interrupted when the memory says so.
     """
@@ -104,7 +128,7 @@ def check_picture(
     from fastgw.analysis.unreachable import check_unreachable
     from fastgw.analysis.upstream_tls import check_upstream_tls
 
-    picture = Picture(resources, options, plan, memory)
+    picture = Picture(resources, options, plan, memory, keeper)
     diagnostics: list[Diagnostic] = []
     for check in (
         check_gateways,

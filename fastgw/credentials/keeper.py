@@ -32,11 +32,17 @@ class Keeper:
         self.places = places
         self._good: dict[tuple[str, Need], _Entry] = {}
         self._bad: dict[tuple[str, Need], tuple[Content, str]] = {}
+        self._statuses: dict[tuple[str, Need], Status] = {}
         self.checks = 0
         """How often content was examined since the start: what a look really cost."""
 
     def status(self, name: str, need: Need) -> Status:
-        """Reads the credential, if need be."""
+        """As of the last look at all; one that was not among them is looked at now."""
+        known = self._statuses.get((name, need))
+        return known if known is not None else self.look(name, need)
+
+    def look(self, name: str, need: Need) -> Status:
+        """Reads the credential as it is now."""
         key = (name, need)
         good = self._good.get(key)
         try:
@@ -51,7 +57,8 @@ class Keeper:
 
     def collect(self, needs: Mapping[str, Need]) -> tuple[dict[str, Content], list[Status]]:
         """The contents that can be used and the state of all, in the order of ``needs``. What is not needed is forgotten."""
-        statuses = [self.status(name, need) for name, need in needs.items()]
+        statuses = [self.look(name, need) for name, need in needs.items()]
+        self._statuses = {(status.name, Need(status.need)): status for status in statuses}
         for known in (self._good, self._bad):
             for name, need in [key for key in known if needs.get(key[0]) != key[1]]:
                 del known[name, need]

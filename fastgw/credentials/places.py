@@ -109,8 +109,8 @@ class Places:
                 found.add(self.options.mesh())
         return sorted(found - {""})
 
-    def describe(self, name: str) -> str:
-        """How messages call a credential."""
+    def describe(self, name: str, *, certificate: bool = False) -> str:
+        """How messages call a credential, or only its certificate."""
         if name.startswith(KUBERNETES):
             owner, bare = split_owner(name, KUBERNETES, self.options.namespace)
             return f'Secret "{owner}/{bare}"'
@@ -121,7 +121,7 @@ class Places:
             return f"the mesh's certificate in {self.options.mesh() or DEFAULT_MESH_DIRECTORY}"
         scheme = FILE_CERTIFICATE if name.startswith(FILE_CERTIFICATE) else FILE_CA
         first, second = split_paths(name, scheme)
-        return f"{first} and {second}" if second else first
+        return f"{first} and {second}" if second and not certificate else first
 
     def finish(self) -> None:
         """A round over all credentials is over: what was not asked for is not held any longer."""
@@ -153,7 +153,7 @@ class Places:
             beside = self._entries(bare)
             if beside is not None and has_ca(beside):
                 return beside
-            raise CredentialMissing(f'no CA: wanted ca.crt in Secret "{self.options.namespace}/{name}" or "{bare}"')
+            raise CredentialMissing(f'no CA: Secret "{self.options.namespace}/{name}" or "{bare}" has to hold ca.crt')
         if entries is None:
             raise CredentialMissing(f'Secret "{self.options.namespace}/{name}" not found{self._hint(name)}')
         return entries

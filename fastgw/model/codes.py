@@ -108,8 +108,14 @@ _PICTURE = (
     ("FGW0030", INFO, "HostNotAnswered", "no VirtualService answers for a host of a Gateway"),
     ("FGW0031", INFO, "RegexSlowElsewhere", "a regular expression that takes engines forever that backtrack; harmless here"),
     ("FGW0032", INFO, "PrefixBeyondSegment", "a prefix that ends within a path segment, so that it catches longer names, too"),
-    ("FGW0033", WARNING, "CertificateNotValid", "a certificate has expired, expires within 30 days, or is not valid yet"),
+    (
+        "FGW0033",
+        WARNING,
+        "CertificateNotValid",
+        "a certificate or CA that is not valid, or not in 30 days; a CRL out of date",
+    ),
     ("FGW0034", WARNING, "CertificateNames", "a certificate does not cover the hosts of its server"),
+    ("FGW0041", WARNING, "CertificateOrder", "a chain of certificates is out of order, so that clients may refuse it"),
     ("FGW0040", WARNING, "PortWithoutTls", "settings of a port without tls take away the TLS that the policy around them asks for"),
 )
 

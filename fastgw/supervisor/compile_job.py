@@ -66,7 +66,10 @@ class Job:
         self._plans: dict[int, Plan] = {}
         self._reporter = Reporter(numbers)
         self._examine_options = ExamineOptions(
-            labels=configure.labels, namespace=configure.namespace, secret_directories=configure.secrets
+            labels=configure.labels,
+            namespace=configure.namespace,
+            secret_directories=configure.secrets,
+            mesh_directory=configure.mesh_cert,
         )
         self._examine_memory = Memory(is_urgent)
         self._unexamined: tuple[int, list[Resource], Plan] | None = None
@@ -119,7 +122,8 @@ class Job:
         generation, resources, plan = unexamined = self._unexamined
         self._unexamined = None
         try:
-            return generation, examine(resources, plan, self._examine_options, self._examine_memory)
+            keeper = self._credentials.keeper
+            return generation, examine(resources, plan, self._examine_options, self._examine_memory, keeper)
         except Interrupted:
             self._unexamined = unexamined
             raise

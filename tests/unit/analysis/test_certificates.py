@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from fastgw.analysis.certificates import is_covered, read_certificate
+from fastgw.analysis.certificates import is_covered
 from fastgw.analysis.picture import PictureOptions, check_picture
+from fastgw.credentials.pem import read_certificate
 from fastgw.model.resource import Resource
 
 Parse = Callable[[str], list[Resource]]
@@ -117,4 +118,4 @@ def test_files(parse: Parse, tmp_path: Path) -> None:
     assert said(key) == [("warning", "FGW0034", f'{certificate}: the certificate is for "b.example.com", not for "a.example.com"')]
     assert said(other) == [("error", "IST0161", f"{certificate} and {other}: the key does not belong to the certificate")]
     assert said(tmp_path / "nope") == [("warning", "IST0101", f"{tmp_path}/nope: No such file or directory")]
-    assert said(Path("/dev/zero")) == [("warning", "IST0101", "/dev/zero: not a regular file")]
+    assert said(Path("/dev/zero")) == [("error", "IST0161", "/dev/zero: not a regular file")]

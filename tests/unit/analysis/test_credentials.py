@@ -13,8 +13,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from fastgw.analysis.credentials import pair_problem
 from fastgw.analysis.picture import PictureOptions, check_picture
+from fastgw.credentials.content import CredentialError, content_of_entries
+from fastgw.credentials.names import Need
+from fastgw.credentials.pem import examine
 from fastgw.model.resource import Resource
 
 Parse = Callable[[str], list[Resource]]
@@ -107,12 +109,17 @@ def test_each_of_several_names(parse: Parse) -> None:
         ({"tls.crt": CERTIFICATE, "tls.key": b""}, "tls.crt and tls.key are needed both"),
         ({"cert": CERTIFICATE, "tls.key": KEY}, "cert and key are needed both"),
         ({"tls.crt": b"junk", "tls.key": KEY}, "the certificate is no PEM certificate"),
-        ({"tls.crt": CERTIFICATE, "tls.key": b"junk"}, "the key is no PEM private key without a password"),
+        ({"tls.crt": CERTIFICATE, "tls.key": b"junk"}, "the key is no PEM private key"),
         ({"tls.crt": CERTIFICATE, "tls.key": OTHER_KEY}, "the key does not belong to the certificate"),
     ],
 )
 def test_pairs(content: dict[str, bytes], problem: str) -> None:
-    assert pair_problem(content) == problem
+    try:
+        examine(content_of_entries(content, Need.PAIR))
+    except CredentialError as error:
+        assert str(error) == problem
+    else:
+        assert problem == ""
 
 
 def test_not_base64(parse: Parse) -> None:
@@ -123,7 +130,7 @@ def test_not_base64(parse: Parse) -> None:
 @pytest.mark.parametrize("where", ["web", "web-cacert"])
 def test_client_ca(parse: Parse, where: str) -> None:
     text = gateway("{mode: MUTUAL, credentialName: web}") + secret(tls_crt=CERTIFICATE, tls_key=KEY)
-    missing = 'no CA to check clients against: MUTUAL needs ca.crt in Secret "web-cacert" or "web"'
+    missing = 'no CA: Secret "istio-system/web-cacert" or "web" has to hold ca.crt'
     assert messages(parse(text)) == [("IST0101", missing)]
     encoded = base64.b64encode(CERTIFICATE).decode()
     if where == "web":

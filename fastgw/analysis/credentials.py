@@ -107,10 +107,11 @@ def _file_mentions(path: str, tls: ServerTls) -> Iterator[Mention]:
 
 
 def _full_name(reference: str, namespace: str) -> str:
-    """ "" for what is no Secret or ConfigMap."""
+    """ "" for what is no Secret or ConfigMap of this namespace."""
     for scheme in (KUBERNETES, CONFIG_MAP):
         if reference.startswith(scheme):
-            return scheme + "/".join(split_owner(reference, scheme, namespace))
+            owner, name = split_owner(reference, scheme, namespace)
+            return f"{scheme}{owner}/{name}" if owner == namespace and name else ""
     return "" if "://" in reference else f"{KUBERNETES}{namespace}/{reference}"
 
 

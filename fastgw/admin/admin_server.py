@@ -14,6 +14,7 @@ from fastgw.admin.cluster_view import view_clusters
 from fastgw.admin.guards import make_guard
 from fastgw.admin.http import Server
 from fastgw.admin.status_server import metrics_response
+from fastgw.credentials.view import secret_entries
 from fastgw.native._native import lib
 from fastgw.supervisor import memfd
 from fastgw.supervisor.compiler_client import CompileError
@@ -38,6 +39,7 @@ class AdminServer(Server):
             ("/listeners", self._listeners),
             ("/clusters", self._clusters),
             ("/dns", self._dns),
+            ("/secrets", self._secrets),
             ("/stats/prometheus", self._metrics),
         ):
             application.router.add_get(path, handler)
@@ -96,6 +98,12 @@ class AdminServer(Server):
 
     async def _dns(self, request: web.Request) -> web.Response:
         return answer(self._supervisor.resolver.statuses())
+
+    async def _secrets(self, request: web.Request) -> web.Response:
+        """Certificates without their keys."""
+        supervisor = self._supervisor
+        statuses = supervisor.generations.credentials
+        return answer(await asyncio.to_thread(secret_entries, statuses, supervisor.settings.namespace))
 
     async def _metrics(self, request: web.Request) -> web.Response:
         return await metrics_response(request, self._supervisor)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -18,6 +18,8 @@ from prometheus_client.registry import Collector
 import fastgw
 from fastgw.admin.cluster_view import endpoint_text, view_clusters
 from fastgw.admin.request_metrics import connection_metrics_text, request_metrics_text
+from fastgw.credentials.status import Status
+from fastgw.credentials.view import short_name
 from fastgw.native._native import ffi, lib
 from fastgw.supervisor.metric_series import collect, collect_connections
 from fastgw.supervisor.supervisor import Supervisor
@@ -113,6 +115,7 @@ class GatewayCollector(Collector):
         yield rejected_metric([sum(column) for column in zip(*(state.rejected(slot) for slot in slots), strict=True)])
         yield from self._process_metrics()
         yield from self._config_metrics()
+        yield from credential_metrics(self._supervisor.generations.credentials, self._supervisor.settings.namespace)
         yield self._dns_metric()
         yield from self._endpoint_metrics()
 
@@ -172,6 +175,25 @@ class GatewayCollector(Collector):
         for status in ("ok", "failed", "unknown"):
             family.add_metric([status], statuses.count(status))
         return family
+
+
+def credential_metrics(statuses: Sequence[Status], namespace: str) -> Iterator[Metric]:
+    """Certificates, keys and CAs that the configuration names. "held": bad now, its content of before is in use."""
+    states = [("held" if status.held else "active") if status.usable else "unusable" for status in statuses]
+    family = GaugeMetricFamily("fastgw_credentials", "Credentials that the configuration names, by their state", labels=["state"])
+    for state in ("active", "held", "unusable"):
+        family.add_metric([state], states.count(state))
+    yield family
+    expiry = GaugeMetricFamily(
+        "fastgw_certificate_expiry_timestamp_seconds",
+        "Unix time when the first certificate of a name expires",
+        labels=["name"],
+    )
+    for status in statuses:
+        end = status.facts.first_end() if status.facts is not None else None
+        if end is not None:
+            expiry.add_metric([short_name(status.name, namespace)], end.timestamp())
+    yield expiry
 
 
 def counter_metrics(values: list[int]) -> Iterator[Metric]:

@@ -14,6 +14,7 @@ COMMANDS = {
     "proxy-config": "Show listeners, routes, clusters, endpoints and secrets.",
     "test": "Run the route tests (kind RouteTest) found beside the configuration.",
     "diff": "Say what changes for traffic between two configurations.",
+    "certs": "Make a CA and certificates for development.",
     "echo": "A small upstream that answers with what it saw.",
     "version": "Print the version, the build and the libraries linked.",
 }

@@ -96,13 +96,31 @@ def command(
 
         entries = live_endpoint_entries(view.plan, live_clusters(place))
     elif chosen == "secrets":
-        from fastgw.cli.secrets_view import secret_entries
-
-        entries = secret_entries(view.resources, namespace, secrets)
+        entries = _running_secrets(place) if place else _secrets_of_files(view, namespace, secrets)
     else:
         entries = _ENTRIES[chosen](view)
     filters = Filters(name, fqdn, port, address, subset, cluster, status.upper())
     _print(chosen, [entry for entry in entries if filters.keeps(entry)], output, view)
+
+
+def _running_secrets(admin: str) -> list[dict[str, Any]]:
+    """What the gateway holds, not what its files hold by now."""
+    from fastgw.cli.config_view import fetch
+
+    return msgspec.json.decode(fetch(admin, "/secrets"), type=list[dict[str, Any]])
+
+
+def _secrets_of_files(view: ConfigView, namespace: str, directories: tuple[str, ...]) -> list[dict[str, Any]]:
+    """All that there are, and those that the configuration names and that are not there."""
+    from fastgw.credentials.keeper import Keeper
+    from fastgw.credentials.names import names_of_plan
+    from fastgw.credentials.places import PlaceOptions, Places
+    from fastgw.credentials.view import names_in, secret_entries
+
+    places = Places(PlaceOptions(namespace, directories), view.resources)
+    needs = names_in(places) | names_of_plan(view.plan)
+    _, statuses = Keeper(places).collect(dict(sorted(needs.items())))
+    return secret_entries(statuses, namespace)
 
 
 def _print(what: str, entries: list[dict[str, Any]], output: str, view: ConfigView) -> None:

@@ -123,6 +123,26 @@ class Places:
         first, second = split_paths(name, scheme)
         return f"{first} and {second}" if second and not certificate else first
 
+    def list_names(self) -> list[str]:
+        """Of all Secrets and mounted directories."""
+        found = set(self.secrets)
+        for directory in self.options.directories:
+            try:
+                with os.scandir(directory) as entries:
+                    found.update(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+            except OSError:
+                continue
+        return sorted(found)
+
+    def holds(self, name: str) -> Need:
+        """Which parts a Secret or mounted directory seems to have; 0 when it cannot be read or has none."""
+        try:
+            entries = self._entries(name) or {}
+        except CredentialError:
+            return Need(0)
+        pair = Need.PAIR if any(key in entries for keys in PAIRS for key in keys) else Need(0)
+        return pair | (Need.CA if has_ca(entries) else Need(0))
+
     def finish(self) -> None:
         """A round over all credentials is over: what was not asked for is not held any longer."""
         self._files.forget_unasked()

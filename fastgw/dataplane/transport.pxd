@@ -40,6 +40,7 @@ cdef class Transport(Watcher):
     cdef bint piped                # received bytes go through pipes of the protocol, not to on_data()
     cdef int error                 # errno of the failure
     cdef bint write_blocked        # the socket buffer is full
+    cdef bint corked               # a FIN or more bytes follow at once: they may go into the same packet
     cdef bint shut_after_flush
     cdef bint close_after_flush
     cdef int64_t progress_ms       # loop clock of the last byte sent or of the queue's beginning
@@ -52,6 +53,7 @@ cdef class Transport(Watcher):
     cdef int write(self, const char *p, size_t n) except -1
     cdef int write_piece(self, const char *p, size_t n, const char *tail, size_t tail_len) except -1
     cdef int write_now(self, const char *p, size_t n, const char *tail, size_t tail_len) except -1
+    cdef int account(self, ssize_t sent, const char *p, size_t n, const char *tail, size_t tail_len) except -1
     cdef int write_pipe(self, Pipe pipe) except -1
     cdef int flush(self) except -1
     cdef int pause_reading(self) except -1

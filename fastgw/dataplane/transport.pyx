@@ -13,7 +13,7 @@ from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.loop cimport SCRATCH_BYTES, Loop, Timer, Turn, Watcher
 from fastgw.dataplane.pipes cimport Pipe
 from fastgw.native.system cimport (
-    EAGAIN, ECONNRESET, EINTR, EINVAL, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, MSG_NOSIGNAL, SHUT_WR, SO_ERROR,
+    EAGAIN, ECONNRESET, EINTR, EINVAL, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, MSG_MORE, MSG_NOSIGNAL, SHUT_WR, SO_ERROR,
     SO_LINGER, SOL_SOCKET, errno, getsockopt, iovec_, linger_, msghdr, recv, send, sendmsg, setsockopt, shutdown, socklen_t,
 )
 
@@ -119,7 +119,7 @@ cdef class Transport(Watcher):
         cdef socklen_t n = sizeof(error)
         if not events & (EPOLLOUT | EPOLLERR | EPOLLHUP):
             return 0
-        if getsockopt(self.fd, SOL_SOCKET, SO_ERROR, &error, &n) < 0:
+        if events & (EPOLLERR | EPOLLHUP) and getsockopt(self.fd, SOL_SOCKET, SO_ERROR, &error, &n) < 0:
             error = errno
         if error:
             return self.lose(CLOSE_CONNECT_FAILED, error)
@@ -202,7 +202,7 @@ cdef class Transport(Watcher):
     # ---- writing
 
     cdef ssize_t raw_send(self, const char *p, size_t n) noexcept:
-        return send(self.fd, p, n, MSG_NOSIGNAL)
+        return send(self.fd, p, n, MSG_NOSIGNAL | MSG_MORE if self.corked else MSG_NOSIGNAL)
 
     cdef ssize_t raw_sendmsg(self, const msghdr *msg) noexcept:
         return sendmsg(self.fd, msg, MSG_NOSIGNAL)
@@ -226,8 +226,6 @@ cdef class Transport(Watcher):
         """Send what is queued, then p and tail, without copying what the socket takes at once."""
         cdef iovec_ iov[3]
         cdef msghdr msg
-        cdef ssize_t sent
-        cdef size_t left
         cdef size_t queued = self.out.end - self.out.start
         if self.failed or self.fd < 0:
             return 0
@@ -235,6 +233,8 @@ cdef class Transport(Watcher):
             self.out.append(p, n)
             return self.out.append(tail, tail_len)
         self.progress_ms = self.loop.now_ms
+        if queued == 0 and tail_len == 0:
+            return self.account(self.raw_send(p, n), p, n, NULL, 0)
         iov[0].iov_base = self.out.data + self.out.start
         iov[0].iov_len = queued
         iov[1].iov_base = <void *>p
@@ -248,7 +248,12 @@ cdef class Transport(Watcher):
         msg.msg_control = NULL
         msg.msg_controllen = 0
         msg.msg_flags = 0
-        sent = self.raw_sendmsg(&msg)
+        return self.account(self.raw_sendmsg(&msg), p, n, tail, tail_len)
+
+    cdef int account(self, ssize_t sent, const char *p, size_t n, const char *tail, size_t tail_len) except -1:
+        """Of what was queued, p and tail, `sent` bytes have been sent (-1: errno says why not): the rest is queued."""
+        cdef size_t left
+        cdef size_t queued = self.out.end - self.out.start
         if sent < 0:
             if errno != EAGAIN and errno != EINTR:
                 return self.send_failed(errno)

@@ -83,7 +83,7 @@ cdef class Tunnel(Served):
     cdef int open(self) except -1
     cdef int touch(self) except -1
     cdef int arm(self) except -1
-    cdef int check_end(self) except -1
+    cdef bint check_end(self) except -1
     cdef int on_client_closed(self) except -1
     cdef int on_upstream_closed(self, int reason) except -1
     cdef int fail(self, uint32_t flags, const char *details) except -1

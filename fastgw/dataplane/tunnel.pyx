@@ -55,7 +55,9 @@ cdef class Flow:
     cdef int on_data(self, const char *p, size_t n) except -1:
         self.tunnel.touch()
         self.relayed += n
+        self.sink.corked = self.source.hangup
         self.sink.write_now(p, n, NULL, 0)
+        self.sink.corked = False
         if self.sink.queued():
             self.source.pause_reading()
         if n == SCRATCH_BYTES and self.splices:
@@ -91,8 +93,9 @@ cdef class Flow:
     cdef int on_eof(self) except -1:
         self.eof = True
         self.give_back()
-        self.sink.shut()
-        return self.tunnel.check_end()
+        if self.tunnel.check_end():
+            return 0
+        return self.sink.shut()
 
     cdef int on_sink_writable(self) except -1:
         self.tunnel.touch()
@@ -101,7 +104,8 @@ cdef class Flow:
             if self.pipe.held:
                 return 0
         if self.eof:
-            return self.tunnel.check_end()
+            self.tunnel.check_end()
+            return 0
         return self.source.resume_reading()
 
     cdef bint finished(self) noexcept:
@@ -340,10 +344,12 @@ cdef class Tunnel(Served):
 
     # ---- the end
 
-    cdef int check_end(self) except -1:
-        if self.up.finished() and self.down.finished():
-            return self.finish(False)
-        return 0
+    cdef bint check_end(self) except -1:
+        """Both directions have ended and everything is sent: closing says so to both sides."""
+        if not (self.up.finished() and self.down.finished()):
+            return False
+        self.finish(False)
+        return True
 
     cdef int on_client_closed(self) except -1:
         """The client's connection is broken, and so must the upstream's be."""

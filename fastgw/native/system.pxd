@@ -75,6 +75,7 @@ cdef extern from "sys/socket.h" nogil:
         SO_ERROR
         SO_LINGER
         SO_KEEPALIVE
+        MSG_MORE
         MSG_NOSIGNAL
         MSG_DONTWAIT
         SHUT_WR

@@ -5,7 +5,7 @@ from fastgw.dataplane.headers cimport write_decimal
 from fastgw.dataplane.served cimport Address
 from fastgw.native.route cimport FGW_FAMILY_IPV4, FGW_FAMILY_IPV6, FGW_FAMILY_UNIX
 from fastgw.native.system cimport (
-    AF_INET, AF_INET6, AF_UNIX, EINPROGRESS, IPPROTO_TCP, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, TCP_NODELAY, close, connect,
+    AF_INET, AF_INET6, AF_UNIX, EINPROGRESS, IPPROTO_TCP, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, TCP_NODELAY, TCP_QUICKACK, close, connect,
     errno, getsockname, htons, inet_ntop, ntohs, setsockopt, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage, sockaddr_un,
     socket, socklen_t,
 )
@@ -60,11 +60,12 @@ cdef int local_text(int fd, char *out) noexcept:
     return format_address(&a, out, 64)
 
 
-cdef int open_socket(const Address *to) noexcept:
-    """A socket whose connect() is under way, or -1."""
+cdef int open_socket(const Address *to, bint has_data) noexcept:
+    """A socket whose connect() is under way, or -1. ``has_data``: bytes will be sent as soon as it is connected, so the last packet of
+    the TCP handshake may wait for them."""
     cdef sockaddr_storage a
     cdef socklen_t n = fill_address(to, &a)
-    cdef int fd, one = 1
+    cdef int fd, one = 1, zero = 0
     if n == 0:
         return -1
     fd = socket(a.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
@@ -72,6 +73,8 @@ cdef int open_socket(const Address *to) noexcept:
         return -1
     if a.ss_family != AF_UNIX:
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+        if has_data:
+            setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &zero, sizeof(zero))
     if connect(fd, <sockaddr *>&a, n) < 0 and errno != EINPROGRESS:
         close(fd)
         return -1

@@ -260,7 +260,7 @@ cdef class Tunnel(Served):
 
     cdef bint connect(self) except -1:
         cdef TunnelUpstream up
-        cdef int fd = open_socket(&self.address)
+        cdef int fd = open_socket(&self.address, self.first.size() != 0)
         if fd < 0:
             return False
         self.ctx.gauge(FGW_G_UPSTREAM_ACTIVE, 1)

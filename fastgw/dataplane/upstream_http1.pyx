@@ -54,7 +54,7 @@ cdef class UpstreamHttp1(UpstreamStream):
     cdef int start_connect(self, int64_t timeout_ms) except -1:
         """Begin a connection to self.address for self.exchange. 0 when not even that was possible."""
         global connections
-        cdef int fd = open_socket(&self.address)
+        cdef int fd = open_socket(&self.address, True)
         if fd < 0:
             return 0
         connections += 1

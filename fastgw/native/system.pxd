@@ -120,6 +120,7 @@ cdef extern from "sys/un.h" nogil:
 cdef extern from "netinet/tcp.h" nogil:
     enum:
         TCP_NODELAY
+        TCP_QUICKACK
         TCP_USER_TIMEOUT
 
 

@@ -6,6 +6,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from libc.time cimport gmtime_r, strftime, time_t, tm
 
+from fastgw.dataplane.pipes import pipe_limit
 from fastgw.native.base cimport FGW_R_COUNT, fgw_field, fgw_span
 from fastgw.native.credentials cimport fgw_credentials_check, fgw_credentials_header
 from fastgw.native.route cimport (
@@ -36,7 +37,7 @@ def client_limit(wanted):
     """Client connections a worker may hold: what was asked for, at the most half of its descriptors less a reserve, since each
     of them may need one for an upstream connection (requirement D8). 0: only the descriptors count."""
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    possible = max(1, (soft - RESERVED_DESCRIPTORS) // 2) if soft != resource.RLIM_INFINITY else 1 << 30
+    possible = max(1, (soft - RESERVED_DESCRIPTORS - 2 * pipe_limit()) // 2) if soft != resource.RLIM_INFINITY else 1 << 30
     return min(wanted, possible) if wanted else possible
 
 

@@ -5,9 +5,9 @@ from fastgw.dataplane.headers cimport write_decimal
 from fastgw.dataplane.served cimport Address
 from fastgw.native.route cimport FGW_FAMILY_IPV4, FGW_FAMILY_IPV6, FGW_FAMILY_UNIX
 from fastgw.native.system cimport (
-    AF_INET, AF_INET6, AF_UNIX, EINPROGRESS, IPPROTO_TCP, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, TCP_NODELAY, TCP_QUICKACK, close, connect,
-    errno, getsockname, htons, inet_ntop, ntohs, setsockopt, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage, sockaddr_un,
-    socket, socklen_t,
+    AF_INET, AF_INET6, AF_UNIX, EINPROGRESS, IPPROTO_TCP, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, TCP_NODELAY, TCP_QUICKACK,
+    close, connect, errno, getsockname, htons, inet_ntop, ntohs, setsockopt, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage,
+    sockaddr_un, socket, socklen_t,
 )
 
 
@@ -61,8 +61,8 @@ cdef int local_text(int fd, char *out) noexcept:
 
 
 cdef int open_socket(const Address *to, bint has_data) noexcept:
-    """A socket whose connect() is under way, or -1. ``has_data``: bytes will be sent as soon as it is connected, so the last packet of
-    the TCP handshake may wait for them."""
+    """A socket whose connect() is under way, or -1. ``has_data``: bytes will be sent as soon as it is connected, so the last packet
+    of the TCP handshake may wait for them."""
     cdef sockaddr_storage a
     cdef socklen_t n = fill_address(to, &a)
     cdef int fd, one = 1, zero = 0

@@ -13,8 +13,9 @@ from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.loop cimport SCRATCH_BYTES, Loop, Timer, Turn, Watcher
 from fastgw.dataplane.pipes cimport Pipe
 from fastgw.native.system cimport (
-    EAGAIN, ECONNRESET, EINTR, EINVAL, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, MSG_MORE, MSG_NOSIGNAL, SHUT_WR, SO_ERROR,
-    SO_LINGER, SOL_SOCKET, errno, getsockopt, iovec_, linger_, msghdr, recv, send, sendmsg, setsockopt, shutdown, socklen_t,
+    EAGAIN, ECONNRESET, EINTR, EINVAL, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, MSG_MORE, MSG_NOSIGNAL,
+    SHUT_WR, SO_ERROR, SO_LINGER, SOL_SOCKET, errno, getsockopt, iovec_, linger_, msghdr, recv, send, sendmsg, setsockopt,
+    shutdown, socklen_t,
 )
 
 cdef enum:

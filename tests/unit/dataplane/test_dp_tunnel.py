@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from dataplane_support import Gateway, Peer, free_port, tcp_chain
 
+from fastgw.dataplane import pipes
 from fastgw.image.layout import lib
 
 BULK = 4 << 20
@@ -113,6 +114,23 @@ def test_bulk_goes_through_pipes_and_gives_them_back(gateway: Gateway) -> None:
     assert held == 1 and gateway.alive()["pipes"] == 0
     client.send(b"x")  # and small pieces are relayed again as before
     up.until(lambda data: data[-1:] == b"x" and len(data) == BULK + 1)
+
+
+def test_without_a_pipe_left_bytes_are_copied(gateway: Gateway) -> None:
+    """More directions are full than there may be pipes."""
+    pairs = [opened(gateway) for _ in range(pipes.pipe_limit() + 3)]
+    data, sent = noise(1 << 20) * 8, [0] * len(pairs)
+    for i, (client, _) in enumerate(pairs):
+        for _ in range(8):
+            sent[i] += client.try_send(memoryview(data)[sent[i] :])
+            gateway.settle()
+    assert gateway.alive()["pipes"] == pipes.pipe_limit()
+    for i, (_, up) in enumerate(pairs):
+        while len(up.data) < sent[i]:
+            up.poll()
+            gateway.turn()
+        assert bytes(up.data) == data[: sent[i]]
+        up.close()
 
 
 @pytest.mark.parametrize("direction", ["up", "down"])

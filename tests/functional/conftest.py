@@ -12,6 +12,7 @@ from .support.certificates import Authority, make_authority
 from .support.config import Document, gateway, route, service_entry, virtual_service
 from .support.gateway import Gateway
 from .support.origin import RecordingOrigin
+from .support.tls_world import TlsWorld, mount_policies, policy_documents
 
 StartGateway = Callable[..., Gateway]
 
@@ -99,3 +100,47 @@ def web(shared_gateway: Gateway, shared_origin: RecordingOrigin) -> Iterator[Gat
     shared_origin.on_head = None
     yield shared_gateway
     shared_gateway.assert_no_leaks()
+
+
+StartTls = Callable[..., TlsWorld]
+
+
+@pytest.fixture
+def start_tls(start_gateway: StartGateway, authority: Authority, client_authority: Authority, tmp_path: Path) -> StartTls:
+    """Starts gateways with ``--secrets`` for one test; ``prepare(secrets)`` puts credentials there first."""
+
+    def start(documents: Sequence[Document], prepare: Callable[[Path], object], **options: Any) -> TlsWorld:
+        secrets = tmp_path / "secrets"
+        secrets.mkdir(exist_ok=True)
+        prepare(secrets)
+        ports = options.pop("ports", (443,))
+        words = ["--secrets", str(secrets), *options.pop("options", ())]
+        made = start_gateway(documents, ports=ports, options=words, **options)
+        return TlsWorld(made, authority, client_authority, tmp_path, secrets)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def shared_tls(
+    shared_origin: RecordingOrigin,
+    authority: Authority,
+    client_authority: Authority,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[TlsWorld]:
+    """One gateway for a whole file, with a host of each client-certificate policy."""
+    home = tmp_path_factory.mktemp("tls")
+    secrets = home / "secrets"
+    mount_policies(secrets, authority, client_authority)
+    documents = policy_documents(shared_origin)
+    with Gateway(home / "gateway", documents, ports=(443,), options=["--secrets", str(secrets)]) as running:
+        yield TlsWorld(running, authority, client_authority, home, secrets)
+
+
+@pytest.fixture
+def tls(shared_tls: TlsWorld, shared_origin: RecordingOrigin) -> Iterator[TlsWorld]:
+    """``shared_tls`` for one test, which must leave nothing alive in it."""
+    shared_origin.answer = shared_origin.echo
+    shared_origin.on_head = None
+    yield shared_tls
+    shared_tls.gateway.assert_no_leaks()

@@ -87,7 +87,7 @@ def refusal(port: int, name: str | None, context: ssl.SSLContext, host: str | No
                 client._receive()
             if not client.ended:
                 client.tls.settimeout(client.timeout_s)
-                client.send(request_bytes("GET", "/", host or name or "localhost"))
+                client.send(get_request(host or name or "localhost"))
             while client._receive():
                 pass
             assert not client.received, f"served: {bytes(client.received[:200])!r}"

@@ -24,6 +24,7 @@ def as_text(answer: dict[str, Any], method: str, url: str, color: bool) -> str:
     if matched is not None:
         lines.append(_line("matched", _paint(_rule(matched), "green", color)))
     lines.append(_line("answer", _paint(_action(answer), "green" if _is_good(answer) else "red", color)))
+    lines += [_line("edit", edit) for edit in answer["edits"]]
     for destination in answer["destinations"]:
         lines += _destination(destination)
     return "\n".join(lines)
@@ -76,6 +77,7 @@ def _destination(destination: dict[str, Any]) -> list[str]:
     share = "this client keeps it" if destination["kept"] else f"{destination['share'] * 100:g} %"
     lines = [_line("destination", f"{destination['host']}:{destination['port']}{subset}, {share}")]
     lines.append(_line("cluster", f"{destination['cluster']}{_place(destination)}"))
+    lines += [_line("edit", edit) for edit in destination["edits"]]
     if not destination["known"]:
         lines.append(_line("endpoints", "none: no such cluster, answered 503 (NC)"))
     else:

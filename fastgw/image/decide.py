@@ -10,10 +10,12 @@ from typing import Any
 from fastgw.compiler.hosts import covers
 from fastgw.image.arrival import REFUSALS
 from fastgw.image.asked import DEFAULT_PORTS, Asked
+from fastgw.image.edited import outcome_of
 from fastgw.image.explain import ExplainedDestination, ExplainedRule, Explainer, ExplainRequest, Explanation
 from fastgw.image.left_out import with_left_out
 from fastgw.model.origin import NOWHERE
 from fastgw.model.plan import Cluster, LeftOut, Listener, Plan, Rule, ServerRef
+from fastgw.model.plan_text import edits_text
 
 NOTHING = ("no_listener", "not_found", "rejected")
 """Actions of requests that no rule takes."""
@@ -137,6 +139,9 @@ class Decider:
             self._destination(each, total, alone) | {"kept": index == explanation.kept}
             for index, each in enumerate(explanation.destinations)
         ]
+        rule = self.rule_of(answer)
+        if rule is not None:
+            _add_edits(answer, asked, rule, at["name"])
         return answer
 
     def _destination(self, destination: ExplainedDestination, total: int, alone: bool) -> dict[str, Any]:
@@ -164,6 +169,23 @@ class Decider:
             covering = (s for s in servers if any(covers(name.rpartition("/")[2], host) for name in s.hosts))
             found = self._servers[number, host] = next(covering, servers[0])
         return found
+
+
+def _add_edits(answer: dict[str, Any], asked: Asked, rule: Rule, listener: str) -> None:
+    """What becomes of header fields, for the route and for each of its destinations."""
+    answer["edits"] = edits_text(rule.action.edits)
+    planned = [each for each in rule.action.destinations if each.weight > 0] or rule.action.destinations[:1]
+    for destination, own in zip(answer["destinations"], planned, strict=True):
+        outcome = outcome_of(asked, rule, own, listener)
+        destination |= {
+            "edits": edits_text(own.edits),
+            "authority": outcome.authority,
+            "requestHeaders": outcome.request_headers,
+            "responseHeaders": outcome.response_headers,
+        }
+    hosts = {destination["authority"] for destination in answer["destinations"]}
+    if len(hosts) == 1:
+        answer["request"]["authority"] = hosts.pop()
 
 
 def _names(listener: Listener) -> tuple[str, str]:
@@ -202,6 +224,7 @@ def _answer(
         "location": None,
         "destinations": [],
         "request": {"path": path if asked.query is None else f"{path}?{asked.query}", "authority": asked.authority},
+        "edits": [],
         "considered": [_rule(rule) | {"failed": rule.failed} for rule in explanation.considered] if explanation else [],
     }
 

@@ -1,6 +1,6 @@
 """What this version of the gateway does with a request, as far as it can be told without an upstream.
 
-Made from an explanation. Whatever cannot be performed yet (rewrites, header edits) shows as what happens instead.
+Made from an explanation. Whatever cannot be performed yet (rewrites of the path) shows as what happens instead.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from typing import Any
 
 import msgspec
 
-from fastgw.image.asked import Asked
+from fastgw.image.edited import Outcome
 
 
 class Actual(msgspec.Struct):
-    """``statuses``: several where destinations of a route differ. ``path``, ``authority``: None when nothing is forwarded.
+    """``statuses``: several where destinations of a route differ. ``path``: None when nothing is forwarded.
 
-    ``request_headers`` are those that the upstream gets of the client's (repeated ones joined); ``response_headers`` those that the
-    gateway itself puts into the answer. Names in lower case.
+    ``outcomes``: authority, the headers that the upstream gets of the client's and of edits, and those that the gateway puts into the
+    answer, one each for ``destinations``. ``response_headers`` are those of an answer that no destination has a part in.
     """
 
     virtual_service: str | None
@@ -25,12 +25,11 @@ class Actual(msgspec.Struct):
     statuses: list[int]
     location: str | None = None
     path: str | None = None
-    authority: str | None = None
-    request_headers: dict[str, str] = {}
     response_headers: dict[str, str] = {}
+    outcomes: list[Outcome] = []
 
 
-def actual_of(asked: Asked, answer: dict[str, Any], statuses: list[int]) -> Actual:
+def actual_of(answer: dict[str, Any], statuses: list[int]) -> Actual:
     """``answer`` and ``statuses``: of fastgw.image.decide for this request."""
     matched, location = answer["matched"], answer["location"]
     actual = Actual(
@@ -42,13 +41,8 @@ def actual_of(asked: Asked, answer: dict[str, Any], statuses: list[int]) -> Actu
         response_headers={"location": location} if location else {},
     )
     if answer["action"] == "route":
-        actual.path, actual.authority = answer["request"]["path"], answer["request"]["authority"]
-        actual.request_headers = _joined(asked.headers) | {"host": answer["request"]["authority"]}
+        actual.path = answer["request"]["path"]
+        actual.outcomes = [
+            Outcome(each["authority"], each["requestHeaders"], each["responseHeaders"]) for each in actual.destinations
+        ]
     return actual
-
-
-def _joined(headers: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    joined: dict[str, str] = {}
-    for name, value in headers:
-        joined[name] = f"{joined[name]},{value}" if name in joined else value
-    return joined

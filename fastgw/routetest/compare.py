@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastgw.compiler.hosts import full_name
+from fastgw.image.edited import Outcome
 from fastgw.model.kinds.route_test import Expectation, ExpectedDestination
 from fastgw.routetest.actual import Actual
 from fastgw.routetest.results import Difference
@@ -28,9 +29,24 @@ def _all(expect: Expectation, actual: Actual) -> Iterator[Difference | None]:
         yield Difference("status", str(expect.status), got)
     yield _text("location", expect.location, actual.location)
     yield _path(expect.path, actual.path)
-    yield _text("authority", expect.authority, actual.authority)
-    yield from _headers("requestHeaders", expect.request_headers, actual.request_headers)
-    yield from _headers("responseHeaders", expect.response_headers, actual.response_headers)
+    yield from _outcome(expect, actual)
+
+
+def _outcome(expect: Expectation, actual: Actual) -> list[Difference]:
+    """Of the destinations that the request may go to, and that agree with the expected one, the nearest to what is expected."""
+    listed = list(zip(actual.destinations, actual.outcomes, strict=False))
+    namespace = (actual.virtual_service or "").partition("/")[0]
+    agreeing = [pair for pair in listed if expect.destination is None or _agrees(expect.destination, pair[0], namespace)]
+    found = [list(_changes(expect, outcome)) for _, outcome in agreeing or listed]
+    return min(found, key=len) if found else list(_changes(expect, Outcome("", {}, actual.response_headers)))
+
+
+def _changes(expect: Expectation, outcome: Outcome) -> Iterator[Difference]:
+    authority = _text("authority", expect.authority, outcome.authority or None)
+    if authority is not None:
+        yield authority
+    yield from _headers("requestHeaders", expect.request_headers, outcome.request_headers)
+    yield from _headers("responseHeaders", expect.response_headers, outcome.response_headers)
 
 
 def _text(field: str, expected: str | None, got: str | None) -> Difference | None:

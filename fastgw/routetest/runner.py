@@ -38,7 +38,7 @@ def _run(decider: Decider, document: Resource, index: int, case: Case) -> CaseRe
     started = time.perf_counter()
     asked = request_of(case.request)
     answer = decider.decide(asked, case.request.port)
-    found = differences(case.expect, actual_of(asked, answer, decider.statuses(answer)))
+    found = differences(case.expect, actual_of(answer, decider.statuses(answer)))
     return CaseResult(
         document=document.key,
         name=case.name or f"{asked.method} {case.request.url}",

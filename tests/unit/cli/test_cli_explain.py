@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import Result
 
+ROUTETESTS = Path(__file__).parents[2] / "golden/routetest"
 Json = Callable[..., tuple[Any, int]]
 Run = Callable[..., Result]
 
+UNEDITED = {
+    "edits": [],
+    "authority": "shop.example.com",
+    "requestHeaders": {"host": "shop.example.com"},
+    "responseHeaders": {},
+}
 RESOLVE = ("--resolve", "fixed=10.9.9.9:1234")
 
 
@@ -42,6 +50,7 @@ def test_a_weighted_route(config: str, run_json: Json) -> None:
             "file": config,
             "line": 37,
             "kept": False,
+            **UNEDITED,
         },
         {
             "host": "fixed.default.svc.cluster.local",
@@ -55,6 +64,7 @@ def test_a_weighted_route(config: str, run_json: Json) -> None:
             "file": config,
             "line": 32,
             "kept": False,
+            **UNEDITED,
         },
     ]
     (first,) = answer["considered"]
@@ -166,3 +176,26 @@ def test_text(config: str, run: Run) -> None:
 )
 def test_usage_errors(config: str, run: Run, words: tuple[str, ...]) -> None:
     assert run("explain", *(config if word == "CONFIG" else word for word in words)).exit_code == 2
+
+
+def test_edits_are_shown(run: Run, run_json: Json) -> None:
+    config = str(ROUTETESTS / "edits/config.yaml")
+    answer, _ = run_json("explain", config, "GET", "http://shop.example.com/cart", "-H", "x-user: ann")
+    assert answer["edits"] == [
+        "request: remove x-debug",
+        "request: set x-caller: %REQ(x-user?x-app):5%",
+        "request: set x-never: %REQ(x-none)%",
+        "request: add x-tag: gw",
+        "response: set cache-control: no-store",
+        "response: set x-started: %START_TIME%",
+    ]
+    assert [each["edits"][-1] for each in answer["destinations"]] == ["authority: v1.internal", "authority: v2.internal"]
+    assert answer["destinations"][1]["requestHeaders"] == {
+        "x-user": "ann", "x-version": "v2", "x-caller": "ann", "x-tag": "gw", "host": "v2.internal",
+    }  # fmt: skip
+    assert answer["request"]["authority"] == "shop.example.com"
+    lone, _ = run_json("explain", config, "GET", "http://shop.example.com/")
+    assert lone["request"]["authority"] == "other.example.com"
+    text = run("explain", config, "GET", "http://shop.example.com/cart").stdout
+    assert "  edit:         request: set x-caller: %REQ(x-user?x-app):5%" in text
+    assert "  edit:         response: add x-canary: yes" in text

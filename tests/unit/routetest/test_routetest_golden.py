@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from fastgw.cli.main import group
 
 HERE = Path(__file__).resolve().parents[2] / "golden" / "routetest"
-EXIT_CODES = {"expectations": 0, "failures": 1, "unreadable": 1}
+EXIT_CODES = {"edits": 1, "expectations": 0, "failures": 1, "unreadable": 1}
 
 
 def test_every_case_has_its_exit_code() -> None:

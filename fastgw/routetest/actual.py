@@ -15,8 +15,8 @@ from fastgw.image.edited import Outcome
 class Actual(msgspec.Struct):
     """``statuses``: several where destinations of a route differ. ``path``: None when nothing is forwarded.
 
-    ``outcomes``: authority, the headers that the upstream gets of the client's and of edits, and those that the gateway puts into the
-    answer, one each for ``destinations``. ``response_headers`` are those of an answer that no destination has a part in.
+    ``outcomes``: authority, the headers that the upstream gets of the client's and of edits, and those that the gateway puts into
+    the answer, one each for ``destinations``. ``response_headers`` are those of an answer that no destination has a part in.
     """
 
     virtual_service: str | None

@@ -24,8 +24,8 @@ __attribute__((visibility("default"))) uint64_t fgw_route_bench(const void *imag
     return now_ns() - start;
 }
 
-/* What one cache miss costs here: a walk in random order over `bytes` of memory, a line a step, each step's address read from the line
- * before. Nanoseconds for `steps` steps; 0 when memory is short. */
+/* What one cache miss costs here: a walk in random order over `bytes` of memory, a line a step, each step's address read from the
+ * line before. Nanoseconds for `steps` steps; 0 when memory is short. */
 __attribute__((visibility("default"))) uint64_t fgw_chase_bench(size_t bytes, size_t steps, uint64_t *sum) {
     enum { LINE = 64 };
     const size_t lines = bytes / LINE + 2;

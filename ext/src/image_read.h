@@ -32,9 +32,10 @@ static inline const fgw_img_slot *fgw_slot_find(const void *image, fgw_table tab
     }
 }
 
-/* The regex that a set decides for a rule, FGW_NONE when the rule has none. *predicate: its place among the rule's predicates, FGW_NONE
- * for the path. */
-static inline uint32_t fgw_set_regex(const void *image, const fgw_img_regex_set *set, const fgw_img_rule *rule, uint32_t *predicate) {
+/* The regex that a set decides for a rule, FGW_NONE when the rule has none. *predicate: its place among the rule's predicates,
+ * FGW_NONE for the path. */
+static inline uint32_t fgw_set_regex(const void *image, const fgw_img_regex_set *set, const fgw_img_rule *rule,
+                                     uint32_t *predicate) {
     const fgw_img_predicate *p = FGW_TABLE(image, predicates, fgw_img_predicate) + rule->predicates;
     *predicate = FGW_NONE;
     if (set->target == FGW_ON_PATH)

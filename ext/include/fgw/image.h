@@ -417,8 +417,8 @@ typedef struct fgw_img_list {
     uint32_t next;      /* list reference */
 } fgw_img_list;
 
-/* Candidates that all have a regex on the same text (the path, a header, a query parameter, ...), tried together in one pass over it. A
- * rule's path condition, or its first predicate on that text that is a regex and not inverted, is what the set decides. */
+/* Candidates that all have a regex on the same text (the path, a header, a query parameter, ...), tried together in one pass over
+ * it. A rule's path condition, or its first predicate on that text that is a regex and not inverted, is what the set decides. */
 typedef struct fgw_img_regex_set {
     fgw_table members; /* candidates */
     uint8_t target;    /* enum fgw_predicate_target, up to FGW_ON_RAW_PATH */

@@ -7,8 +7,8 @@
 /* Compiled regexes of one image in one process (RE2, made at first use); see regex.h. */
 typedef struct fgw_regexes fgw_regexes;
 /* How the matcher asks for regexes, so that it does not depend on their library. `one`: does regex `index` match the whole text? 1,
- * 0. `many`: which members of a regex set do? Their number, and *hits are their positions in the set, ascending and valid until it is
- * called again; < 0 when that cannot be said in bounded memory: then they are asked one by one. */
+ * 0. `many`: which members of a regex set do? Their number, and *hits are their positions in the set, ascending and valid until it
+ * is called again; < 0 when that cannot be said in bounded memory: then they are asked one by one. */
 typedef struct fgw_regex_calls {
     int (*one)(fgw_regexes *regexes, uint32_t index, const char *text, size_t n);
     long (*many)(fgw_regexes *regexes, uint32_t set, const char *text, size_t n, const uint32_t **hits);

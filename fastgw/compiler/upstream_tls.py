@@ -44,8 +44,7 @@ def upstream_tls(tls: ClientTls | None, key: ClusterKey, namespace: str) -> Upst
 def _istio_mutual(key: ClusterKey, sans: tuple[str, ...]) -> UpstreamTls:
     """The mesh's certificate on both sides. Certificates of workloads hold no host names, so without ``sans`` any workload will
     do, as in Istio when it knows of no service account."""
-    subset = key.subset or "_"
-    sni = f"outbound_.{key.port}_.{subset}_.{key.record.host}"
+    sni = f"outbound_.{key.port}_.{key.subset}_.{key.record.host}"
     verify = "names" if sans else "chain"
     return UpstreamTls(certificate=MESH, ca=MESH, sni=sni, verify=verify, alpn=ISTIO_ALPN, sans=sans)
 

@@ -9,8 +9,7 @@ from libc.string cimport memcpy
 from fastgw.dataplane.context cimport Context, Image
 from fastgw.dataplane.served cimport Address
 from fastgw.native.route cimport (
-    FGW_DISCOVERY_DNS, FGW_ENDPOINT_UNHEALTHY, FGW_LB_RANDOM, FGW_LB_ROUND_ROBIN, FGW_NONE, fgw_img_cluster,
-    fgw_img_endpoint,
+    FGW_DISCOVERY_DNS, FGW_ENDPOINT_UNHEALTHY, FGW_LB_RANDOM, FGW_LB_ROUND_ROBIN, fgw_img_cluster, fgw_img_endpoint,
 )
 from fastgw.native.state cimport FGW_CELL_EJECTED, FGW_CELL_UNHEALTHY, FGW_DNS_UNKNOWN, FGW_STATE_CELLS, fgw_dns_slot, fgw_dns_read
 from fastgw.native.system cimport FGW_ATOMIC_LOAD32
@@ -147,8 +146,6 @@ cdef int pick_dns(Context ctx, Image image, uint32_t cluster, uint32_t avoid_cel
 
 cdef int pick(Context ctx, Image image, uint32_t cluster, uint32_t avoid_cell, Address *out) except -1:
     """An endpoint into *out (enum Picked). `avoid_cell` is taken only when it is the last one left."""
-    if image.clusters[cluster].tls != FGW_NONE:  # not spoken to yet, and never in plain text
-        return 0
     if image.clusters[cluster].discovery == FGW_DISCOVERY_DNS:
         return pick_dns(ctx, image, cluster, avoid_cell, out)
     return pick_static(ctx, image, cluster, avoid_cell, out)

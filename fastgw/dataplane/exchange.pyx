@@ -378,6 +378,7 @@ cdef class Exchange(Served):
             self.ctx.stats.counters[FGW_C_UPSTREAM_REUSED] += 1
         if self.attempts > 1:
             self.head.set_attempts(self.attempts)
+            self.transport_failure = None  # of an attempt before
         if self.observer is not None and self.observer.wants_local:
             self.upstream_local_len = self.upstream.local_address(self.upstream_local)
         self.upstream.start_request(self)
@@ -524,6 +525,9 @@ cdef class Exchange(Served):
 
     cdef int reply_fault(self, int fault, int reason, int error) except -1:
         """Envoy's words (statements I4, I5, I8)."""
+        if fault == FAULT_CONNECT_FAILED and self.transport_failure is not None:
+            return self.reply_reset(503, FGW_F_UF, b"upstream_reset_before_response_started{remote_connection_failure|TLS_error}",
+                                    b"remote connection failure")
         if fault == FAULT_CONNECT_FAILED:
             return self.reply_reset(503, FGW_F_UF, b"upstream_reset_before_response_started{remote_connection_failure}",
                                     b"remote connection failure")
@@ -537,6 +541,9 @@ cdef class Exchange(Served):
             self.reject_reason = reason
             self.ctx.reject(reason)
             return self.reply_reset(502, FGW_F_UPE, b"upstream_reset_before_response_started{protocol_error}", b"protocol error")
+        if self.transport_failure is not None:
+            return self.reply_reset(503, FGW_F_UF, b"upstream_reset_before_response_started{connection_termination|TLS_error}",
+                                    b"connection termination")
         return self.reply_reset(503, FGW_F_UC, b"upstream_reset_before_response_started{connection_termination}",
                                 b"connection termination")
 

@@ -5,14 +5,16 @@ from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.exchange cimport Connector, Exchange, UpstreamStream
 from fastgw.dataplane.served cimport Address
 from fastgw.dataplane.upstream_http1 cimport IdleOwner, UpstreamHttp1
+from fastgw.dataplane.upstream_tls cimport PeerName
 
 
 cdef class Shelf(IdleOwner):
     """Idle connections of one endpoint cell; the last one put in is the first one out."""
     cdef Pool pool
     cdef UpstreamHttp1 top
+    cdef UpstreamHttp1 bottom
     cdef uint32_t count
-    cdef UpstreamHttp1 take(self, const Address *to)
+    cdef UpstreamHttp1 take(self, const Address *to, const PeerName *peer)
 
 
 cdef class Pool(Connector):

@@ -4,16 +4,18 @@ Idle connections stay in epoll, so a peer's FIN is seen at once; the loop handle
 """
 from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp
+from libc.string cimport memcmp, memcpy
 
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.exchange cimport Connector, Exchange, UpstreamStream
 from fastgw.dataplane.served cimport Address
 from fastgw.dataplane.upstream_http1 cimport U_HEAD, IdleOwner, UpstreamHttp1
+from fastgw.dataplane.upstream_tls cimport PeerName, name_peer
 from fastgw.native.state cimport FGW_G_UPSTREAM_IDLE, FGW_STATE_CELLS
 
 cdef enum:
     SHELF_LIMIT = 1024        # idle connections kept for one endpoint
+    LOOK_LIMIT = 32           # of them looked at for one that was made for the same name
 
 
 cdef bint same_address(const Address *a, const Address *b) noexcept:
@@ -24,6 +26,16 @@ cdef bint same_address(const Address *a, const Address *b) noexcept:
     return memcmp(a.ip, b.ip, 16) == 0
 
 
+cdef bint same_name(const PeerName *a, const PeerName *b) noexcept:
+    return a.len == b.len and memcmp(a.text, b.text, a.len) == 0
+
+
+cdef int copy_name(PeerName *to, const PeerName *name) noexcept:
+    to.identity, to.len = name.identity, name.len
+    memcpy(to.text, name.text, name.len)
+    return 0
+
+
 cdef class Shelf(IdleOwner):
     cdef int take_back(self, UpstreamHttp1 c) except -1:
         cdef Context ctx = c.ctx
@@ -31,12 +43,16 @@ cdef class Shelf(IdleOwner):
         c.idle_next = self.top
         if self.top is not None:
             self.top.idle_prev = c
+        else:
+            self.bottom = c
         self.top = c
         self.count += 1
         self.pool.idle += 1
         ctx.gauge(FGW_G_UPSTREAM_IDLE, 1)
-        if self.count > SHELF_LIMIT or ctx.draining:
+        if ctx.draining:
             return c.destroy()
+        if self.count > SHELF_LIMIT:
+            self.bottom.destroy()
         if ctx.upstream_idle_timeout_ms:
             ctx.loop.set_deadline(c, ctx.loop.now_ms + ctx.upstream_idle_timeout_ms)
         return 0
@@ -49,22 +65,30 @@ cdef class Shelf(IdleOwner):
             self.top = c.idle_next
         if c.idle_next is not None:
             c.idle_next.idle_prev = c.idle_prev
+        else:
+            self.bottom = c.idle_prev
         c.idle_prev = c.idle_next = None
         self.count -= 1
         self.pool.idle -= 1
         c.ctx.gauge(FGW_G_UPSTREAM_IDLE, -1)
         return 0
 
-    cdef UpstreamHttp1 take(self, const Address *to):
-        """The warmest idle connection to this address; ones to an earlier address of the cell are closed on the way."""
-        cdef UpstreamHttp1 c
-        while self.top is not None:
-            c = self.top
-            if not same_address(&c.address, to) or c.transport.hangup or c.transport.failed:
+    cdef UpstreamHttp1 take(self, const Address *to, const PeerName *peer):
+        """The warmest idle connection to this address under this name. Ones to an earlier address of the cell, or made under other
+        settings of TLS, are closed on the way."""
+        cdef UpstreamHttp1 c = self.top, below
+        cdef int looks = LOOK_LIMIT
+        while c is not None and looks:
+            below = c.idle_next
+            if (not same_address(&c.address, to) or c.peer.identity != peer.identity or c.transport.hangup
+                    or c.transport.failed):
                 c.destroy()
-                continue
-            self.forget(c)
-            return c
+            elif same_name(&c.peer, peer):
+                self.forget(c)
+                return c
+            else:
+                looks -= 1
+            c = below
         return None
 
 
@@ -90,7 +114,10 @@ cdef class Pool(Connector):
 
     cdef UpstreamStream acquire(self, Exchange x, const Address *to, int64_t connect_timeout_ms, bint fresh):
         cdef Shelf shelf = self.shelf(to.cell)
-        cdef UpstreamHttp1 c = None if fresh else shelf.take(to)
+        cdef UpstreamHttp1 c
+        cdef PeerName peer
+        name_peer(x.image, x.cluster, x.head.base + x.head.req.authority.off, x.head.req.authority.len, &peer)
+        c = None if fresh else shelf.take(to, &peer)
         if c is not None:
             c.deadline_ms = 0
             c.reused = True
@@ -100,6 +127,7 @@ cdef class Pool(Connector):
             return c
         c = UpstreamHttp1(self.ctx, shelf)
         c.address = to[0]
+        copy_name(&c.peer, &peer)
         c.exchange = x
         if not c.start_connect(connect_timeout_ms):
             c.exchange = None

@@ -37,3 +37,6 @@ cdef class RequestHead(FieldTable):
     cdef int add_fixed_fields(self) except -1
     cdef int trust(self, const char *forwarded, size_t n) except -1
     cdef int believe_proto(self) except -1
+
+
+cdef bint is_address(const char *p, size_t n) noexcept

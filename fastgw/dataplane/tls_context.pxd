@@ -2,9 +2,10 @@
 from libc.stdint cimport uint32_t
 
 from fastgw.dataplane.context cimport Context, Image
+from fastgw.native.base cimport fgw_span
 from fastgw.native.credentials cimport fgw_credential
 from fastgw.native.openssl cimport SSL_CTX, X509, X509_STORE
-from fastgw.native.route cimport fgw_img_tls_context
+from fastgw.native.route cimport fgw_img_tls_context, fgw_table
 
 
 cdef class TlsContext:
@@ -35,6 +36,11 @@ cdef class TlsContexts:
     cdef int set_tickets(self, SSL_CTX *ctx, Image image, const fgw_img_tls_context *c) except -1
 
 
+cdef bytes CIPHERS
+cdef bytes SUITES
+
+cdef bytes text_of(Image image, fgw_span s)
+cdef list texts_of(Image image, fgw_table range_of)
 cdef int add_trusted(X509_STORE *store, SSL_CTX *names_for, const char *pem, size_t n) except -1
 cdef int add_revoked(X509_STORE *store, const char *pem, size_t n) except -1
 cdef bint use_pair(SSL_CTX *ctx, const char *chain, size_t chain_len, const char *key, size_t key_len) except -1

@@ -78,6 +78,13 @@ cdef int bio_write(BIO *b, const char *p, int n) noexcept:
         return -1
 
 
+cdef bytes error_text():
+    """OpenSSL's words for what went wrong last, None when it has none."""
+    cdef unsigned long e = ERR_peek_last_error()
+    cdef const char *words = ERR_reason_error_string(e) if e else NULL
+    return None if words == NULL else <bytes>words
+
+
 cdef class TlsTransport(Transport):
     def __cinit__(self):
         self.cipher = Buffer()
@@ -168,15 +175,11 @@ cdef class TlsTransport(Transport):
 
     cdef int handshake_failed(self) except -1:
         """An alert, if one is due, is out already."""
-        cdef unsigned long e = ERR_peek_last_error()
-        cdef const char *words = ERR_reason_error_string(e) if e else NULL
         cdef long verdict = SSL_get_verify_result(self.ssl)
         if verdict != X509_V_OK:
             self.failure = <bytes>X509_verify_cert_error_string(verdict)
-        elif words != NULL:
-            self.failure = <bytes>words
         else:
-            self.failure = b"connection closed during the handshake"
+            self.failure = error_text() or b"connection closed during the handshake"
         ERR_clear_error()
         self.notified = True
         return self.lose(CLOSE_HANDSHAKE_FAILED, 0)
@@ -226,6 +229,7 @@ cdef class TlsTransport(Transport):
                 self.truncated = True
                 return self.end_of_stream()
             self.notified = True
+            self.failure = error_text()
             return self.lose(CLOSE_RESET, ECONNRESET)
         if self.paused and self.fd >= 0 and SSL_has_pending(self.ssl):
             self.readable = True  # no event will tell of what OpenSSL holds

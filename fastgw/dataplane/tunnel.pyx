@@ -18,6 +18,7 @@ from fastgw.dataplane.loop cimport SCRATCH_BYTES
 from fastgw.dataplane.pipes cimport Pipe, give_pipe, take_pipe
 from fastgw.dataplane.served cimport ClientSide, ConnectionOwner, Observer, Served
 from fastgw.dataplane.transport cimport Protocol, Transport
+from fastgw.dataplane.upstream_tls cimport PeerName, make_transport, name_peer, note_connected, note_failure, note_timeout
 from fastgw.native.base cimport fgw_span
 from fastgw.native.route cimport FGW_ACTION_ROUTE, FGW_NONE, fgw_img_action, fgw_img_chain, fgw_img_destination
 from fastgw.native.state cimport (
@@ -260,14 +261,19 @@ cdef class Tunnel(Served):
 
     cdef bint connect(self) except -1:
         cdef TunnelUpstream up
-        cdef int fd = open_socket(&self.address, self.first.size() != 0)
+        cdef PeerName peer
+        cdef Transport transport
+        cdef int fd
+        name_peer(self.image, self.cluster, NULL, 0, &peer)
+        transport = make_transport(self, &peer)
+        fd = open_socket(&self.address, self.first.size() != 0 or peer.identity != 0) if transport is not None else -1
         if fd < 0:
             return False
         self.ctx.gauge(FGW_G_UPSTREAM_ACTIVE, 1)
         self.ctx.loop.count(FGW_C_UPSTREAM_CONNECTS)
         up = TunnelUpstream()
         up.tunnel = self
-        up.transport = Transport()
+        up.transport = transport
         up.transport.counter_in = FGW_C_UPSTREAM_BYTES_IN
         up.transport.counter_out = FGW_C_UPSTREAM_BYTES_OUT
         up.transport.reads_rest = up.transport.keeps_unread = True
@@ -295,6 +301,8 @@ cdef class Tunnel(Served):
         cdef Transport client = self.client.transport
         self.state = T_OPEN
         self.deadline_ms = 0
+        self.transport_failure = None  # of an attempt before
+        note_connected(self.ctx, up)
         if self.observer is not None and self.observer.wants_local:
             self.upstream_local_len = local_text(up.fd, self.upstream_local)
         self.image = None  # a connection may outlive many of them
@@ -330,6 +338,7 @@ cdef class Tunnel(Served):
         if self.state == T_WAITING and self.waiting:
             return self.try_upstream()
         if self.state == T_CONNECTING:
+            note_timeout(self, self.upstream.transport)
             return self.connect_failed(FGW_C_UPSTREAM_CONNECT_TIMEOUTS)
         if self.state != T_OPEN:
             return 0
@@ -356,6 +365,7 @@ cdef class Tunnel(Served):
         return self.fail(FGW_F_DC, b"downstream_remote_disconnect")
 
     cdef int on_upstream_closed(self, int reason) except -1:
+        note_failure(self, self.upstream.transport, reason)
         if self.state == T_CONNECTING:
             return self.connect_failed(FGW_C_UPSTREAM_CONNECT_FAILURES)
         self.uncharge(True)

@@ -5,6 +5,7 @@ from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.exchange cimport Exchange, ResponseHead, UpstreamStream
 from fastgw.dataplane.served cimport Address
 from fastgw.dataplane.transport cimport Transport
+from fastgw.dataplane.upstream_tls cimport PeerName
 from fastgw.native.http1 cimport fgw_chunked, fgw_response
 
 cdef enum UpstreamState:
@@ -30,6 +31,7 @@ cdef class UpstreamHttp1(UpstreamStream):
     cdef UpstreamHttp1 idle_prev   # neighbours in the pool's list of this endpoint
     cdef UpstreamHttp1 idle_next
     # state
+    cdef PeerName peer             # whom TLS is spoken with
     cdef int state
     cdef size_t seen
     cdef fgw_response response

@@ -14,7 +14,8 @@ from fastgw.dataplane.exchange cimport (
     UpstreamStream,
 )
 from fastgw.dataplane.headers cimport write_decimal
-from fastgw.dataplane.transport cimport CLOSE_CONNECT_FAILED, Transport
+from fastgw.dataplane.transport cimport CLOSE_CONNECT_FAILED, CLOSE_HANDSHAKE_FAILED, Transport
+from fastgw.dataplane.upstream_tls cimport make_transport, note_connected, note_failure, note_timeout
 from fastgw.native.base cimport FGW_R_BODY_TOO_SHORT, FGW_R_UNEXPECTED_1XX
 from fastgw.native.http1 cimport (
     FGW_CHUNK_DATA, FGW_CHUNK_END, FGW_CHUNK_MORE, FGW_FRAMING_CHUNKED, FGW_FRAMING_CLOSE, FGW_FRAMING_LENGTH, FGW_FRAMING_NONE,
@@ -52,15 +53,16 @@ cdef class UpstreamHttp1(UpstreamStream):
     # ---- connect
 
     cdef int start_connect(self, int64_t timeout_ms) except -1:
-        """Begin a connection to self.address for self.exchange. 0 when not even that was possible."""
+        """Begin a connection to self.address and self.peer for self.exchange. 0 when not even that was possible."""
         global connections
-        cdef int fd = open_socket(&self.address, True)
+        cdef Transport transport = make_transport(self.exchange, &self.peer)
+        cdef int fd = open_socket(&self.address, True) if transport is not None else -1
         if fd < 0:
             return 0
         connections += 1
         self.ctx.gauge(FGW_G_UPSTREAM_ACTIVE, 1)
         self.ctx.loop.count(FGW_C_UPSTREAM_CONNECTS)
-        self.transport = Transport()
+        self.transport = transport
         self.transport.counter_in = FGW_C_UPSTREAM_BYTES_IN
         self.transport.counter_out = FGW_C_UPSTREAM_BYTES_OUT
         self.transport.reads_rest = True
@@ -73,6 +75,7 @@ cdef class UpstreamHttp1(UpstreamStream):
         cdef Exchange x = self.exchange
         self.deadline_ms = 0
         self.state = U_HEAD
+        note_connected(self.ctx, self.transport)
         if x is None:
             return self.destroy()
         return x.on_upstream_ready()
@@ -299,10 +302,14 @@ cdef class UpstreamHttp1(UpstreamStream):
     cdef int on_closed(self, int reason, int error) except -1:
         if self.exchange is None:
             return self.destroy()
-        return self.fault(FAULT_CONNECT_FAILED if reason == CLOSE_CONNECT_FAILED else FAULT_CLOSED, 0, error)
+        note_failure(self.exchange, self.transport, reason)
+        if reason == CLOSE_CONNECT_FAILED or reason == CLOSE_HANDSHAKE_FAILED:
+            return self.fault(FAULT_CONNECT_FAILED, 0, error)
+        return self.fault(FAULT_CLOSED, 0, error)
 
     cdef int on_timer(self) except -1:
         if self.state == U_CONNECTING:
+            note_timeout(self.exchange, self.transport)
             return self.fault(FAULT_CONNECT_TIMEOUT, 0, 0)
         if self.state == U_IDLE:
             return self.destroy()

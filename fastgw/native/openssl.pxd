@@ -87,6 +87,9 @@ cdef extern from "openssl/ssl.h":
         X509_V_FLAG_CRL_CHECK
         X509_V_FLAG_CRL_CHECK_ALL
         X509_V_FLAG_PARTIAL_CHAIN
+        X509_V_ERR_HOSTNAME_MISMATCH
+        X509_CHECK_FLAG_NEVER_CHECK_SUBJECT
+        X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS
 
     ctypedef int SSL_TICKET_STATUS
     ctypedef int SSL_TICKET_RETURN
@@ -120,6 +123,8 @@ cdef extern from "openssl/ssl.h":
     X509_STORE *SSL_CTX_get_cert_store(const SSL_CTX *ctx)
     void SSL_CTX_set_verify(SSL_CTX *ctx, int mode, int (*callback)(int, X509_STORE_CTX *) noexcept)
     void SSL_CTX_set_verify_depth(SSL_CTX *ctx, int depth)
+    void SSL_CTX_set_cert_verify_callback(SSL_CTX *ctx, int (*callback)(X509_STORE_CTX *, void *) noexcept, void *arg)
+    void SSL_CTX_set1_cert_store(SSL_CTX *ctx, X509_STORE *store)
     int SSL_CTX_add_client_CA(SSL_CTX *ctx, X509 *x)
     int SSL_CTX_set_default_verify_paths(SSL_CTX *ctx)
     long SSL_CTX_set_max_cert_list(SSL_CTX *ctx, long n)
@@ -162,10 +167,12 @@ cdef extern from "openssl/ssl.h":
     long SSL_get_verify_result(const SSL *ssl)
     SSL_SESSION *SSL_get_session(const SSL *ssl)
     int SSL_set_session(SSL *ssl, SSL_SESSION *session)
+    BIO *SSL_get_rbio(const SSL *ssl)
     int SSL_set_tlsext_host_name(SSL *ssl, const char *name)
     X509_VERIFY_PARAM *SSL_get0_param(SSL *ssl)
     int SSL_get_ex_data_X509_STORE_CTX_idx()
     X509 *SSL_SESSION_get0_peer(SSL_SESSION *session)
+    int SSL_SESSION_get_protocol_version(const SSL_SESSION *session)
     void SSL_SESSION_free(SSL_SESSION *session)
     int SSL_SESSION_up_ref(SSL_SESSION *session)
     int SSL_SESSION_is_resumable(const SSL_SESSION *session)
@@ -207,9 +214,14 @@ cdef extern from "openssl/x509.h":
     void X509_CRL_free(X509_CRL *x)
     const ASN1_TIME *X509_get0_notAfter(const X509 *x)
     int X509_cmp_current_time(const ASN1_TIME *t)
+    X509_STORE *X509_STORE_new()
+    void X509_STORE_free(X509_STORE *store)
+    int X509_STORE_set_default_paths(X509_STORE *store)
     int X509_STORE_add_cert(X509_STORE *store, X509 *x)
     int X509_STORE_add_crl(X509_STORE *store, X509_CRL *x)
     int X509_STORE_set_flags(X509_STORE *store, unsigned long flags)
+    X509 *X509_STORE_CTX_get0_cert(const X509_STORE_CTX *ctx)
+    int X509_verify_cert(X509_STORE_CTX *ctx)
     X509 *X509_STORE_CTX_get_current_cert(const X509_STORE_CTX *ctx)
     int X509_STORE_CTX_get_error_depth(const X509_STORE_CTX *ctx)
     int X509_STORE_CTX_get_error(const X509_STORE_CTX *ctx)
@@ -220,6 +232,13 @@ cdef extern from "openssl/x509.h":
     const char *X509_verify_cert_error_string(long error)
     stack_X509 *sk_X509_new_null()
     int sk_X509_push(stack_X509 *sk, X509 *x)
+
+
+cdef extern from "openssl/x509v3.h":
+    int X509_check_host(X509 *x, const char *name, size_t n, unsigned int flags, char **peer_name)
+    int X509_VERIFY_PARAM_set1_host(X509_VERIFY_PARAM *param, const char *name, size_t n)
+    int X509_VERIFY_PARAM_set1_ip_asc(X509_VERIFY_PARAM *param, const char *text)
+    void X509_VERIFY_PARAM_set_hostflags(X509_VERIFY_PARAM *param, unsigned int flags)
 
 
 cdef extern from "openssl/evp.h":

@@ -46,6 +46,8 @@ class RouteEdits(msgspec.Struct, frozen=True):
 
 def edits_of(route: HttpRoute) -> RouteEdits:
     """What the headers of a route and of its destinations come to."""
+    if route.headers is None and route.rewrite is None and all(entry.headers is None for entry in route.route):
+        return RouteEdits(NO_EDITS, (NO_EDITS,) * len(route.route), ())
     problems: list[Problem] = []
     blocks = [(route.headers or _NONE, ".headers")]
     others = [(entry.headers or _NONE, f".route[{index}].headers") for index, entry in enumerate(route.route)]

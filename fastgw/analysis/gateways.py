@@ -30,31 +30,30 @@ def check_gateways(picture: Picture) -> list[Diagnostic]:
 
 
 def _check_hosts(findings: Findings, index: int, server: Server, taken: dict[tuple[str, int, str], tuple[Resource, int]]) -> None:
-    """Two Gateways with the same port and host: fatal for TLS (C6), while routes of plaintext HTTP are joined (C1, E5)."""
+    """Two Gateways with the same port and host: routes of plaintext HTTP are joined (C1, E5). Of TLS the compiler tells (C6)."""
     assert server.port is not None
     gateway = findings.resource
-    fatal = server.port.protocol.upper() in TLS_PROTOCOLS
+    if server.port.protocol.upper() in TLS_PROTOCOLS:
+        return
     for position, host in enumerate(normalise_server_hosts(server.hosts, gateway.namespace)):
         first, first_index = taken.setdefault((server.bind, server.port.number, host), (gateway, index))
         if first is gateway:
             continue
         where = f"Gateway {first.key} (server {first_index}, {first.origin.file}:{first.at(f'spec.servers[{first_index}]').line})"
         path = f"spec.servers[{index}].hosts[{position}]"
-        if fatal:
-            findings.error(path, f'"{host}" on port {server.port.number} is taken by {where}: this server is left out', CONFLICT)
-        else:
-            findings.note(path, f'"{host}" on port {server.port.number} is also in {where}: their routes are joined', CONFLICT)
+        findings.note(path, f'"{host}" on port {server.port.number} is also in {where}: their routes are joined', CONFLICT)
 
 
 def _check_certificate(findings: Findings, index: int, server: Server, credentials: dict[str, Resource]) -> None:
-    """Browsers use one HTTP/2 connection for all hosts of a certificate, and each server knows its own hosts only (C9)."""
+    """Browsers use one HTTP/2 connection for all hosts of a certificate. Istio's servers know their own hosts only (C9); here a
+    request goes to the server of its host, as long as both ask the same of clients (G5)."""
     name = server.tls.credential_name if server.tls is not None and server.tls.mode == "SIMPLE" else ""
     if not name:
         return
     first = credentials.setdefault(name, findings.resource)
     if first is not findings.resource:
-        message = f'Gateway {first.key} uses "{name}" too: HTTP/2 connections shared by their hosts may end in a 404'
-        findings.warn(f"spec.servers[{index}].tls.credentialName", message, SAME_CERTIFICATE)
+        message = f'Gateway {first.key} uses "{name}" too: under Istio connections shared by their hosts end in a 404, not here'
+        findings.note(f"spec.servers[{index}].tls.credentialName", message, SAME_CERTIFICATE)
 
 
 def _published_ports(picture: Picture) -> dict[int, str] | None:

@@ -9,6 +9,9 @@ import click
 _ACTIONS = {
     "not_found": "404 Not Found, empty body",
     "no_listener": "nothing listens there: the connection is refused",
+    "closed": "the connection is closed",
+    "tcp": "the bytes of the connection go to the destination",
+    "misdirected": "421 Misdirected Request, empty body",
 }
 
 
@@ -18,21 +21,31 @@ def as_text(answer: dict[str, Any], method: str, url: str, color: bool) -> str:
     listener = answer["listener"]
     if listener is not None:
         lines.append(_line("listener", f"{_where(listener)}, server {listener['server']}{_place(listener)}"))
-        lines.append(_line("virtual host", answer["virtualHost"] or "none"))
+        if listener["tls"] not in (None, "none") or answer["action"] == "tcp":
+            lines.append(_line("chain", _chain(listener)))
+        if answer["action"] not in ("tcp", "closed"):
+            lines.append(_line("virtual host", answer["virtualHost"] or "none"))
     lines += [_line("not this", _failed(rule)) for rule in answer["considered"]]
     matched = answer["matched"]
     if matched is not None:
-        lines.append(_line("matched", _paint(_rule(matched), "green", color)))
+        block = "http" if answer["action"] != "tcp" else "tls" if listener["tls"] == "passthrough" else "tcp"
+        lines.append(_line("matched", _paint(_rule(matched, block), "green", color)))
     lines.append(_line("answer", _paint(_action(answer), "green" if _is_good(answer) else "red", color)))
     lines += [_line("edit", edit) for edit in answer["edits"]]
     for destination in answer["destinations"]:
-        lines += _destination(destination)
+        lines += _destination(destination, "closed" if answer["action"] == "tcp" else "answered 503")
     return "\n".join(lines)
 
 
 def _where(listener: dict[str, Any]) -> str:
     """A Unix socket has no port."""
     return f"port {listener['port']}" if listener["port"] else listener["name"].removesuffix("_0")
+
+
+def _chain(listener: dict[str, Any]) -> str:
+    words = {"terminate": "ends TLS", "passthrough": "passes TLS through", "none": "no TLS"}[listener["tls"]]
+    sni = f' for server name "{listener["sni"]}"' if listener["sni"] else ""
+    return f"{listener['chain']}, {words}{sni}"
 
 
 def _line(label: str, text: str) -> str:
@@ -47,9 +60,9 @@ def _paint(text: str, color_name: str, color: bool) -> str:
     return click.style(text, fg=color_name) if color else text
 
 
-def _rule(rule: dict[str, Any]) -> str:
+def _rule(rule: dict[str, Any], block: str = "http") -> str:
     name = f' "{rule["name"]}"' if rule["name"] else ""
-    return f"{rule['virtualService']} http[{rule['route']}].match[{rule['match']}]{name} ({rule['file']}:{rule['line']})"
+    return f"{rule['virtualService']} {block}[{rule['route']}].match[{rule['match']}]{name} ({rule['file']}:{rule['line']})"
 
 
 def _failed(rule: dict[str, Any]) -> str:
@@ -57,7 +70,7 @@ def _failed(rule: dict[str, Any]) -> str:
 
 
 def _is_good(answer: dict[str, Any]) -> bool:
-    return answer["action"] in ("route", "redirect")
+    return answer["action"] in ("route", "redirect", "tcp")
 
 
 def _action(answer: dict[str, Any]) -> str:
@@ -72,14 +85,14 @@ def _action(answer: dict[str, Any]) -> str:
     return f"{text} ({answer['detail']})" if answer["detail"] else text
 
 
-def _destination(destination: dict[str, Any]) -> list[str]:
+def _destination(destination: dict[str, Any], failure: str) -> list[str]:
     subset = f" subset {destination['subset']}" if destination["subset"] else ""
     share = "this client keeps it" if destination["kept"] else f"{destination['share'] * 100:g} %"
     lines = [_line("destination", f"{destination['host']}:{destination['port']}{subset}, {share}")]
     lines.append(_line("cluster", f"{destination['cluster']}{_place(destination)}"))
     lines += [_line("edit", edit) for edit in destination["edits"]]
     if not destination["known"]:
-        lines.append(_line("endpoints", "none: no such cluster, answered 503 (NC)"))
+        lines.append(_line("endpoints", f"none: no such cluster, {failure} (NC)"))
     else:
-        lines.append(_line("endpoints", ", ".join(destination["endpoints"]) or "none: answered 503 (UH)"))
+        lines.append(_line("endpoints", ", ".join(destination["endpoints"]) or f"none: {failure} (UH)"))
     return lines

@@ -11,7 +11,7 @@ import msgspec
 from fastgw.cli.config_view import DEFAULT_ADMIN, ConfigView, admin_option, view_files, view_running
 from fastgw.cli.live_view import endpoint_text, unresolved_entry
 from fastgw.cli.options import color_option, gateway_options
-from fastgw.model.plan import VirtualHost
+from fastgw.model.plan import Chain, VirtualHost
 
 WHATS = {
     "listeners": "listeners",
@@ -147,6 +147,7 @@ def listener_entries(view: ConfigView) -> list[dict[str, Any]]:
             "protocol": listener.protocol,
             "route": next(iter(listener.route_tables()), ""),
             "proxyProtocol": listener.proxy_protocol,
+            "chains": [_chain_entry(chain) for chain in listener.chains],
             "servers": [
                 {
                     "gateway": server.gateway.key,
@@ -165,6 +166,25 @@ def listener_entries(view: ConfigView) -> list[dict[str, Any]]:
         }
         for listener in view.plan.listeners
     ]
+
+
+def _chain_entry(chain: Chain) -> dict[str, Any]:
+    """``destinations``: of a chain that relays, with what istioctl calls them."""
+    found = chain.action.destinations if chain.action is not None else ()
+    context = chain.tls_context
+    return {
+        "name": chain.name,
+        "serverNames": list(chain.server_names),
+        "tls": chain.tls,
+        "route": chain.route_table,
+        "destinations": [{"cluster": each.cluster, "weight": each.weight} for each in found],
+        "virtualService": chain.virtual_service.key if chain.virtual_service is not None else "",
+        "certificates": list(context.certificates) if context is not None else [],
+        "clientCertificates": context.client_auth if context is not None else "none",
+        "idleTimeoutMs": chain.idle_timeout_ms if chain.kind == "tcp" else None,
+        "file": chain.origin.file,
+        "line": chain.origin.line,
+    }
 
 
 def route_entries(view: ConfigView) -> list[dict[str, Any]]:
@@ -262,7 +282,19 @@ Rows = Iterable[tuple[object, ...]]
 
 
 def _listener_rows(entry: dict[str, Any]) -> Rows:
-    yield entry["address"], entry["port"], "ALL", f"Route: {entry['route']}"
+    for chain in entry["chains"]:
+        names = [name for name in chain["serverNames"] if name != "*"]
+        match = f"SNI: {','.join(names)}" if names else "ALL"
+        yield entry["address"], entry["port"], match, _chain_destination(chain)
+
+
+def _chain_destination(chain: dict[str, Any]) -> str:
+    if chain["route"]:
+        return f"Route: {chain['route']}"
+    found = chain["destinations"]
+    if len(found) > 1:
+        return "Cluster: " + ", ".join(f"{each['cluster']} ({each['weight']})" for each in found)
+    return f"Cluster: {found[0]['cluster']}" if found else "Non-HTTP/Non-TCP"
 
 
 def _route_rows(entry: dict[str, Any]) -> Rows:

@@ -132,7 +132,7 @@ class _Chains:
         names = self._names.claim(_server_names(server), server.gateway, server.path)
         if not names:
             return
-        chain = base or Chain("", origin=server.gateway.at(server.path))
+        chain = base or Chain("", server=server.key, origin=server.gateway.at(server.path))
         chain.name = self._placed.secure_name(server)
         chain.route_table = chain.name if server.carries_requests else ""
         chain.tls, chain.tls_context, chain.server_names = "terminate", context, names
@@ -144,7 +144,7 @@ class _Chains:
             route = self._compiler.layer4.tcp(service, server)
             if route is not None:
                 bind = f".{self._placed.bind}" if self._placed.bind else ""
-                yield self._relay(f"tcp.{self._placed.port}{bind}", service, route)
+                yield self._relay(f"tcp.{self._placed.port}{bind}", server, service, route)
                 return
 
     def _passthrough(self, server: PlacedServer) -> Iterator[Chain]:
@@ -153,9 +153,9 @@ class _Chains:
             for route in self._compiler.layer4.tls(service, server):
                 names = self._names.claim(self._common(server, service, route), service.resource, route.path)
                 if names:
-                    resource = service.resource
-                    name = f"{self._placed.secure_name(server)}.{resource.name}.{resource.namespace}.{route.label}"
-                    chain = self._relay(name, service, route)
+                    owner = f"{service.resource.name}.{service.resource.namespace}"
+                    name = f"{self._placed.secure_name(server)}.{owner}.{route.route_index}.{route.match_index}"
+                    chain = self._relay(name, server, service, route)
                     chain.tls, chain.server_names = "passthrough", names
                     yield chain
 
@@ -164,8 +164,9 @@ class _Chains:
             if self._names.claim_silently(name, server.gateway, server.path):
                 self._compiler.uses[use] = None
                 idle = self._compiler.layer4.idle_timeout_ms(use)
-                origin = server.gateway.at(server.path)
-                yield Chain(name, "tcp", "passthrough", (name,), action=action, idle_timeout_ms=idle, origin=origin)
+                chain = Chain(name, "tcp", "passthrough", (name,), action=action, idle_timeout_ms=idle, server=server.key)
+                chain.origin = server.gateway.at(server.path)
+                yield chain
 
     def _bound(self, server: PlacedServer) -> Iterator[BoundService]:
         """VirtualServices with tcp or tls routes and any host in common with the server (B12), in order of precedence."""
@@ -189,14 +190,17 @@ class _Chains:
             found.update(dict.fromkeys(common))
         return tuple(found)
 
-    def _relay(self, name: str, service: BoundService, route: Layer4Route) -> Chain:
+    def _relay(self, name: str, server: PlacedServer, service: BoundService, route: Layer4Route) -> Chain:
         self._compiler.uses.update(dict.fromkeys(route.uses))
         return Chain(
             name,
             "tcp",
             action=route.action,
             idle_timeout_ms=self._compiler.layer4.idle_timeout_ms(route.first),
+            server=server.key,
             virtual_service=service.ref(service.resource),
+            route_index=route.route_index,
+            match_index=route.match_index,
             origin=route.origin,
         )
 

@@ -27,10 +27,11 @@ FULL_WEIGHT = 100
 class Layer4Route(msgspec.Struct, frozen=True, eq=False):
     """A match of a tcp or tls route that holds at a server. ``action`` None: connections are closed.
 
-    ``first``: the cluster of the first destination, None when it is not known. ``label``: distinguishes it within its service.
+    ``first``: the cluster of the first destination, None when it is not known. ``path``: its field, for messages.
     """
 
-    label: str
+    route_index: int
+    match_index: int
     action: Action | None
     uses: tuple[Use, ...]
     first: Use | None
@@ -75,7 +76,7 @@ class Layer4:
             held = next((m for m, match in enumerate(route.match) if _holds(match, service, server)), None)
             if held is not None or not route.match:
                 path = f"spec.tcp[{index}]"
-                yield self._route(service, server, path, f"{index}.{held or 0}", route.route)
+                yield self._route(service, server, path, (index, held or 0), route.route)
                 return
 
     def _tls(self, service: BoundService, server: PlacedServer) -> Iterator[Layer4Route]:
@@ -84,19 +85,19 @@ class Layer4:
                 if _holds(match, service, server):
                     path = f"spec.tls[{index}]"
                     names = tuple(dict.fromkeys(name.lower() for name in match.sni_hosts))
-                    made = self._route(service, server, path, f"{index}.{position}", route.route)
+                    made = self._route(service, server, path, (index, position), route.route)
                     origin = service.resource.at(f"{path}.match[{position}]")
                     yield msgspec.structs.replace(made, sni_hosts=names, path=f"{path}.match[{position}]", origin=origin)
 
     def _route(
-        self, service: BoundService, server: PlacedServer, path: str, label: str, entries: Sequence[L4RouteDestination]
+        self, service: BoundService, server: PlacedServer, path: str, number: tuple[int, int], entries: Sequence[L4RouteDestination]
     ) -> Layer4Route:
         resource = service.resource
         problem = _problem(entries)
         if problem is not None:
             field, words = problem
             service.report.error("FGW0104", resource, path + field, f"{words}: connections are closed")
-            return Layer4Route(label, None, (), None, path, resource.at(path))
+            return Layer4Route(*number, None, (), None, path, resource.at(path))
         destinations: list[WeightedDestination] = []
         uses: list[Use | None] = []
         for index, entry in enumerate(entries):
@@ -110,7 +111,7 @@ class Layer4:
             if found.key is None:
                 service.report.error("IST0101", resource, field, f"{found.why_missing}: connections are closed (NC)")
         known = tuple(use for use in uses if use is not None)
-        return Layer4Route(label, Action("route", tuple(destinations)), known, uses[0], path, resource.at(path))
+        return Layer4Route(*number, Action("route", tuple(destinations)), known, uses[0], path, resource.at(path))
 
 
 def _holds(match: TcpMatch | TlsMatch, service: BoundService, server: PlacedServer) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from fastgw.compiler.hosts import ServerHosts
 from fastgw.compiler.report import Report, place
@@ -61,6 +62,11 @@ class PlacedServer:
     def path(self) -> str:
         """The server's field inside its Gateway."""
         return f"spec.servers[{self.index}]"
+
+    @property
+    def key(self) -> str:
+        """How the Plan calls it: ``namespace/gateway#index``."""
+        return f"{self.gateway.key}#{self.index}"
 
     def label(self) -> str:
         """How messages call it."""
@@ -190,10 +196,11 @@ def _is_ip(text: str) -> bool:
 
 def _join(listener: PlacedListener, server: PlacedServer, names: dict[str, PlacedServer], report: Report) -> None:
     """Add a server to its listener unless an earlier one excludes it, and say so. ``names``: of the chains of all TLS servers."""
-    winner, why = _excluded_by(listener, server, names)
-    if winner is not None:
-        where = f"server {winner.label()} at {place(winner.gateway, winner.path)}"
-        report.error("FGW0102", server.gateway, server.path, f"server left out: {why.replace('{}', where)}")
+    lost = _excluded_by(listener, server, names)
+    if lost is not None:
+        where = f"server {lost.winner.label()} at {place(lost.winner.gateway, lost.winner.path)}"
+        words = f"server left out: {lost.why.replace('{}', where)}"
+        report.error(lost.code, server.gateway, server.path + lost.field, words)
         return
     if server.protocol == "UDP":
         report.info("FGW0103", server.gateway, server.path, "UDP opens no port at a gateway, as in Istio")
@@ -206,19 +213,30 @@ def _join(listener: PlacedListener, server: PlacedServer, names: dict[str, Place
         report.warning("FGW0103", server.gateway, server.path, f"{server.protocol} is not supported yet: HTTP/1.1 is spoken")
 
 
-def _excluded_by(listener: PlacedListener, server: PlacedServer, names: dict[str, PlacedServer]) -> tuple[PlacedServer | None, str]:
-    """The earlier server that excludes this one, and why: words with a place for that server.
+class _Lost(NamedTuple):
+    """Why a server is left out: words with a place for the earlier server that excludes it."""
 
-    HTTP servers merge (C1), TLS ones coexist by SNI and let plaintext HTTP in after them (C5); all else collides (C2-C4). A TLS
-    server that names a host, namespace and all, which another one of the listener has named is left out as a whole (C6).
+    winner: PlacedServer
+    why: str
+    code: str = "FGW0102"
+    field: str = ""
+
+
+def _excluded_by(listener: PlacedListener, server: PlacedServer, names: dict[str, PlacedServer]) -> _Lost | None:
+    """HTTP servers merge (C1), TLS ones coexist by SNI and let plaintext HTTP in after them (C5); all else collides (C2-C4).
+
+    A TLS server that names a host, namespace and all, which another one of the listener has named is left out as a whole (C6).
     """
     for other in listener.servers:
         same = server.family == other.family and server.family != TCP
         if not same and not (other.family == TLS and server.family == HTTP):
-            return other, f"port {server.number} is taken by {{}}, and {other.protocol} and {server.protocol} do not share a port"
+            words = f"port {server.number} is taken by {{}}, and {other.protocol} and {server.protocol} do not share a port"
+            return _Lost(other, words)
     if server.family != TLS:
-        return None, ""
-    for host in server.hosts.names:
+        return None
+    for index, host in enumerate(server.hosts.names):
         if host in listener.secure_names:
-            return listener.secure_names[host], f"{host} on port {server.number} is taken by {{}}"
-    return names.get(listener.secure_name(server)), "it would have the same name as {}"
+            words = f'"{host}" on port {server.number} is taken by {{}}'
+            return _Lost(listener.secure_names[host], words, "IST0145", f".hosts[{index}]")
+    namesake = names.get(listener.secure_name(server))
+    return _Lost(namesake, "it would have the same name as {}") if namesake is not None else None

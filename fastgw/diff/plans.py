@@ -9,13 +9,17 @@ import msgspec
 
 from fastgw.diff.changes import ADDED, CHANGED, REMOVED, FieldChange, PlanChanges, RuleChange, ThingChange
 from fastgw.diff.rules import Comparer, Found
-from fastgw.model.plan import Cluster, Listener, Plan, ServerRef, VirtualHost
-from fastgw.model.plan_text import endpoint_text, plain_text
+from fastgw.model.plan import Chain, Cluster, Listener, Plan, ServerRef, VirtualHost
+from fastgw.model.plan_text import destinations_text, endpoint_text, plain_text
 
 T = TypeVar("T", Listener, VirtualHost, Cluster)
 
 _LISTENER = frozenset(("name", "origin", "servers", "chains"))
 _SERVER = frozenset(("gateway", "index", "port_name", "hosts"))
+_CHAIN = frozenset(
+    ("name", "origin", "server", "virtual_service", "route_index", "match_index", "action", "tls_context", "route_table")
+)
+_TLS = frozenset(("name", "origin"))
 _HOST = frozenset(("name", "origin", "rules", "left_out"))
 _CLUSTER = frozenset(("name", "origin", "endpoints", "destination_rule", "found_in", "service_name", "service_namespace"))
 """Fields that are compared elsewhere, or that no request can feel."""
@@ -64,7 +68,39 @@ def _listener(old: Listener, new: Listener) -> Iterator[FieldChange]:
     yield from _plain(old, new, _LISTENER)
     before, after = _server_facts(old.servers), _server_facts(new.servers)
     if before != after:
-        yield FieldChange("servers", "; ".join(before - after), "; ".join(after - before))
+        yield FieldChange("servers", "; ".join(sorted(before - after)), "; ".join(sorted(after - before)))
+    yield from _chains(old.chains, new.chains)
+
+
+def _chains(old: Sequence[Chain], new: Sequence[Chain]) -> Iterator[FieldChange]:
+    """Chains by name: what leads to one, what it asks of TLS, where its bytes go. Their requests show as virtual hosts."""
+    before, after = ({chain.name: chain for chain in chains} for chains in (old, new))
+    for name in dict.fromkeys([*before, *after]):
+        one, other = before.get(name), after.get(name)
+        if one is None or other is None:
+            yield FieldChange(f"chain {name}", _chain_text(one), _chain_text(other))
+            continue
+        for change in _plain(one, other, _CHAIN):
+            yield FieldChange(f"chain {name} {change.field}", change.old, change.new)
+        if one.tls_context is not None and other.tls_context is not None:
+            for change in _plain(one.tls_context, other.tls_context, _TLS):
+                yield FieldChange(f"chain {name} {change.field}", change.old, change.new)
+        if (there := _relayed_text(one)) != (then := _relayed_text(other)):
+            yield FieldChange(f"chain {name} destinations", there, then)
+
+
+def _chain_text(chain: Chain | None) -> str:
+    if chain is None:
+        return ""
+    match = f"server names {', '.join(chain.server_names)}, " if chain.server_names else ""
+    onward = f"route {chain.route_table}" if chain.route_table else _relayed_text(chain)
+    return f"{match}tls {chain.tls}, {onward}"
+
+
+def _relayed_text(chain: Chain) -> str:
+    if chain.kind != "tcp":
+        return ""
+    return "closed" if chain.action is None else destinations_text(chain.action.destinations)
 
 
 def _server_facts(servers: Sequence[ServerRef]) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from fastgw.diff.changes import FieldChange, Outcome, TrafficChanges, TrafficGroup
 from fastgw.diff.samples import Samples
@@ -35,12 +36,18 @@ def outcome(decider: Decider, asked: Asked) -> Outcome:
     return Outcome(
         action=f"{answer['action']} ({answer['detail']})" if answer["detail"] else answer["action"],
         statuses=tuple(decider.statuses(answer)),
-        rule=f"{rule.virtual_service.key} {rule.name or conditions_text(rule)}" if rule is not None else "none",
+        rule=f"{rule.virtual_service.key} {rule.name or conditions_text(rule)}" if rule is not None else _layer4_rule(answer),
         destinations=tuple(_destination(each) for each in answer["destinations"] if each["weight"]),
         location=answer["location"] or "",
         path=answer["request"]["path"] if routed else "",
         authority=answer["request"]["authority"] if routed else "",
     )
+
+
+def _layer4_rule(answer: dict[str, Any]) -> str:
+    """A VirtualService that relays is named alone."""
+    matched = answer["matched"]
+    return matched["virtualService"] if matched is not None and answer["action"] == "tcp" else "none"
 
 
 def _destination(entry: dict[str, object]) -> str:

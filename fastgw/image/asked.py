@@ -14,7 +14,8 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 class Asked(msgspec.Struct, frozen=True):
     """``url_port``: the port that the URL names, 0 for none. ``headers``: lower-case names, without host. ``query``: None for none.
 
-    ``sni``, ``source_ip`` and ``listener`` (the name or address of one) describe the connection; "" where they were not given.
+    ``sni``, ``source_ip`` and ``listener`` (the name or address of one) describe the connection; "" where they were not given. The
+    server name of an https URL is its host, as any client has it, whatever a header ``host`` says.
     """
 
     method: str
@@ -61,5 +62,15 @@ def ask(
     if source_ip:
         ipaddress.ip_address(source_ip)
     others = tuple(pair for pair in lower if pair[0] != "host")
+    sni = sni or (_server_name(parts.hostname or "") if scheme == "https" else "")
     query = parts.query if parts.query or "?" in url.partition("#")[0] else None
     return Asked(method.upper(), scheme, authority, url_port, parts.path or "/", query, others, sni, source_ip, listener)
+
+
+def _server_name(host: str) -> str:
+    """What a client sends: nothing for an address (RFC 6066 section 3)."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    return ""

@@ -14,11 +14,13 @@ from fastgw.image.edited import outcome_of
 from fastgw.image.explain import ExplainedDestination, ExplainedRule, Explainer, ExplainRequest, Explanation
 from fastgw.image.left_out import with_left_out
 from fastgw.model.origin import NOWHERE
-from fastgw.model.plan import Cluster, LeftOut, Listener, Plan, Rule, ServerRef
+from fastgw.model.plan import Chain, Cluster, LeftOut, Listener, Plan, Rule, ServerRef
 from fastgw.model.plan_text import edits_text
 
-NOTHING = ("no_listener", "not_found", "rejected")
+NOTHING = ("no_listener", "closed", "not_found", "misdirected", "rejected")
 """Actions of requests that no rule takes."""
+
+MISDIRECTED = 421
 
 REACHED = 200
 """Stands for the answer of an upstream that is reached: its status is its own affair."""
@@ -35,41 +37,55 @@ class Decider:
         for listener in sorted(plan.listeners, key=lambda listener: listener.bind):
             for server in listener.servers:
                 self._listeners.setdefault(server.port, listener)
-        self._servers: dict[tuple[int, str], ServerRef] = {}
+        self._servers: dict[tuple[int, str, str], ServerRef] = {}
         self._rules: dict[tuple[str, int, int], Rule] = {}
 
     def decide(self, asked: Asked, port: int = 0, *, considered: bool = True) -> dict[str, Any]:
         """All keys of the interface; those that do not apply are null or empty. ``considered``: with the rules that failed."""
-        answer = self._decide(asked, port, considered)
-        if considered and answer["virtualHost"]:
-            left_out = self._left_out(asked, port, answer["virtualHost"])
-            answer["considered"] = with_left_out(answer["considered"], answer["matched"], left_out)
-        return answer
-
-    def _left_out(self, asked: Asked, port: int, domain: str) -> list[LeftOut]:
-        listener, _ = self.find_listener(asked, port)
-        plain = listener.plain() if listener is not None else None
-        table = self.plan.route_tables.get(plain.route_table) if plain is not None else None
-        return next((host.left_out for host in table.virtual_hosts if domain in host.domains), []) if table else []
-
-    def _decide(self, asked: Asked, port: int, considered: bool) -> dict[str, Any]:
         listener, number = self.find_listener(asked, port)
         if listener is None:
             return _answer(asked, None, "no_listener", self._no_listener(asked, number))
         explanation = self._explainer.explain(listener.name, _request(asked), considered=considered)
-        server = self._server(listener, number, explanation.virtual_host.rpartition(":")[0])
+        at = self._place(listener, number, explanation)
+        answer = self._answered(at, listener, asked, explanation)
+        if considered and answer["virtualHost"]:
+            left_out = self._left_out(explanation.route_table, answer["virtualHost"])
+            answer["considered"] = with_left_out(answer["considered"], answer["matched"], left_out)
+        return answer
+
+    def _left_out(self, route_table: str, domain: str) -> list[LeftOut]:
+        table = self.plan.route_tables.get(route_table)
+        return next((host.left_out for host in table.virtual_hosts if domain in host.domains), []) if table else []
+
+    def _place(self, listener: Listener, number: int, explanation: Explanation) -> dict[str, Any]:
+        """The listener, the chain of the connection, and the server that answers: that of the request's host."""
+        chain, owner = (_chain_of(listener, name) for name in (explanation.chain, explanation.owner))
+        server = self._server(listener, number, explanation.virtual_host.rpartition(":")[0], owner.server if owner else "")
         place = server.gateway.origin
         at = {"name": listener.name, "port": number, "server": f"{server.gateway.key}#{server.index}"}
-        at |= {"file": place.file, "line": place.line}
-        if explanation.verdict == "require_tls":
+        at |= {"chain": explanation.chain or None, "tls": chain.tls if chain else None, "sni": explanation.sni or None}
+        return at | {"file": place.file, "line": place.line}
+
+    def _answered(self, at: dict[str, Any], listener: Listener, asked: Asked, explanation: Explanation) -> dict[str, Any]:
+        verdict = explanation.verdict
+        if verdict == "require_tls":
             answer = _answer(asked, at, "redirect", "httpsRedirect of the Gateway's server", explanation)
             return answer | {"status": 301, "location": f"https://{asked.authority}{asked.target}"}
-        if explanation.verdict == "match":
+        if verdict == "match":
             return self._matched(at, asked, explanation)
-        if explanation.verdict in ("no_rule", "no_virtual_host"):
-            words = "no rule matches" if explanation.verdict == "no_rule" else "no virtual host has this host"
+        if verdict == "tcp":
+            answer = _answer(asked, at, "tcp", "", explanation) | {"matched": _layer4_rule(_chain_of(listener, explanation.chain))}
+            return answer | {"destinations": [each | {"edits": []} for each in self._destinations(explanation)]}
+        if verdict == "no_chain":
+            return _answer(asked, at, "closed", _why_closed(asked, explanation), explanation)
+        if verdict == "misdirected":
+            owner = _chain_of(listener, explanation.owner)
+            words = f"the host is that of another server, {owner.server if owner else ''}"
+            return _answer(asked, at, "misdirected", words, explanation) | {"status": MISDIRECTED}
+        if verdict in ("no_rule", "no_virtual_host"):
+            words = "no rule matches" if verdict == "no_rule" else "no virtual host has this host"
             return _answer(asked, at, "not_found", words, explanation) | {"status": 404}
-        return _answer(asked, at, "rejected", explanation.verdict, explanation) | {"status": REFUSALS[explanation.verdict]}
+        return _answer(asked, at, "rejected", verdict, explanation) | {"status": REFUSALS[verdict]}
 
     def rule_of(self, answer: dict[str, Any]) -> Rule | None:
         """The Plan's rule behind ``answer["matched"]``, for what the image does not hold."""
@@ -78,7 +94,7 @@ class Decider:
                 for host in table.virtual_hosts:
                     for rule in host.rules:
                         self._rules.setdefault((rule.virtual_service.key, rule.route_index, rule.match_index), rule)
-        matched = answer["matched"]
+        matched = answer["matched"] if answer["action"] != "tcp" else None
         return self._rules.get((matched["virtualService"], matched["route"], matched["match"])) if matched else None
 
     def statuses(self, answer: dict[str, Any]) -> list[int]:
@@ -133,16 +149,19 @@ class Decider:
         if explanation.action != "route":
             rule = self.rule_of(answer)
             return answer | {"status": 503, "detail": rule.action.detail if rule else ""}
-        total = sum(destination.weight for destination in explanation.destinations)
-        alone = len(explanation.destinations) == 1
-        answer["destinations"] = [
-            self._destination(each, total, alone) | {"kept": index == explanation.kept}
-            for index, each in enumerate(explanation.destinations)
-        ]
+        answer["destinations"] = self._destinations(explanation)
         rule = self.rule_of(answer)
         if rule is not None:
             _add_edits(answer, asked, rule, at["name"])
         return answer
+
+    def _destinations(self, explanation: Explanation) -> list[dict[str, Any]]:
+        total = sum(destination.weight for destination in explanation.destinations)
+        alone = len(explanation.destinations) == 1
+        return [
+            self._destination(each, total, alone) | {"kept": index == explanation.kept}
+            for index, each in enumerate(explanation.destinations)
+        ]
 
     def _destination(self, destination: ExplainedDestination, total: int, alone: bool) -> dict[str, Any]:
         """``file`` and ``line``: of the object that describes the destination; of the rule when none does."""
@@ -161,13 +180,14 @@ class Decider:
             "line": place.line,
         }
 
-    def _server(self, listener: Listener, number: int, host: str) -> ServerRef:
-        """The server of this port whose hosts cover the virtual host; the first of the port when none is known to."""
-        found = self._servers.get((number, host))
+    def _server(self, listener: Listener, number: int, host: str, key: str) -> ServerRef:
+        """The server with this key; without one that of the port whose hosts cover the virtual host, or the first of the port."""
+        found = self._servers.get((number, host, key))
         if found is None:
-            servers = [server for server in listener.servers if server.port == number]
+            servers = [server for server in listener.servers if server.port == number] or listener.servers
             covering = (s for s in servers if any(covers(name.rpartition("/")[2], host) for name in s.hosts))
-            found = self._servers[number, host] = next(covering, servers[0])
+            own = (s for s in listener.servers if key == f"{s.gateway.key}#{s.index}")
+            found = self._servers[number, host, key] = next(own, None) or next(covering, servers[0])
         return found
 
 
@@ -186,6 +206,27 @@ def _add_edits(answer: dict[str, Any], asked: Asked, rule: Rule, listener: str) 
     hosts = {destination["authority"] for destination in answer["destinations"]}
     if len(hosts) == 1:
         answer["request"]["authority"] = hosts.pop()
+
+
+def _chain_of(listener: Listener, name: str) -> Chain | None:
+    return next((chain for chain in listener.chains if chain.name == name), None) if name else None
+
+
+def _why_closed(asked: Asked, explanation: Explanation) -> str:
+    if explanation.chain:
+        return "its route has no usable destination"
+    if explanation.sni:
+        return f'no server takes the server name "{explanation.sni}"'
+    return "no server takes clients without a server name" if asked.scheme == "https" else "only TLS is spoken there"
+
+
+def _layer4_rule(chain: Chain | None) -> dict[str, Any] | None:
+    """The tcp or tls route behind a chain, in the form of a rule."""
+    service = chain.virtual_service if chain is not None else None
+    if chain is None or service is None:
+        return None
+    rule = {"virtualService": service.key, "route": chain.route_index, "match": chain.match_index, "name": ""}
+    return rule | {"file": chain.origin.file, "line": chain.origin.line}
 
 
 def _names(listener: Listener) -> tuple[str, str]:
@@ -207,6 +248,7 @@ def _request(asked: Asked) -> ExplainRequest:
         scheme=asked.scheme,
         headers=asked.headers,
         source_ip=asked.source_ip,
+        sni=asked.sni,
     )
 
 

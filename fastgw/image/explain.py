@@ -11,7 +11,10 @@ from fastgw.image.reader import ImageReader, Row
 
 
 class ExplainRequest(msgspec.Struct, frozen=True):
-    """A request in words. ``authority``: with port, as sent; ``path``: normalised here as traffic's is; ``query``: without "?"."""
+    """A request in words. ``authority``: with port, as sent; ``path``: normalised here as traffic's is; ``query``: without "?".
+
+    ``sni``: the server name of the handshake under https, "" for none.
+    """
 
     method: str
     authority: str
@@ -20,6 +23,7 @@ class ExplainRequest(msgspec.Struct, frozen=True):
     scheme: str = "http"
     headers: tuple[tuple[str, str], ...] = ()
     source_ip: str = ""
+    sni: str = ""
 
 
 class ExplainedRule(msgspec.Struct, frozen=True):
@@ -47,8 +51,10 @@ class ExplainedDestination(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """``verdict``: match, no_rule, no_virtual_host, require_tls, no_listener, or a rejection's name (bad_escape, ...).
+    """``verdict``: match, no_rule, no_virtual_host, require_tls, misdirected, tcp (bytes go to a destination), no_chain (the
+    connection is closed), no_listener, or a rejection's name (bad_escape, ...).
 
+    ``chain`` serves the connection; ``owner`` is that of the request's host, "" for none. ``route_table`` has decided.
     ``kept``: position of the destination that this client keeps (sticky), None when it is drawn by weight.
     """
 
@@ -60,6 +66,10 @@ class Explanation(msgspec.Struct, frozen=True):
     considered: tuple[ExplainedRule, ...] = ()
     path: str = ""
     kept: int | None = None
+    chain: str = ""
+    owner: str = ""
+    route_table: str = ""
+    sni: str = ""
 
 
 def explain(image: bytes, listener: str, request: ExplainRequest) -> Explanation:
@@ -79,19 +89,46 @@ class Explainer:
         index = self._matcher.listener(listener)
         if index is None:
             return Explanation("no_listener")
+        speaks_tls = request.scheme == "https" and self._reader.row("listeners", index)["sni"] != NONE
+        sni = request.sni.lower() if speaks_tls else ""
+        chain = self._matcher.chain_of_sni(index, sni.encode()) if speaks_tls else self._matcher.plain_chain(index)
+        if chain is None:
+            return Explanation("no_chain", sni=sni)
+        row = self._reader.row("chains", chain)
+        name = self._reader.text(row, "name")
+        if row["kind"] == lib.FGW_CHAIN_TCP:
+            return self._relayed(row, name, sni)
+        found = self._asked(index, chain, request, considered)
+        return msgspec.structs.replace(found, chain=name, owner=found.owner or name, sni=sni)
+
+    def _relayed(self, chain: Row, name: str, sni: str) -> Explanation:
+        if chain["action"] == NONE:
+            return Explanation("no_chain", chain=name, owner=name, sni=sni)
+        action = self._reader.row("actions", self._reader.number(chain, "action"))
+        return Explanation("tcp", action="tcp", destinations=self._destinations(action), chain=name, owner=name, sni=sni)
+
+    def _asked(self, listener: int, chain: int, request: ExplainRequest, want_considered: bool) -> Explanation:
         refused = _head_of(request).refused
         if refused:
             return Explanation(refused)
-        path = _normal_path(request.path)
-        host = _host_of(request.authority)
+        path, host = _normal_path(request.path), _host_of(request.authority)
         for value in (path, host):
             if isinstance(value, int):
                 return Explanation(ffi.string(lib.fgw_reason_name(value)).decode())
         assert isinstance(path, bytes) and isinstance(host, bytes)
-        return self._matched(index, _route_request(request, host, path), request.source_ip, considered)
+        whose, table = self._matcher.request_table(listener, chain, host)
+        owner = self._chain_name(chain if whose == "self" else self._matcher.chain_of_sni(listener, host))
+        if whose == "other":
+            return Explanation("misdirected", path=path.decode("utf-8", "replace"), owner=owner)
+        found = self._matched(table, _route_request(request, host, path), request.source_ip, want_considered)
+        name = "" if table is None else self._reader.text(self._reader.row("route_tables", table), "name")
+        return msgspec.structs.replace(found, owner=owner, route_table=name)
 
-    def _matched(self, listener: int, request: RouteRequest, source_ip: str, want_considered: bool) -> Explanation:
-        match = self._matcher.match(listener, request)
+    def _chain_name(self, chain: int | None) -> str:
+        return "" if chain is None else self._reader.text(self._reader.row("chains", chain), "name")
+
+    def _matched(self, table: int | None, request: RouteRequest, source_ip: str, want_considered: bool) -> Explanation:
+        match = self._matcher.match_in(table, request)
         path = request.path.decode("utf-8", "replace")
         if match.vhost is None:
             return Explanation(match.verdict, path=path)

@@ -70,6 +70,10 @@ class Matcher:
         raw = name.encode()
         return _index(lib.fgw_listener_find(self._bytes, raw, len(raw)))
 
+    def plain_chain(self, listener: int) -> int | None:
+        """Index of the chain for connections without TLS."""
+        return _index(self._records("listeners")[listener].plain)
+
     def plain_table(self, listener: int) -> int | None:
         """The route table of requests that come to the listener without TLS."""
         return self.table_of(self._records("listeners")[listener].plain)

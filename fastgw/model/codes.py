@@ -55,7 +55,7 @@ _ISTIO = (
     ),
     ("IST0133", WARNING, "SchemaWarning", "accepted, but hardly what was meant"),
     ("IST0134", WARNING, "ServiceEntryAddressesRequired", "a TCP port of a ServiceEntry without addresses"),
-    ("IST0138", WARNING, "GatewayDuplicateCertificate", "several Gateways use one credential"),
+    ("IST0138", INFO, "GatewayDuplicateCertificate", "several Gateways use one credential, which is harmless here"),
     ("IST0145", ERROR, "ConflictingGateways", "several Gateways claim the same port and host"),
     (
         "IST0149",

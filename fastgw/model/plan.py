@@ -179,7 +179,8 @@ class Chain(msgspec.Struct):
     ``name`` is unique within its listener and the same over generations. kind: http (then ``route_table``), tcp (then
     ``action``; None when nothing is routed there: the connection is closed). tls: none, terminate (then ``tls_context``),
     passthrough. ``server_names``: the SNI that leads here, lower case, exact or with one leading "*"; "*" is also a hello
-    without a name. Unused for tls none. ``virtual_service`` is behind a tcp chain. ``idle_timeout_ms``: of a tcp chain, 0 for none.
+    without a name. Unused for tls none. ``server``: "namespace/gateway#index", "" where several share the chain.
+    ``virtual_service`` is behind a tcp chain, by this route and match of its tcp or tls block; ``idle_timeout_ms``: 0 for none.
     """
 
     name: str
@@ -190,7 +191,10 @@ class Chain(msgspec.Struct):
     action: Action | None = None
     tls_context: TlsContext | None = None
     idle_timeout_ms: int = 3_600_000
+    server: str = ""
     virtual_service: ObjectRef | None = None
+    route_index: int = 0
+    match_index: int = 0
     origin: Origin = NOWHERE
 
 

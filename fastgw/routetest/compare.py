@@ -25,7 +25,8 @@ def _all(expect: Expectation, actual: Actual) -> Iterator[Difference | None]:
     if expect.destination is not None:
         yield _destination(expect.destination, actual)
     if expect.status is not None and expect.status not in actual.statuses:
-        got = " or ".join(map(str, actual.statuses)) or "no answer: the connection is refused"
+        silent = "its bytes go on" if actual.destinations else "it is refused or closed"
+        got = " or ".join(map(str, actual.statuses)) or f"no answer to the connection: {silent}"
         yield Difference("status", str(expect.status), got)
     yield _text("location", expect.location, actual.location)
     yield _path(expect.path, actual.path)

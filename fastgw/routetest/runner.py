@@ -59,7 +59,7 @@ def request_of(request: CaseRequest) -> Asked:
 
 def coverage(plan: Plan, results: Sequence[CaseResult]) -> list[CoveredRule]:
     """Every rule that is served, once however many hosts have it, with the number of tests that it took."""
-    taken = Counter(_key(result) for result in results if result.answer["matched"])
+    taken = Counter(_key(result) for result in results if result.answer["matched"] and result.answer["action"] != "tcp")
     rules: dict[RuleKey, CoveredRule] = {}
     for rule in _rules(plan):
         key = (rule.virtual_service, rule.route, rule.match)

@@ -25,7 +25,9 @@ RESOLVE = ("--resolve", "fixed=10.9.9.9:1234")
 def test_a_weighted_route(config: str, run_json: Json) -> None:
     answer, code = run_json("explain", config, "GET", "http://shop.example.com/cart/1?a=b", *RESOLVE)
     assert code == 0
-    assert answer["listener"] == {"name": "0.0.0.0_80", "port": 80, "server": "default/gw#0", "file": config, "line": 1}
+    connection = {"chain": "http.80", "tls": "none", "sni": None}
+    expected = {"name": "0.0.0.0_80", "port": 80, "server": "default/gw#0", "file": config, "line": 1}
+    assert answer["listener"] == expected | connection
     assert answer["virtualHost"] == "shop.example.com"
     assert answer["matched"] == {
         "virtualService": "default/shop",

@@ -84,7 +84,7 @@ def test_nothing_at_all() -> None:
         ("a", "none"),
         ("b", "none"),
         ("one without a subset", "none"),
-        ("200", "no answer: the connection is refused"),
+        ("200", "no answer to the connection: it is refused or closed"),
     ]
 
 

@@ -27,7 +27,8 @@ from fastgw.native.openssl cimport (
     SSL_CTX_set_tlsext_ticket_key_evp_cb, SSL_CTX_set_verify, SSL_CTX_set_verify_depth, SSL_CTX_use_cert_and_key,
     SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER, SSL_MODE_ENABLE_PARTIAL_WRITE, SSL_MODE_RELEASE_BUFFERS,
     SSL_OP_CIPHER_SERVER_PREFERENCE, SSL_OP_NO_COMPRESSION, SSL_OP_NO_RENEGOTIATION, SSL_OP_PRIORITIZE_CHACHA, SSL_SESSION,
-    SSL_SESSION_get0_peer, SSL_SESS_CACHE_OFF, SSL_TICKET_RETURN, SSL_TICKET_RETURN_IGNORE_RENEW, SSL_TICKET_RETURN_USE,
+    SSL_SESSION_get0_peer, SSL_SESSION_get_protocol_version,
+    SSL_SESS_CACHE_OFF, SSL_TICKET_RETURN, SSL_TICKET_RETURN_IGNORE_RENEW, SSL_TICKET_RETURN_USE,
     SSL_TICKET_RETURN_USE_RENEW, SSL_TICKET_STATUS, SSL_TICKET_SUCCESS, SSL_TICKET_SUCCESS_RENEW, SSL_TLSEXT_ERR_ALERT_FATAL,
     SSL_TLSEXT_ERR_NOACK, SSL_TLSEXT_ERR_OK, SSL_VERIFY_FAIL_IF_NO_PEER_CERT, SSL_VERIFY_NONE, SSL_VERIFY_PEER,
     SSL_get_app_data, SSL_get_ex_data_X509_STORE_CTX_idx, TLS1_1_VERSION, TLS1_2_VERSION, TLS1_3_VERSION, TLS1_VERSION,
@@ -365,11 +366,14 @@ cdef int ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER
 
 cdef SSL_TICKET_RETURN take_ticket(SSL *ssl, SSL_SESSION *session, const unsigned char *name, size_t n, SSL_TICKET_STATUS status,
                                    void *arg) noexcept:
-    """A session whose client certificate has expired meanwhile is not resumed (T5)."""
+    """A session whose client certificate has expired meanwhile is not resumed (T5). In TLS 1.3 each resumption brings the next
+    ticket, since clients use one only once (RFC 8446 appendix C.4)."""
     cdef X509 *peer
     if status != SSL_TICKET_SUCCESS and status != SSL_TICKET_SUCCESS_RENEW:
         return SSL_TICKET_RETURN_IGNORE_RENEW
     peer = SSL_SESSION_get0_peer(session)
     if peer != NULL and X509_cmp_current_time(X509_get0_notAfter(peer)) < 0:
         return SSL_TICKET_RETURN_IGNORE_RENEW
-    return SSL_TICKET_RETURN_USE if status == SSL_TICKET_SUCCESS else SSL_TICKET_RETURN_USE_RENEW
+    if status == SSL_TICKET_SUCCESS and SSL_SESSION_get_protocol_version(session) != TLS1_3_VERSION:
+        return SSL_TICKET_RETURN_USE
+    return SSL_TICKET_RETURN_USE_RENEW

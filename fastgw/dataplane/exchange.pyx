@@ -164,6 +164,8 @@ cdef class Exchange(Served):
         self.active = True
         self.start_record(self.observer is not None)
         self.head.reset(self.ctx, self.client.peer, self.client.peer_len, self.client.secure)
+        if self.client.tls is not None:
+            self.head.client_cert = self.client.tls.forwarded()
         self.gives_cookie = False
         self.destination = FGW_NONE
         self.stale_retried = self.head_sent = self.continue_sent = False

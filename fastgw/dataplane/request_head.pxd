@@ -14,6 +14,7 @@ cdef class RequestHead(FieldTable):
     cdef Context ctx
     cdef const char *peer          # text of the client's address
     cdef uint32_t peer_len
+    cdef bytes client_cert         # the value of x-forwarded-client-cert, None without
     # state
     cdef bint present              # a head was parsed
     cdef bint secure               # the client's side is TLS, as far as we may believe

@@ -10,8 +10,9 @@ from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.field_table cimport FieldTable
 from fastgw.dataplane.headers cimport RequestMarks, drop_all, join_values, mark_request, place
 from fastgw.native.base cimport (
-    FGW_HDR_COOKIE, FGW_HDR_REFERER, FGW_HDR_X_ENVOY_ATTEMPT_COUNT, FGW_HDR_X_ENVOY_EXTERNAL_ADDRESS, FGW_HDR_X_FORWARDED_FOR,
-    FGW_HDR_X_FORWARDED_PROTO, FGW_HDR_X_REQUEST_ID, FGW_R_UNDERSCORE, fgw_field,
+    FGW_HDR_COOKIE, FGW_HDR_REFERER, FGW_HDR_X_ENVOY_ATTEMPT_COUNT, FGW_HDR_X_ENVOY_EXTERNAL_ADDRESS,
+    FGW_HDR_X_FORWARDED_CLIENT_CERT, FGW_HDR_X_FORWARDED_FOR, FGW_HDR_X_FORWARDED_PROTO, FGW_HDR_X_REQUEST_ID, FGW_R_UNDERSCORE,
+    fgw_field,
 )
 from fastgw.native.http1 cimport (
     FGW_MSG_ASTERISK_FORM, FGW_MSG_PATH_SPECIAL, fgw_path_is_normal, fgw_path_normalize, fgw_request,
@@ -37,6 +38,7 @@ cdef class RequestHead(FieldTable):
         self.ctx = ctx
         self.peer = peer
         self.peer_len = peer_len
+        self.client_cert = None
         self.present = False
         self.secure = secure
         self.path = NULL
@@ -51,7 +53,10 @@ cdef class RequestHead(FieldTable):
 
     cdef int take(self, const char *p, const fgw_request *r, const fgw_field *fields) except -1:
         """The head's bytes, with room for our own values and a normalised path."""
-        self.load(p, r.head_len, fields, r.field_count, r.head_len + OWN_BYTES, OWN_FIELDS)
+        cdef size_t extra = r.head_len + OWN_BYTES
+        if self.client_cert is not None:
+            extra += <size_t>len(self.client_cert)
+        self.load(p, r.head_len, fields, r.field_count, extra, OWN_FIELDS)
         self.req = r[0]
         self.present = True
         return 0
@@ -140,6 +145,9 @@ cdef class RequestHead(FieldTable):
         n += self.peer_len
         self.extra_at += n
         self.add_field(FGW_HDR_X_FORWARDED_FOR, b"x-forwarded-for", 15, to, n)
+        if self.client_cert is not None:  # L1: what the client says of it is dropped
+            self.add_field(FGW_HDR_X_FORWARDED_CLIENT_CERT, b"x-forwarded-client-cert", 23, <const char *>self.client_cert,
+                           <size_t>len(self.client_cert))
         return self.add_fixed_fields()
 
     cdef int add_fixed_fields(self) except -1:

@@ -1,4 +1,5 @@
 """What is known of a TLS session with a client once its handshake is over."""
+from fastgw.dataplane.certificate_texts cimport CertificateTexts
 from fastgw.native.openssl cimport X509
 
 
@@ -9,3 +10,11 @@ cdef class TlsFacts:
     cdef bint verified             # the client's certificate was checked against a CA
     cdef X509 *peer                # owned: the client's certificate, NULL for none
     cdef X509 *own                 # owned: the certificate that was shown
+    cdef unsigned char session_id[32]
+    cdef unsigned int session_id_len
+    cdef CertificateTexts peer_kept
+    cdef CertificateTexts own_kept
+    cdef bytes forwarded_kept
+    cdef CertificateTexts peer_texts(self)
+    cdef CertificateTexts own_texts(self)
+    cdef bytes forwarded(self)

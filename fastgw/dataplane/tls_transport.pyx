@@ -20,11 +20,11 @@ from fastgw.native.openssl cimport (
     BIO, BIO_CTRL_FLUSH, BIO_FLAGS_READ, BIO_FLAGS_SHOULD_RETRY, BIO_FLAGS_WRITE, BIO_METHOD, BIO_TYPE_SOURCE_SINK,
     BIO_clear_flags, BIO_get_data, BIO_get_new_index, BIO_meth_new, BIO_meth_set_create, BIO_meth_set_ctrl, BIO_meth_set_read,
     BIO_meth_set_write, BIO_new, BIO_set_data, BIO_set_flags, BIO_set_init, ERR_clear_error, ERR_peek_last_error,
-    ERR_reason_error_string, SSL_CIPHER_get_name, SSL_ERROR_WANT_READ, SSL_ERROR_ZERO_RETURN, SSL_do_handshake, SSL_free,
-    SSL_get1_peer_certificate, SSL_get_certificate, SSL_get_current_cipher, SSL_get_error, SSL_get_verify_result,
-    SSL_get_version, SSL_has_pending, SSL_is_init_finished, SSL_new, SSL_read, SSL_session_reused, SSL_set_accept_state,
-    SSL_set_app_data, SSL_set_bio, SSL_set_connect_state, SSL_shutdown, SSL_write, X509_V_OK, X509_up_ref,
-    X509_verify_cert_error_string,
+    ERR_reason_error_string, SSL_CIPHER_get_name, SSL_ERROR_WANT_READ, SSL_ERROR_ZERO_RETURN, SSL_SESSION_get_id,
+    SSL_do_handshake, SSL_free, SSL_get1_peer_certificate, SSL_get_certificate, SSL_get_current_cipher, SSL_get_error,
+    SSL_get_session, SSL_get_verify_result, SSL_get_version, SSL_has_pending, SSL_is_init_finished, SSL_new, SSL_read,
+    SSL_session_reused, SSL_set_accept_state, SSL_set_app_data, SSL_set_bio, SSL_set_connect_state, SSL_shutdown, SSL_write,
+    X509_V_OK, X509_up_ref, X509_verify_cert_error_string,
 )
 from fastgw.native.route cimport FGW_CLIENT_AUTH_UNVERIFIED
 from fastgw.native.system cimport (
@@ -186,15 +186,19 @@ cdef class TlsTransport(Transport):
 
     cdef TlsFacts facts(self):
         cdef TlsFacts facts = TlsFacts()
+        cdef const unsigned char *session_id
+        cdef unsigned int id_len = 0
         facts.version = SSL_get_version(self.ssl)
         facts.cipher = SSL_CIPHER_get_name(SSL_get_current_cipher(self.ssl))
         facts.resumed = SSL_session_reused(self.ssl) == 1
         facts.peer = SSL_get1_peer_certificate(self.ssl)
         facts.verified = facts.peer != NULL and self.context.client_auth != FGW_CLIENT_AUTH_UNVERIFIED
-        if facts.peer != NULL:
-            facts.own = SSL_get_certificate(self.ssl)
-            if facts.own != NULL:
-                X509_up_ref(facts.own)
+        facts.own = SSL_get_certificate(self.ssl)
+        if facts.own != NULL:
+            X509_up_ref(facts.own)
+        session_id = SSL_SESSION_get_id(SSL_get_session(self.ssl), &id_len)
+        facts.session_id_len = min(id_len, <unsigned int>sizeof(facts.session_id))
+        memcpy(facts.session_id, session_id, facts.session_id_len)
         return facts
 
     # ---- reading

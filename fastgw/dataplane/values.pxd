@@ -3,9 +3,11 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.time cimport time_t, tm
 
 from fastgw.dataplane.buffers cimport Buffer
+from fastgw.dataplane.certificate_texts cimport CertificateTexts
 from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.field_table cimport FieldTable
 from fastgw.dataplane.served cimport ClientSide, Served
+from fastgw.dataplane.tls_facts cimport TlsFacts
 from fastgw.dataplane.tunnel cimport Tunnel
 
 cdef enum:
@@ -43,6 +45,8 @@ cdef class Values:
     cdef int address_value(self, int code, Served x) except -1
     cdef int upstream_local(self, Served x) except -1
     cdef size_t remote(self, ClientSide client, char *out) except? 0
+    cdef int tls_value(self, int code, TlsFacts tls) except -1
+    cdef int certificate_value(self, int code, CertificateTexts peer) except -1
     cdef int other_value(self, int code, Served x) except -1
     cdef int request_header(self, const Piece *piece, Exchange x) except -1
     cdef int response_header(self, const Piece *piece, Exchange x) except -1
@@ -52,5 +56,6 @@ cdef class Values:
     cdef int conversion(self, char letter, const tm *parts, time_t seconds) except -1
     cdef int plain(self, const char *text) except -1
     cdef int number(self, uint64_t n) except -1
+    cdef int hexadecimal(self, const unsigned char *p, size_t n) except -1
     cdef int outside(self, const char *p, size_t n) except -1
     cdef int for_field(self, const char *p, size_t n) except -1

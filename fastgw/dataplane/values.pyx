@@ -8,21 +8,26 @@ from libc.string cimport memchr, memcpy, strlen
 from libc.time cimport gmtime_r, strftime, time_t, tm
 
 from fastgw.dataplane.buffers cimport Buffer
+from fastgw.dataplane.certificate_texts cimport CertificateTexts
 from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.headers cimport write_decimal
 from fastgw.dataplane.served cimport Address, ClientSide, Served, clock_ns
+from fastgw.dataplane.tls_facts cimport TlsFacts
 from fastgw.dataplane.tunnel cimport Tunnel
 from fastgw.native.base cimport fgw_field, fgw_reason_name, fgw_span
 from fastgw.native.route cimport (
     FGW_FAMILY_IPV4, FGW_FAMILY_UNIX, FGW_NONE, FGW_VALUE_ATTEMPTS, FGW_VALUE_AUTHORITY, FGW_VALUE_BYTES_RECEIVED,
     FGW_VALUE_BYTES_SENT, FGW_VALUE_CODE, FGW_VALUE_DETAILS, FGW_VALUE_DOWNSTREAM_LOCAL_ADDRESS,
     FGW_VALUE_DOWNSTREAM_REMOTE_ADDRESS, FGW_VALUE_DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT, FGW_VALUE_DOWNSTREAM_REMOTE_PORT,
-    FGW_VALUE_DURATION, FGW_VALUE_FLAGS, FGW_VALUE_LISTENER, FGW_VALUE_METHOD, FGW_VALUE_PATH, FGW_VALUE_PROTOCOL,
-    FGW_VALUE_REJECT_REASON, FGW_VALUE_REQUEST_HEADER, FGW_VALUE_REQUEST_ID, FGW_VALUE_RESPONSE_HEADER, FGW_VALUE_ROUTE_NAME,
-    FGW_VALUE_REQUESTED_SERVER_NAME, FGW_VALUE_SCHEME, FGW_VALUE_START_TIME, FGW_VALUE_TERMINATION_DETAILS, FGW_VALUE_TEXT,
-    FGW_VALUE_TRANSPORT_FAILURE, FGW_VALUE_UPSTREAM_CLUSTER,
-    FGW_VALUE_UPSTREAM_HOST, FGW_VALUE_UPSTREAM_LOCAL_ADDRESS, FGW_VALUE_UPSTREAM_SERVICE_TIME, FGW_VALUE_VIRTUAL_SERVICE,
-    fgw_img_origin,
+    FGW_VALUE_DURATION, FGW_VALUE_FLAGS, FGW_VALUE_LISTENER, FGW_VALUE_LOCAL_DNS_SAN, FGW_VALUE_LOCAL_SUBJECT,
+    FGW_VALUE_LOCAL_URI_SAN, FGW_VALUE_METHOD, FGW_VALUE_PATH, FGW_VALUE_PEER_CERT, FGW_VALUE_PEER_CERT_V_START,
+    FGW_VALUE_PEER_DNS_SAN, FGW_VALUE_PEER_FINGERPRINT_1, FGW_VALUE_PEER_FINGERPRINT_256, FGW_VALUE_PEER_ISSUER,
+    FGW_VALUE_PEER_SERIAL, FGW_VALUE_PEER_SUBJECT, FGW_VALUE_PEER_URI_SAN, FGW_VALUE_PROTOCOL, FGW_VALUE_REJECT_REASON,
+    FGW_VALUE_REQUESTED_SERVER_NAME, FGW_VALUE_REQUEST_HEADER, FGW_VALUE_REQUEST_ID, FGW_VALUE_RESPONSE_HEADER,
+    FGW_VALUE_ROUTE_NAME, FGW_VALUE_SCHEME, FGW_VALUE_START_TIME, FGW_VALUE_TERMINATION_DETAILS, FGW_VALUE_TEXT,
+    FGW_VALUE_TLS_CIPHER, FGW_VALUE_TLS_SESSION_ID, FGW_VALUE_TLS_VERSION, FGW_VALUE_TRANSPORT_FAILURE,
+    FGW_VALUE_UPSTREAM_CLUSTER, FGW_VALUE_UPSTREAM_HOST, FGW_VALUE_UPSTREAM_LOCAL_ADDRESS, FGW_VALUE_UPSTREAM_SERVICE_TIME,
+    FGW_VALUE_VIRTUAL_SERVICE, fgw_img_origin,
 )
 from fastgw.native.state cimport (
     FGW_F_DC, FGW_F_DPE, FGW_F_NC, FGW_F_NR, FGW_F_SI, FGW_F_UC, FGW_F_UF, FGW_F_UH, FGW_F_UO, FGW_F_UPE, FGW_F_UR, FGW_F_URX,
@@ -78,6 +83,8 @@ cdef class Values:
             return self.outside(<const char *>x.transport_failure, <size_t>len(x.transport_failure))
         if code == FGW_VALUE_REQUESTED_SERVER_NAME:
             return self.kept_text(x.client_side().server_name)
+        if FGW_VALUE_TLS_VERSION <= code <= FGW_VALUE_LOCAL_DNS_SAN:
+            return self.tls_value(code, x.client_side().tls)
         if isinstance(x, Tunnel):
             if self.tunnel_value(code, <Tunnel>x):
                 return 0
@@ -88,6 +95,45 @@ cdef class Values:
         if isinstance(x, Exchange):
             return self.exchange_value(piece, <Exchange>x)
         return self.number(0) if code == FGW_VALUE_CODE else 0
+
+    cdef int tls_value(self, int code, TlsFacts tls) except -1:
+        """Of the client's TLS, where it ends here."""
+        cdef CertificateTexts own
+        if tls is None:
+            return 0
+        if code == FGW_VALUE_TLS_VERSION:
+            return self.plain(tls.version)
+        if code == FGW_VALUE_TLS_CIPHER:
+            return self.plain(tls.cipher)
+        if code == FGW_VALUE_TLS_SESSION_ID:
+            return self.hexadecimal(tls.session_id, tls.session_id_len)
+        if code < FGW_VALUE_LOCAL_SUBJECT:
+            return self.certificate_value(code, tls.peer_texts()) if tls.peer != NULL else 0
+        own = tls.own_texts()
+        if own is None:
+            return 0
+        if code == FGW_VALUE_LOCAL_SUBJECT:
+            return self.kept_text(own.subject)
+        return self.kept_text(own.uri_text if code == FGW_VALUE_LOCAL_URI_SAN else own.dns_text)
+
+    cdef int certificate_value(self, int code, CertificateTexts peer) except -1:
+        if code == FGW_VALUE_PEER_SUBJECT:
+            return self.kept_text(peer.subject)
+        if code == FGW_VALUE_PEER_ISSUER:
+            return self.kept_text(peer.issuer)
+        if code == FGW_VALUE_PEER_URI_SAN:
+            return self.kept_text(peer.uri_text)
+        if code == FGW_VALUE_PEER_DNS_SAN:
+            return self.kept_text(peer.dns_text)
+        if code == FGW_VALUE_PEER_SERIAL:
+            return self.kept_text(peer.serial)
+        if code == FGW_VALUE_PEER_FINGERPRINT_256:
+            return self.kept_text(peer.sha256)
+        if code == FGW_VALUE_PEER_FINGERPRINT_1:
+            return self.kept_text(peer.sha1)
+        if code == FGW_VALUE_PEER_CERT:
+            return self.kept_text(peer.pem)
+        return self.kept_text(peer.starts if code == FGW_VALUE_PEER_CERT_V_START else peer.ends)
 
     cdef bint tunnel_value(self, int code, Tunnel x) except -1:
         """What a tunnel knows otherwise than an exchange, which still has its image; False for the rest."""
@@ -303,6 +349,16 @@ cdef class Values:
         cdef char text[24]
         self.wrote = True
         return self.out.append(text, write_decimal(text, n))
+
+    cdef int hexadecimal(self, const unsigned char *p, size_t n) except -1:
+        cdef const char *digits = b"0123456789abcdef"
+        cdef char *to = self.out.reserve(2 * n + 1)
+        cdef size_t i
+        for i in range(n):
+            to[2 * i], to[2 * i + 1] = digits[p[i] >> 4], digits[p[i] & 15]
+        self.wrote = self.wrote or n != 0
+        self.out.end += 2 * n
+        return 0
 
     cdef int outside(self, const char *p, size_t n) except -1:
         """Bytes from outside: in a log no line break, quote, control or high byte gets through as it is."""

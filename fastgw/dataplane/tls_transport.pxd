@@ -32,6 +32,7 @@ cdef class TlsTransport(Transport):
     cdef int start_client(self, TlsContext context) except -1
     cdef TlsFacts facts(self)
     cdef int begin(self, TlsContext context) except -1
+    cdef bint may_hold_more(self) noexcept
     cdef int step(self) except -1
     cdef int handshake_failed(self) except -1
     cdef int end_of_stream(self) except -1

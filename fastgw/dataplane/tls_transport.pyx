@@ -239,6 +239,11 @@ cdef class TlsTransport(Transport):
             self.readable = True  # no event will tell of what OpenSSL holds
         return 0
 
+    cdef bint may_hold_more(self) noexcept:
+        """What OpenSSL asks for is often just the rest of a record, so `readable` says nothing here. What does come is given to
+        on_data() in this turn still, and a session ticket is nothing to worry about."""
+        return self.readable and self.ssl == NULL
+
     cdef int end_of_stream(self) except -1:
         """Of an upstream, an end without close_notify may be somebody else's: what came before is not whole (T14)."""
         self.readable = False

@@ -63,6 +63,7 @@ cdef class Transport(Watcher):
     cdef int close(self) except -1
     cdef int reset(self) except -1
     cdef int read_ready(self) except -1
+    cdef bint may_hold_more(self) noexcept
     cdef int received(self, Protocol protocol, ssize_t n) except -1
     cdef int read_rest(self) except -1
     cdef int finish_connect(self, uint32_t events) except -1

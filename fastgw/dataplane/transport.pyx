@@ -187,6 +187,10 @@ cdef class Transport(Watcher):
             protocol.on_data(loop.scratch, <size_t>n)
         return 0
 
+    cdef bint may_hold_more(self) noexcept:
+        """Within on_data(): bytes behind these may have come already."""
+        return self.readable
+
     cdef int pause_reading(self) except -1:
         """Stop calling on_data() until resume_reading(): the kernel's buffer fills and the peer is slowed down."""
         self.paused = True

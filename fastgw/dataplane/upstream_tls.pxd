@@ -51,6 +51,7 @@ cdef class UpstreamContexts:
     """Those of a worker: made at first use, bounded, kept over images as long as nothing they are made of changes."""
     cdef object by_identity        # OrderedDict: int -> UpstreamContext, the least recently used first
     cdef object stores             # by what they are made of, as long as a context uses them
+    cdef TrustStore system         # the system's, once it has been asked for
     cdef bytes problem             # why find() found none
     cdef UpstreamContext find(self, Context ctx, Image image, const fgw_img_upstream_tls *t)
     cdef UpstreamContext make(self, Context ctx, Image image, const fgw_img_upstream_tls *t, bytes made_of)

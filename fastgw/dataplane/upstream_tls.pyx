@@ -249,6 +249,8 @@ cdef class UpstreamContexts:
         cdef TrustStore made
         cdef const fgw_credential *found = NULL
         cdef const char *base
+        if name == SYSTEM and self.system is not None:
+            return self.system
         key = (name, self.fingerprint(ctx, name))
         known = self.stores.get(key)
         if known is not None:
@@ -259,6 +261,7 @@ cdef class UpstreamContexts:
             raise MemoryError("certificate store")
         if name == SYSTEM:
             X509_STORE_set_default_paths(made.store)
+            self.system = made
         else:
             found = self.credential(ctx, name)
             if found == NULL:

@@ -6,6 +6,7 @@ import os
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -543,6 +544,74 @@ def test_bytes_before_the_handshake_are_never_relayed(gateway: Gateway, tmp_path
     for _ in range(gateway.context.connect_attempts - 1):
         upstream.accept(gateway).close()
     assert client.response().status == 503
+
+
+class Dripping(TlsServer):
+    """Sends a byte at a time, and nothing after ``left`` bytes."""
+
+    left = 1 << 30
+
+    def _flush(self) -> None:
+        for byte in self.outgoing.read():
+            if self.left:
+                self.left -= 1
+                self.peer.send(bytes([byte]))
+
+
+@VERSIONS
+def test_records_in_pieces(gateway: Gateway, tmp_path: Path, version: ssl.TLSVersion) -> None:
+    upstream, server = serve(gateway, tmp_path)
+    server.context.maximum_version = version
+    client = gateway.client().send(GET)
+    connection = Dripping(upstream.accept(gateway), server)
+    connection.handshake()
+    connection.request()
+    connection.send(OK)
+    assert client.response().body == b"ok"
+    assert gateway.pool.idle == 1
+
+
+@VERSIONS
+def test_a_handshake_cut_anywhere_is_a_503(make_gateway: Callable[..., Gateway], tmp_path: Path, version: ssl.TLSVersion) -> None:
+    gateway = make_gateway(limits={"connect_attempts": 1})
+    upstream, server = serve(gateway, tmp_path)
+    server.context.maximum_version = version
+    flight = 500 if version == V12 else 600  # less than the server's part in either version
+    for left in [0, 1, 4, 5, 6, 80, 100, *range(120, flight, 97), flight]:
+        client = gateway.client().send(GET)
+        connection = Dripping(upstream.accept(gateway), server)
+        connection.left = left
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            connection.tls.do_handshake()
+        connection._more()
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            connection.tls.do_handshake()
+        connection._flush()
+        connection.peer.close()
+        assert client.response().status == 503
+        client.close()
+    assert gateway.pool.idle == 0
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_damaged_handshake_is_a_503(make_gateway: Callable[..., Gateway], tmp_path: Path, seed: int) -> None:
+    """One byte of the server's part is another: in TLS 1.3 nothing of it can change unnoticed."""
+    random = Random(seed)
+    gateway = make_gateway(limits={"connect_attempts": 1})
+    upstream, server = serve(gateway, tmp_path)
+    client = gateway.client().send(GET)
+    connection = TlsServer(upstream.accept(gateway), server)
+    with pytest.raises(ssl.SSLWantReadError):
+        connection.tls.do_handshake()
+    connection._more()
+    with pytest.raises(ssl.SSLWantReadError):
+        connection.tls.do_handshake()
+    data = bytearray(connection.outgoing.read())
+    at = random.randrange(len(data))
+    data[at] ^= random.randrange(1, 256)
+    connection.peer.send(bytes(data)).close()
+    answer = client.response()
+    assert answer.status == 503
 
 
 def test_an_end_without_close_notify_is_no_end_of_an_answer(gateway: Gateway, tmp_path: Path) -> None:

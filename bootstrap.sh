@@ -3,7 +3,7 @@
 #   ./bootstrap.sh setup   system packages that are missing (apt, with sudo when not root), .venv, build; seconds when nothing changed
 #   ./bootstrap.sh run     setup, then the quickstart gateway with its demo upstream; Ctrl-C ends it
 #   ./bootstrap.sh test    setup, then the whole test suite
-# PYTHON chooses the interpreter; HTTP_PORT and UPSTREAM_PORT the ports of run; PYTEST_JOBS the processes of test.
+# PYTHON chooses the interpreter; HTTP_PORT, HTTPS_PORT and UPSTREAM_PORT the ports of run; PYTEST_JOBS the processes of test.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -191,9 +191,11 @@ print_what_to_try() {
 The gateway serves config/quickstart. Try, in another terminal:
 
   curl http://localhost:$1/api/catalog -H 'Host: webapp.istioinaction.io'
+  curl --cacert dev-certs/ca.crt --resolve webapp.istioinaction.io:$2:127.0.0.1 https://webapp.istioinaction.io:$2/api/catalog
   curl -i http://localhost:$1/api/catalog -H 'Host: other.example'           # 404: no Gateway or VirtualService has this host
   .venv/bin/fastgw explain config/quickstart GET http://webapp.istioinaction.io/api/catalog
   .venv/bin/fastgw proxy-config routes
+  .venv/bin/fastgw proxy-config secrets
   curl -s http://localhost:15021/stats/prometheus | grep istio_requests_total
 
 Change a file in config/quickstart and it is served at once. Ctrl-C ends the gateway.
@@ -202,16 +204,18 @@ END
 }
 
 run() {
-    local http_port=${HTTP_PORT:-8080} upstream_port=${UPSTREAM_PORT:-8081} upstream gateway status=0
+    local http_port=${HTTP_PORT:-8080} https_port=${HTTPS_PORT:-8443} upstream_port=${UPSTREAM_PORT:-8081} upstream gateway status=0
+    "$VENV/bin/fastgw" certs dev dev-certs --host webapp.istioinaction.io --credential webapp-credential
     # process groups of their own: Ctrl-C comes to this script alone, which passes one signal on
     set -m
     "$VENV/bin/fastgw" echo --port "$upstream_port" --name webapp &
     upstream=$!
-    "$VENV/bin/fastgw" run config/quickstart --listen-map "80=$http_port" --resolve "webapp=127.0.0.1:$upstream_port" "$@" &
+    "$VENV/bin/fastgw" run config/quickstart --secrets dev-certs/secrets --listen-map "80=$http_port" \
+        --listen-map "443=$https_port" --resolve "webapp=127.0.0.1:$upstream_port" "$@" &
     gateway=$!
     set +m
     trap 'kill -TERM $gateway 2>/dev/null || true' INT TERM HUP
-    if await_ready "$gateway" "$upstream"; then print_what_to_try "$http_port"; else kill -TERM "$gateway" 2>/dev/null || true; fi
+    if await_ready "$gateway" "$upstream"; then print_what_to_try "$http_port" "$https_port"; else kill -TERM "$gateway" 2>/dev/null || true; fi
     # a signal ends a wait early; the gateway drains meanwhile
     while status=0; wait "$gateway" || status=$?; kill -0 "$gateway" 2>/dev/null; do :; done
     kill -0 "$upstream" 2>/dev/null || status=1

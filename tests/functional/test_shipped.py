@@ -11,10 +11,11 @@ import pytest
 import yaml
 
 from .conftest import StartGateway
-from .support.config import gateway_of, http_server, route, service_entry, simple, text_of, virtual_service
+from .support.config import gateway_of, http_server, https_server, route, service_entry, simple, text_of, virtual_service
+from .support.curl import curl
 from .support.gateway import run_cli
 from .support.origin import RecordingOrigin
-from .support.ports import listening_inodes
+from .support.poll import eventually
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 HOST = "webapp.istioinaction.io"
@@ -28,10 +29,35 @@ def checked(path: Path, *words: str) -> tuple[int, list[dict[str, Any]]]:
 
 def test_quickstart(start_gateway: StartGateway, origin: RecordingOrigin, tmp_path: Path) -> None:
     shutil.copytree(CONFIG / "quickstart", tmp_path / "quickstart")
-    words = [str(tmp_path / "quickstart"), "--resolve", f"webapp=127.0.0.1:{origin.port}"]
-    gateway = start_gateway(options=words)
+    certificates = tmp_path / "dev-certs"
+    assert run_cli("certs", "dev", str(certificates), "--host", HOST, "--credential", "webapp-credential").returncode == 0
+    secrets = ["--secrets", str(certificates / "secrets")]
+    words = [str(tmp_path / "quickstart"), *secrets, "--resolve", f"webapp=127.0.0.1:{origin.port}"]
+    gateway = start_gateway(options=words, ports=(80, 443))
     assert json.loads(gateway.get("/api/catalog", HOST).body)["origin"] == "webapp"
-    assert (gateway.get("/", "other").status, checked(CONFIG / "quickstart")[0]) == (404, 0)
+    assert (gateway.get("/", "other").status, checked(CONFIG / "quickstart", *secrets)[0]) == (404, 0)
+    port = gateway.port(443)
+    trust = ["--cacert", str(certificates / "ca.crt"), "--resolve", f"{HOST}:{port}:127.0.0.1"]
+    answer = curl(f"https://{HOST}:{port}/api/catalog", *trust)
+    assert (answer.status, json.loads(answer.body)["origin"]) == (200, "webapp")
+
+
+def test_the_example_with_client_certificates(start_gateway: StartGateway, origin: RecordingOrigin, tmp_path: Path) -> None:
+    certificates = tmp_path / "dev-certs"
+    for credential in ("webapp-credential", "webapp-credential-mtls"):
+        words = ["certs", "dev", str(certificates), "--host", HOST, "--credential", credential, "--client", "alice"]
+        assert run_cli(*words).returncode == 0
+    example = (CONFIG / "examples" / "https.yaml").read_text()
+    assert example.count("address: 10.0.3.1") == 1
+    example = example.replace("address: 10.0.3.1", f"address: 127.0.0.1, ports: {{http: {origin.port}}}")
+    gateway = start_gateway(example, options=["--secrets", str(certificates / "secrets")], ports=(80, 443, 8443))
+    assert gateway.get("/a", HOST).value("location") == f"https://{HOST}/a"
+    alice = certificates / "clients" / "alice"
+    shown = ["--cert", str(alice / "tls.crt"), "--key", str(alice / "tls.key")]
+    for wanted, words in ((443, []), (8443, shown)):
+        port = gateway.port(wanted)
+        trust = ["--cacert", str(certificates / "ca.crt"), "--resolve", f"{HOST}:{port}:127.0.0.1"]
+        assert curl(f"https://{HOST}:{port}/", *trust, *words).status == 200
 
 
 def test_the_settings_file_can_be_used_as_it_is(start_gateway: StartGateway, origin: RecordingOrigin) -> None:
@@ -61,23 +87,14 @@ def test_https_redirect_answers_instead_of_routing(start_gateway: StartGateway, 
     assert not origin.seen
 
 
-def test_servers_that_are_not_served_yet_do_not_stop_the_others(start_gateway: StartGateway, origin: RecordingOrigin) -> None:
-    servers = [
-        http_server([HOST]),
-        {
-            "port": {"number": 443, "name": "https", "protocol": "HTTPS"},
-            "tls": {"mode": "SIMPLE", "credentialName": "c"},
-            "hosts": [HOST],
-        },
-        {"port": {"number": 31400, "name": "tcp", "protocol": "TCP"}, "hosts": ["*"]},
-    ]
-    documents = [gateway_of("gw", servers), *simple(HOST, origin.port)[1:]]
-    gateway = start_gateway(documents, ports=(80, 443, 31400))
+def test_a_server_without_its_certificate_does_not_stop_the_others(start_gateway: StartGateway, origin: RecordingOrigin) -> None:
+    servers = [http_server([HOST]), https_server([HOST], "c")]
+    gateway = start_gateway([gateway_of("gw", servers), *simple(HOST, origin.port)[1:]], ports=(80, 443))
     assert gateway.get("/", HOST).status == 200
-    found = {d["path"]: d for d in gateway.admin("/config/diagnostics") if d["severity"] == "warning"}
-    for port, path in ((443, "spec.servers[1]"), (31400, "spec.servers[2]")):
-        assert not listening_inodes(gateway.port(port)), "a port that cannot be served is not opened"
-        assert "not supported yet" in found[path]["message"]
+    (found,) = eventually(
+        lambda: [d for d in gateway.admin("/config/diagnostics") if d["severity"] == "error"], "the missing Secret is told of", 20
+    )
+    assert (found["path"], found["code"]) == ("spec.servers[1].tls.credentialName", "IST0101")
 
 
 def two_teams(binding: str) -> str:

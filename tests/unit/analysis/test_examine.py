@@ -10,6 +10,7 @@ import pytest
 from fastgw.analysis.examine import ExamineMemory, ExamineOptions, examine, examine_paths
 from fastgw.analysis.picture import Interrupted
 from fastgw.compiler.compile import CompileCache, CompileOptions, compile_plan
+from fastgw.credentials.development import DevelopmentCa
 from fastgw.model.codes import CODES
 from fastgw.model.diagnostic import Diagnostic
 from fastgw.sources.files import FileCache, load_paths
@@ -139,8 +140,18 @@ def test_our_codes_of_the_whole_picture_have_a_golden_case() -> None:
     assert ours - found == set()
 
 
-@pytest.mark.parametrize("folder", ["quickstart", "examples"])
-def test_what_is_shipped_is_right(folder: str) -> None:
-    found = examine_paths([str(ROOT / "config" / folder)]).diagnostics
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the comments of the shipped files say to make."""
+    directory = tmp_path_factory.mktemp("dev-certs")
+    ca = DevelopmentCa(directory)
+    for credential in ("webapp-credential", "webapp-credential-mtls"):
+        ca.server(credential, ["webapp.istioinaction.io"])
+    return str(directory / "secrets")
+
+
+@pytest.mark.parametrize("path", sorted(str(file.relative_to(ROOT)) for file in (ROOT / "config").glob("*/*.yaml")))
+def test_what_is_shipped_is_right(path: str, secrets: str) -> None:
+    found = examine_paths([str(ROOT / path)], ExamineOptions(secret_directories=[secrets])).diagnostics
     # the quickstart's upstream is a name that only --resolve or DNS knows
     assert [one.text() for one in found if one.severity != "info" and one.code != "FGW0020"] == []

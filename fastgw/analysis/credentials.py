@@ -111,7 +111,8 @@ def _full_name(reference: str, namespace: str) -> str:
     for scheme in (KUBERNETES, CONFIG_MAP):
         if reference.startswith(scheme):
             owner, name = split_owner(reference, scheme, namespace)
-            return f"{scheme}{owner}/{name}" if owner == namespace and name else ""
+            # a Secret elsewhere is the compiler's to report
+            return f"{scheme}{owner}/{name}" if name and (owner == namespace or scheme == CONFIG_MAP) else ""
     return "" if "://" in reference else f"{KUBERNETES}{namespace}/{reference}"
 
 
@@ -119,19 +120,22 @@ def _check_upstreams(picture: Picture) -> list[Diagnostic]:
     """Each credential of each DestinationRule once, however many clusters it is for."""
     rules = {f"{rule.name}.{rule.namespace}": rule for rule in picture.of("DestinationRule")}
     found: dict[str, Findings] = {}
-    seen = set()
+    seen, missing = set(), set()
     for cluster in picture.plan.clusters.values():
         rule = rules.get(cluster.destination_rule)
         if cluster.tls is None or rule is None:
             continue
         for name, need in names_of_upstream(cluster.tls):
             key = (cluster.destination_rule, name, need)
-            if not name or name == SYSTEM or key in seen:
+            if not name or name == SYSTEM or key in seen or (cluster.destination_rule, name.removesuffix(CA_SUFFIX)) in missing:
                 continue
             seen.add(key)
             findings = found.setdefault(cluster.destination_rule, Findings(rule))
             mention = Mention("spec.trafficPolicy.tls" if findings.given("spec.trafficPolicy.tls") else "", name, need)
-            _report(findings, mention, picture.keeper.status(name, need), picture)
+            status = picture.keeper.status(name, need)
+            _report(findings, mention, status, picture)
+            if status.missing:
+                missing.add((cluster.destination_rule, name))
     return [each for findings in found.values() for each in findings.diagnostics]
 
 

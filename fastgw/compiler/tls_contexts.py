@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from fastgw.compiler.options import CompileOptions
 from fastgw.compiler.report import Report
 from fastgw.compiler.servers import PlacedServer
+from fastgw.credentials.names import CONFIG_MAP, split_owner
 from fastgw.model.kinds.gateway import ServerTls
 from fastgw.model.plan import TlsContext
 from fastgw.model.tls_names import CIPHER_SUITES, CURVES, MESH, OPENSSL_3_5_CURVES
@@ -102,6 +103,9 @@ class _Step:
         tls = self._tls
         if tls.mode == "ISTIO_MUTUAL":
             return MESH
+        if tls.ca_cert_credential_name.startswith(CONFIG_MAP):
+            owner, name = split_owner(tls.ca_cert_credential_name, CONFIG_MAP, self._namespace)
+            return f"{CONFIG_MAP}{owner}/{name}"
         if tls.ca_cert_credential_name:
             return self._reference("caCertCredentialName", tls.ca_cert_credential_name) or self._ca_of_first()
         if self._by_credential():

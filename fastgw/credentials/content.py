@@ -35,6 +35,10 @@ class Content(msgspec.Struct, frozen=True):
     ca: bytes = b""
     crl: bytes = b""
 
+    def has(self, need: Need) -> bool:
+        """Whether the parts that are needed are there, and no others."""
+        return bool(self.chain) == bool(need & Need.PAIR) and bool(self.ca) == bool(need & Need.CA)
+
     def fingerprint(self) -> int:
         """64 bits that stand for all of it."""
         digest = hashlib.blake2b(digest_size=8)

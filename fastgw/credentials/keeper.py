@@ -32,9 +32,14 @@ class Keeper:
         self.places = places
         self._good: dict[tuple[str, Need], _Entry] = {}
         self._bad: dict[tuple[str, Need], tuple[Content, str]] = {}
+        self._from_before: Mapping[str, Content] = {}
         self._statuses: dict[tuple[str, Need], Status] = {}
         self.checks = 0
         """How often content was examined since the start: what a look really cost."""
+
+    def restore(self, contents: Mapping[str, Content]) -> None:
+        """What is served already, of a predecessor: good content that may have become bad since."""
+        self._from_before = contents
 
     def status(self, name: str, need: Need) -> Status:
         """As of the last look at all; one that was not among them is looked at now."""
@@ -44,7 +49,7 @@ class Keeper:
     def look(self, name: str, need: Need) -> Status:
         """Reads the credential as it is now."""
         key = (name, need)
-        good = self._good.get(key)
+        good = self._good.get(key) or self._restored(key)
         try:
             content = self.places.read(name, need)
             facts = self._facts(key, content, good)
@@ -63,7 +68,15 @@ class Keeper:
             for name, need in [key for key in known if needs.get(key[0]) != key[1]]:
                 del known[name, need]
         self.places.finish()
+        self._from_before = {}
         return {name: self._good[name, need].content for name, need in needs.items() if (name, need) in self._good}, statuses
+
+    def _restored(self, key: tuple[str, Need]) -> _Entry | None:
+        content = self._from_before.get(key[0])
+        if content is None or not content.has(key[1]):
+            return None
+        self._good[key] = entry = _Entry(content, examine(content))
+        return entry
 
     def _facts(self, key: tuple[str, Need], content: Content, good: _Entry | None) -> Facts:
         if good is not None and good.content == content:

@@ -86,7 +86,7 @@ class Places:
         if name.startswith(KUBERNETES):
             return self._read_secret(self._own(name, KUBERNETES), need)
         if name.startswith(CONFIG_MAP):
-            return self._read_config_map(self._own(name, CONFIG_MAP))
+            return self._read_config_map(self._own(name, CONFIG_MAP), need)
         if name.startswith(FILE_CERTIFICATE):
             certificate, key = split_paths(name, FILE_CERTIFICATE)
             return Content(self._read_file(certificate), self._read_file(key))
@@ -209,7 +209,9 @@ class Places:
             raise CredentialError(f"{error.filename}: {error.strerror}") from None
         return entries
 
-    def _read_config_map(self, name: str) -> Content:
+    def _read_config_map(self, name: str, need: Need) -> Content:
+        if need != Need.CA:
+            raise CredentialError("a ConfigMap holds no private key: only a CA can be one")
         data = self.config_maps.get(name)
         if data is None:
             raise CredentialMissing(f'ConfigMap "{self.options.namespace}/{name}" not found')

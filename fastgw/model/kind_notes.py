@@ -29,7 +29,6 @@ _CORE_KINDS = frozenset(
     (
         "Binding",
         "ComponentStatus",
-        "ConfigMap",
         "Event",
         "LimitRange",
         "PersistentVolume",

@@ -64,7 +64,8 @@ EFFECTS: dict[str, dict[str, str]] = {
     "Endpoints": {"": YES, "subsets[].addresses[].hostname": NONE, "subsets[].addresses[].nodeName": NONE}
     | {"subsets[].ports[].protocol": NONE, "subsets[].ports[].appProtocol": NONE},
     "RouteTest": {"": YES},
-    "Secret": {"": NOT_YET, "type": NONE, "immutable": NONE},
+    "Secret": {"": YES, "type": NONE, "immutable": NONE},
+    "ConfigMap": {"": NONE, "data": YES},
 }
 
 

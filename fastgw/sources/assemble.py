@@ -135,7 +135,7 @@ def _read_metadata(subject: _Object, info: KindInfo, gateway_namespace: str) -> 
     if isinstance(value, dict) and isinstance(value.get("name"), str):
         subject.name = value["name"]
     if isinstance(value, dict) and info.namespaced:
-        default = gateway_namespace if info.kind == "Secret" else "default"
+        default = gateway_namespace if info.kind in ("Secret", "ConfigMap") else "default"
         given = value.get("namespace")
         subject.namespace = given if isinstance(given, str) and given else default
     diagnostics = [subject.problem(problem, None) for problem in problems]

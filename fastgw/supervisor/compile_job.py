@@ -7,6 +7,7 @@ configuration does to it, traffic goes on.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import gc
 import os
@@ -17,6 +18,7 @@ import time
 import traceback
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import msgspec
 
@@ -111,6 +113,9 @@ class Job:
             return self._compiled[1]
         return compile_plan(loaded.resources, self._options, self._compile_cache)
 
+    def restore_credentials(self, block: bytes) -> None:
+        self._credentials.restore(block)
+
     @property
     def has_to_examine(self) -> bool:
         """A generation was compiled whose whole picture has not been looked at."""
@@ -201,6 +206,12 @@ def dns_targets(plan: Plan, numbers: StateNumbers) -> list[protocol.DnsTarget]:
     ]
 
 
+def restore_credentials(job: Job, fds: list[int]) -> None:
+    """Those that a predecessor handed over: what was good stays good, whatever lies on disk by now."""
+    for fd in fds[1:]:
+        job.restore_credentials(memfd.read_all(fd))
+
+
 def restore_numbers(fds: list[int]) -> StateNumbers:
     """Those of a predecessor that died: cells and metric ids must keep their meaning."""
     if not fds:
@@ -276,6 +287,7 @@ def serve(sock: socket.socket) -> None:
         message = protocol.decode_to_child(data)
         if isinstance(message, protocol.Configure):
             job = Job(message, restore_numbers(fds), lambda: waits(sock))
+            restore_credentials(job, fds)
         elif isinstance(message, protocol.AskPlan):
             if job is not None:
                 answer_plan(job, message, sock)
@@ -299,6 +311,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    with contextlib.suppress(OSError):  # private keys are read here: nothing of this memory goes into a core dump
+        Path("/proc/self/coredump_filter").write_text("0")
     yield_to_traffic()
     # a collection in the middle of a compilation would walk millions of objects: it is done between them
     gc.disable()

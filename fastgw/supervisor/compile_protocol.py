@@ -15,7 +15,8 @@ from fastgw.supervisor.listeners import Wanted
 
 
 class Configure(msgspec.Struct, tag="configure"):
-    """What stays the same for the life of the child. fds: [numbers of a predecessor] or none."""
+    """What stays the same for the life of the child. fds: what a predecessor left: [numbers], then [credentials block] when there
+    is one."""
 
     paths: list[str]
     labels: dict[str, str]

@@ -72,7 +72,7 @@ class Compiler:
         self._answer: asyncio.Future[Result] | None = None
         self._plan_answer: asyncio.Future[bytes] | None = None
         self._report = protocol.Report()
-        self._numbers_fd = -1
+        self._numbers_fd = self._credentials_fd = -1
         self._stopped = False
         self.on_findings: Callable[[int, list[Diagnostic]], None] = lambda generation, found: None
         """Called with a generation and what its whole picture shows, some time after it was compiled."""
@@ -92,7 +92,8 @@ class Compiler:
         self._child = child
         self._report = protocol.Report()
         self._channel = Channel(ours, protocol.MAX_MESSAGE_BYTES, self._on_packet, lambda: None)
-        self._channel.send(protocol.encode(self._configure), [self._numbers_fd] if self._numbers_fd >= 0 else [])
+        left = [fd for fd in (self._numbers_fd, self._credentials_fd) if fd >= 0]
+        self._channel.send(protocol.encode(self._configure), left if self._numbers_fd >= 0 else [])
 
     async def compile(self, generation: int, changed: list[str] | None = None, credentials_changed: bool = True) -> Result:
         """Raises CompileError. ``changed``: the only files that have changed since the last call that succeeded;
@@ -128,9 +129,8 @@ class Compiler:
         self._kill()
         if child:
             await child.exited.wait()
-        if self._numbers_fd >= 0:
-            os.close(self._numbers_fd)
-            self._numbers_fd = -1
+        _close([fd for fd in (self._numbers_fd, self._credentials_fd) if fd >= 0])
+        self._numbers_fd = self._credentials_fd = -1
 
     def _kill(self) -> None:
         if self._child:
@@ -182,6 +182,9 @@ class Compiler:
             if self._numbers_fd >= 0:
                 os.close(self._numbers_fd)
             self._numbers_fd = numbers_fd
+        if self._credentials_fd >= 0:
+            os.close(self._credentials_fd)
+        self._credentials_fd = os.dup(credentials_fd) if credentials_fd >= 0 else -1
         return Result(message, image_fd, credentials_fd, self._report)
 
     def _take_findings(self, message: protocol.Findings, fds: list[int]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from fastgw.credentials.block import write_block
+from fastgw.credentials.block import read_block, write_block
 from fastgw.credentials.content import Content
 from fastgw.credentials.keeper import Keeper
 from fastgw.credentials.names import Need, names_of_plan
@@ -24,6 +24,10 @@ class CredentialsFile:
         self._fd = -1
         self._needs: dict[str, Need] = {}
         self._contents: dict[str, Content] | None = None
+
+    def restore(self, block: bytes) -> None:
+        """The block that a predecessor made and that is served."""
+        self.keeper.restore(read_block(block))
 
     def update(self, plan: Plan, resources: Sequence[Resource], files_changed: bool) -> int:
         """The descriptor of the block, which stays ours; -1 when no credential can be used."""

@@ -217,7 +217,7 @@ def test_kinds_without_effect_are_no_errors(tmp_path: Path) -> None:
     for kind, version in (
         ("Deployment", "apps/v1"),
         ("EnvoyFilter", "networking.istio.io/v1alpha3"),
-        ("ConfigMap", "v1"),
+        ("ServiceAccount", "v1"),
         ("Sidecar", "networking.istio.io/v1"),
     ):
         (tmp_path / f"{kind}.yaml").write_text(

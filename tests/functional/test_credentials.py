@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import ssl
 import time
@@ -17,6 +18,7 @@ from .support.config import Document, gateway_of, https_server, route, service_e
 from .support.gateway import Gateway
 from .support.origin import RecordingOrigin
 from .support.poll import eventually
+from .support.processes import command_of, in_session
 from .support.tls_client import TlsClient, client_context, fetch_tls, refusal, s_client
 
 A, B = "a.test", "b.test"
@@ -124,6 +126,13 @@ def test_a_bad_credential_breaks_its_own_host_and_heals(
     (entry,) = [entry for entry in gateway.admin("/secrets") if entry["name"] == "kubernetes://a"]
     assert entry["status"] == "ACTIVE" and "its content of before stays in use" in entry["problem"]
     assert "PRIVATE" not in str(gateway.admin("/secrets"))
+    # the process that knew what was good dies: its successor is told
+    (child,) = [pid for pid in in_session(gateway.pid) if "compile_job" in command_of(pid)]
+    os.kill(child, signal.SIGKILL)
+    eventually(lambda: "compile process ended" in gateway.said(), "the death is noticed", 20)
+    assert gateway.admin("/reload", "POST")["error"] == ""
+    assert shown(gateway, authority, A) == serial(good)
+    assert gateway.metrics().total("fastgw_credentials", state="held") == 1
     plain(secrets, "a", authority.issue(A))
     eventually(lambda: gateway.metrics().total("fastgw_credentials", state="held") == 0, "the file is mended", 20)
     expiry = gateway.metrics().total("fastgw_certificate_expiry_timestamp_seconds", name="kubernetes://b")

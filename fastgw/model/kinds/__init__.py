@@ -9,7 +9,7 @@ from fastgw.model.kinds.authorization_policy import AuthorizationPolicy
 from fastgw.model.kinds.base import KindInfo
 from fastgw.model.kinds.destination_rule import DestinationRule
 from fastgw.model.kinds.gateway import Gateway
-from fastgw.model.kinds.kubernetes import Endpoints, EndpointSlice, Secret, Service
+from fastgw.model.kinds.kubernetes import ConfigMap, Endpoints, EndpointSlice, Secret, Service
 from fastgw.model.kinds.peer_authentication import PeerAuthentication
 from fastgw.model.kinds.proxy_config import ProxyConfig
 from fastgw.model.kinds.request_authentication import RequestAuthentication
@@ -49,6 +49,7 @@ _KUBERNETES = (
     KindInfo("Endpoints", "", ("v1",), Endpoints, spec_at_root=True),
     KindInfo("EndpointSlice", "discovery.k8s.io", ("v1", "v1beta1"), EndpointSlice, spec_at_root=True),
     KindInfo("Secret", "", ("v1",), Secret, spec_at_root=True),
+    KindInfo("ConfigMap", "", ("v1",), ConfigMap, spec_at_root=True),
     KindInfo("Pod", "", ("v1",)),
     KindInfo("Namespace", "", ("v1",), namespaced=False),
 )

@@ -124,3 +124,11 @@ class Secret(Spec):
     data: dict[str, str] | None = None
     string_data: dict[str, str] | None = None
     immutable: bool | None = None
+
+
+class ConfigMap(Spec):
+    """Read for CAs that are named by ``configmap://``; what else it holds is nobody's here."""
+
+    data: dict[str, str] | None = None
+    binary_data: dict[str, str] | None = None
+    immutable: bool | None = None

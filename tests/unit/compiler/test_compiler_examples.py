@@ -18,10 +18,12 @@ def test_example(path: Path) -> None:
     loaded = load_paths([str(path)], "istio-system")
     result = compile_plan(loaded.resources, CompileOptions())
     assert [found.text() for found in (*loaded.diagnostics, *result.diagnostics) if found.severity != INFO] == []
-    rules = [rule for table in result.plan.route_tables.values() for host in table.virtual_hosts for rule in host.rules]
-    assert rules
-    for rule in rules:
-        for destination in rule.action.destinations:
+    tables = result.plan.route_tables.values()
+    actions = [rule.action for table in tables for host in table.virtual_hosts for rule in host.rules]
+    actions += [chain.action for listener in result.plan.listeners for chain in listener.chains if chain.action is not None]
+    assert actions
+    for action in actions:
+        for destination in action.destinations:
             cluster = result.plan.clusters[destination.cluster]
             assert cluster.endpoints or cluster.dns_name
 

@@ -90,6 +90,19 @@ def test_only_what_has_changed_is_read_and_checked(tmp_path: Path) -> None:
     assert kept.checks == 6 and [after[name].key is before[name].key for name in needs] == [True, True, True, False, True]
 
 
+def test_a_successor_knows_what_was_good(tmp_path: Path) -> None:
+    mount(tmp_path / "web", "1", tls_crt=FIRST.chain, tls_key=FIRST.key)
+    before, _ = keeper(tmp_path).collect(NEEDS)
+    mount(tmp_path / "web", "2", tls_crt=SECOND.chain[:50], tls_key=SECOND.key)
+    successor = keeper(tmp_path)
+    successor.restore(before)
+    for _ in range(2):
+        contents, [status] = successor.collect(NEEDS)
+        assert contents[WEB].chain == FIRST.chain and status.held
+    _, [status] = keeper(tmp_path).collect(NEEDS)
+    assert not status.usable, "without it, there is nothing"
+
+
 def test_what_is_not_needed_is_forgotten(tmp_path: Path) -> None:
     mount(tmp_path / "web", "1", tls_crt=FIRST.chain, tls_key=FIRST.key)
     kept = keeper(tmp_path)

@@ -12,12 +12,27 @@ from pki import mount
 from fastgw.credentials.content import Content, CredentialError, CredentialMissing
 from fastgw.credentials.names import Need, names_of_plan
 from fastgw.credentials.places import PlaceOptions, Places
-from fastgw.model.kinds.kubernetes import Secret
+from fastgw.model.kinds.kubernetes import ConfigMap, Secret
 from fastgw.model.origin import NOWHERE
 from fastgw.model.plan import Chain, Cluster, Listener, Plan, TlsContext, UpstreamTls
 from fastgw.model.resource import Resource
 
 WEB = "kubernetes://istio-system/web"
+
+
+def roots() -> Resource:
+    spec = ConfigMap(data={"ca.crt": "a", "ca.crl": "r"})
+    return Resource(kind="ConfigMap", api_version="v1", namespace="istio-system", name="roots", spec=spec, origin=NOWHERE)
+
+
+def test_a_config_map_holds_a_ca_and_no_more() -> None:
+    found = places(roots())
+    assert found.read("configmap://istio-system/roots", Need.CA) == Content(ca=b"a", crl=b"r")
+    assert found.read("configmap://roots", Need.CA) == Content(ca=b"a", crl=b"r")
+    with pytest.raises(CredentialError, match="no private key"):
+        found.read("configmap://roots", Need.PAIR)
+    with pytest.raises(CredentialMissing, match="namespace istio-system only"):
+        found.read("configmap://other/roots", Need.CA)
 
 
 def secret(name: str, namespace: str = "istio-system", **entries: bytes) -> Resource:
@@ -55,7 +70,7 @@ def test_what_is_missing_says_where_it_was_looked_for() -> None:
         WEB: 'Secret "istio-system/web" not found; there is one in namespace elsewhere',
         "kubernetes://elsewhere/web": "looked for in namespace istio-system only",
         "file-cert:/no/such.crt~/no/such.key": "/no/such.crt: No such file or directory",
-        "configmap://istio-system/roots": 'ConfigMap "istio-system/roots" not found',
+        "kubernetes://web2": 'Secret "istio-system/web2" not found',
         "mesh": "--mesh-cert",
         "other": "no kind of credential",
     }.items():

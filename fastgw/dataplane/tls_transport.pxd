@@ -34,6 +34,7 @@ cdef class TlsTransport(Transport):
     cdef int begin(self, TlsContext context) except -1
     cdef bint may_hold_more(self) noexcept
     cdef int step(self) except -1
+    cdef bint hold_ticket(self) noexcept
     cdef int handshake_failed(self) except -1
     cdef int end_of_stream(self) except -1
     cdef int encrypt(self, const char *p, size_t n) except -1

@@ -23,8 +23,8 @@ from fastgw.native.openssl cimport (
     ERR_reason_error_string, SSL_CIPHER_get_name, SSL_ERROR_WANT_READ, SSL_ERROR_ZERO_RETURN, SSL_SESSION_get_id,
     SSL_do_handshake, SSL_free, SSL_get1_peer_certificate, SSL_get_certificate, SSL_get_current_cipher, SSL_get_error,
     SSL_get_session, SSL_get_verify_result, SSL_get_version, SSL_has_pending, SSL_is_init_finished, SSL_new, SSL_read,
-    SSL_session_reused, SSL_set_accept_state, SSL_set_app_data, SSL_set_bio, SSL_set_connect_state, SSL_shutdown, SSL_write,
-    X509_V_OK, X509_up_ref, X509_verify_cert_error_string,
+    SSL_session_reused, SSL_set_accept_state, SSL_set_app_data, SSL_set_bio, SSL_set_connect_state, SSL_shutdown, SSL_version,
+    SSL_write, TLS1_3_VERSION, X509_V_OK, X509_up_ref, X509_verify_cert_error_string,
 )
 from fastgw.native.route cimport FGW_CLIENT_AUTH_UNVERIFIED
 from fastgw.native.system cimport (
@@ -151,36 +151,45 @@ cdef class TlsTransport(Transport):
         if events & EPOLLOUT and self.sealed:
             self.write_blocked = False
             self.send_sealed()
-        return self.step()
+        self.step()
+        return 1
 
     cdef int step(self) except -1:
-        """As far as the handshake goes with what has been received."""
-        cdef int r
-        cdef Protocol protocol = self.protocol
+        """As far as the handshake goes with what has been received; then on with what has come behind it."""
+        cdef int r, error
         ERR_clear_error()
+        self.corked = True
         r = SSL_do_handshake(self.ssl)
+        self.corked = False
         if r != 1:
-            if SSL_get_error(self.ssl, r) == SSL_ERROR_WANT_READ and not self.eof and not self.failed:
-                return 0
-            return self.handshake_failed()
+            error = SSL_get_error(self.ssl, r)
+            if error != SSL_ERROR_WANT_READ or self.eof or self.failed:
+                return self.handshake_failed()
+            return self.send_sealed()
         self.connecting = False
-        protocol.on_connected()
-        if self.fd < 0:
+        if not self.is_client and self.hold_ticket():
+            self.sealed = 0
+        else:
+            self.send_sealed()
+        self.protocol.on_connected()
+        if self.fd < 0 or self.failed:
             return 0
         self.flush()
-        if self.fd >= 0 and not self.paused and (self.readable or SSL_has_pending(self.ssl)):
-            self.readable = True
-            self.loop.at_turn_end(self.again)
-        return 0
+        return self.read_ready()
+
+    cdef bint hold_ticket(self) noexcept:
+        """May the ticket, which nobody waits for, go out together with the answer to a request that is there already? What is held
+        is not counted as queued: no time limit concerns it."""
+        return self.sealed != 0 and SSL_version(self.ssl) == TLS1_3_VERSION and SSL_has_pending(self.ssl)
 
     cdef int handshake_failed(self) except -1:
-        """An alert, if one is due, is out already."""
         cdef long verdict = SSL_get_verify_result(self.ssl)
         if verdict != X509_V_OK:
             self.failure = <bytes>X509_verify_cert_error_string(verdict)
         else:
             self.failure = error_text() or b"connection closed during the handshake"
         ERR_clear_error()
+        self.send_sealed()  # an alert, if one is due
         self.notified = True
         return self.lose(CLOSE_HANDSHAKE_FAILED, 0)
 
@@ -355,7 +364,7 @@ cdef class TlsTransport(Transport):
         cdef ssize_t sent = 0
         if self.failed or self.fd < 0:
             return -1
-        if not self.corked and self.sealed == 0 and not self.write_blocked:
+        if not self.corked and self.cipher.end == self.cipher.start and not self.write_blocked:
             sent = send(self.fd, p, <size_t>n, MSG_NOSIGNAL)
             if sent < 0:
                 if errno != EAGAIN and errno != EINTR:
@@ -412,8 +421,10 @@ cdef class TlsTransport(Transport):
     cdef int close(self) except -1:
         if self.fd < 0:
             return 0
-        if self.queued() == 0:
+        if self.queued() == 0 and not self.eof:  # a peer that has left needs no notice
             self.notify()
+            self.close_after_flush = False
+            self.send_sealed()
         self.cipher.release()
         self.sealed = 0
         self.raw = None

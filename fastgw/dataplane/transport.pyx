@@ -91,10 +91,8 @@ cdef class Transport(Watcher):
     cdef int on_events(self, uint32_t events) except -1:
         cdef Protocol protocol = self.protocol  # alive until this event is done with
         if self.connecting:
-            self.finish_connect(events)
-            if self.fd < 0 or self.connecting:
+            if self.finish_connect(events) or self.fd < 0 or self.connecting:
                 return 0
-            protocol = self.protocol  # it may have made room for another
         if events & EPOLLERR and not self.failed:
             self.read_rest()
             return self.lose(CLOSE_RESET, ECONNRESET)
@@ -116,6 +114,7 @@ cdef class Transport(Watcher):
         return 0
 
     cdef int finish_connect(self, uint32_t events) except -1:
+        """Go on with what comes before the protocol may send. 1: the events are done with."""
         cdef int error = 0
         cdef socklen_t n = sizeof(error)
         if not events & (EPOLLOUT | EPOLLERR | EPOLLHUP):
@@ -125,7 +124,8 @@ cdef class Transport(Watcher):
         if error:
             return self.lose(CLOSE_CONNECT_FAILED, error)
         self.connecting = False
-        return self.protocol.on_connected()
+        self.protocol.on_connected()
+        return 0
 
     cdef int read_ready(self) except -1:
         """Read until dry, paused, closed, or others should have their turn."""

@@ -147,6 +147,7 @@ cdef extern from "openssl/ssl.h":
     void SSL_set_bio(SSL *ssl, BIO *r, BIO *w)
     void SSL_set_accept_state(SSL *ssl)
     void SSL_set_connect_state(SSL *ssl)
+    int SSL_version(const SSL *ssl)
     int SSL_do_handshake(SSL *ssl)
     int SSL_is_init_finished(SSL *ssl)
     int SSL_read(SSL *ssl, void *p, int n)

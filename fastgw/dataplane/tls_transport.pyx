@@ -15,7 +15,7 @@ from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.loop cimport SCRATCH_BYTES, Loop
 from fastgw.dataplane.tls_context cimport TlsContext
 from fastgw.dataplane.tls_facts cimport TlsFacts
-from fastgw.dataplane.transport cimport CLOSE_CONNECT_FAILED, CLOSE_HANDSHAKE_FAILED, CLOSE_RESET, Protocol, Transport
+from fastgw.dataplane.transport cimport CLOSE_CONNECT_FAILED, CLOSE_HANDSHAKE_FAILED, CLOSE_RESET, Transport
 from fastgw.native.openssl cimport (
     BIO, BIO_CTRL_FLUSH, BIO_FLAGS_READ, BIO_FLAGS_SHOULD_RETRY, BIO_FLAGS_WRITE, BIO_METHOD, BIO_TYPE_SOURCE_SINK,
     BIO_clear_flags, BIO_get_data, BIO_get_new_index, BIO_meth_new, BIO_meth_set_create, BIO_meth_set_ctrl, BIO_meth_set_read,

@@ -21,7 +21,7 @@ cdef class TlsTransport(Transport):
     # state
     cdef bint is_client
     cdef bint tcp_connected
-    cdef bint corked               # records collect in `cipher`
+    cdef bint collecting               # records collect in `cipher`
     cdef bint truncated            # the peer's stream ended without close_notify
     cdef bint notified             # our close_notify is out, or must not be sent
     cdef size_t small_left         # bytes that still go out in small records

@@ -20,11 +20,11 @@ from fastgw.native.openssl cimport (
     BIO, BIO_CTRL_FLUSH, BIO_FLAGS_READ, BIO_FLAGS_SHOULD_RETRY, BIO_FLAGS_WRITE, BIO_METHOD, BIO_TYPE_SOURCE_SINK,
     BIO_clear_flags, BIO_get_data, BIO_get_new_index, BIO_meth_new, BIO_meth_set_create, BIO_meth_set_ctrl, BIO_meth_set_read,
     BIO_meth_set_write, BIO_new, BIO_set_data, BIO_set_flags, BIO_set_init, ERR_clear_error, ERR_peek_last_error,
-    ERR_reason_error_string, SSL_CIPHER_get_name, SSL_ERROR_WANT_READ, SSL_ERROR_ZERO_RETURN, SSL_SESSION_get_id,
-    SSL_do_handshake, SSL_free, SSL_get1_peer_certificate, SSL_get_certificate, SSL_get_current_cipher, SSL_get_error,
-    SSL_get_session, SSL_get_verify_result, SSL_get_version, SSL_has_pending, SSL_is_init_finished, SSL_new, SSL_read,
-    SSL_session_reused, SSL_set_accept_state, SSL_set_app_data, SSL_set_bio, SSL_set_connect_state, SSL_shutdown, SSL_version,
-    SSL_write, TLS1_3_VERSION, X509_V_OK, X509_up_ref, X509_verify_cert_error_string,
+    ERR_reason_error_string, SSL_CIPHER_get_name, SSL_ERROR_WANT_READ, SSL_ERROR_ZERO_RETURN, SSL_SENT_SHUTDOWN,
+    SSL_SESSION_get_id, SSL_do_handshake, SSL_free, SSL_get1_peer_certificate, SSL_get_certificate, SSL_get_current_cipher,
+    SSL_get_error, SSL_get_session, SSL_get_verify_result, SSL_get_version, SSL_has_pending, SSL_is_init_finished, SSL_new,
+    SSL_read, SSL_session_reused, SSL_set_accept_state, SSL_set_app_data, SSL_set_bio, SSL_set_connect_state, SSL_set_shutdown,
+    SSL_shutdown, SSL_version, SSL_write, TLS1_3_VERSION, X509_V_OK, X509_up_ref, X509_verify_cert_error_string,
 )
 from fastgw.native.route cimport FGW_CLIENT_AUTH_UNVERIFIED
 from fastgw.native.system cimport (
@@ -126,6 +126,7 @@ cdef class TlsTransport(Transport):
         SSL_set_bio(self.ssl, b, b)
         SSL_set_app_data(self.ssl, <void *>context)
         self.context = context
+        self.encrypts = True
         self.small_left = SMALL_BYTES
         return 0
 
@@ -158,9 +159,9 @@ cdef class TlsTransport(Transport):
         """As far as the handshake goes with what has been received; then on with what has come behind it."""
         cdef int r, error
         ERR_clear_error()
-        self.corked = True
+        self.collecting = True
         r = SSL_do_handshake(self.ssl)
-        self.corked = False
+        self.collecting = False
         if r != 1:
             error = SSL_get_error(self.ssl, r)
             if error != SSL_ERROR_WANT_READ or self.eof or self.failed:
@@ -345,18 +346,18 @@ cdef class TlsTransport(Transport):
         if self.loop.now_ms - self.wrote_ms >= PAUSE_MS:
             self.small_left = SMALL_BYTES
         self.wrote_ms = self.loop.now_ms
-        self.corked = n > (<size_t>SMALL_RECORD if self.small_left else <size_t>RECORD_MAX)
+        self.collecting = n > (<size_t>SMALL_RECORD if self.small_left else <size_t>RECORD_MAX)
         while n:
             piece = min(n, <size_t>SMALL_RECORD if self.small_left else <size_t>RECORD_MAX)
             ERR_clear_error()
             r = SSL_write(self.ssl, p, <int>piece)
             if r <= 0:
-                self.corked = False
+                self.collecting = False
                 return 0 if self.failed else self.send_failed(EPIPE)
             p += r
             n -= <size_t>r
             self.small_left -= min(self.small_left, <size_t>r)
-        self.corked = False
+        self.collecting = False
         return 0
 
     cdef int put_out(self, const char *p, int n) except -2:
@@ -364,7 +365,7 @@ cdef class TlsTransport(Transport):
         cdef ssize_t sent = 0
         if self.failed or self.fd < 0:
             return -1
-        if not self.corked and self.cipher.end == self.cipher.start and not self.write_blocked:
+        if not self.collecting and self.cipher.end == self.cipher.start and not self.write_blocked:
             sent = send(self.fd, p, <size_t>n, MSG_NOSIGNAL)
             if sent < 0:
                 if errno != EAGAIN and errno != EINTR:
@@ -430,6 +431,8 @@ cdef class TlsTransport(Transport):
         self.raw = None
         Transport.close(self)
         if self.ssl != NULL:
+            if self.eof:
+                SSL_set_shutdown(self.ssl, SSL_SENT_SHUTDOWN)  # else OpenSSL takes the session for a broken one
             SSL_free(self.ssl)
             self.ssl = NULL
         self.context = None

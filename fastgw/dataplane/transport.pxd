@@ -30,6 +30,7 @@ cdef class Transport(Watcher):
     cdef Protocol protocol         # owner of this transport; None after close
     cdef Buffer out                # bytes accepted by write() and not yet sent
     cdef bint connecting
+    cdef bint encrypts             # bytes on the socket are not those of the protocol
     cdef bint readable             # an edge was seen and not yet read dry
     cdef bint hangup               # the peer's FIN (or worse) was announced: a short read is not the end
     cdef bint paused               # reading is paused by the protocol

@@ -44,7 +44,7 @@ def tunnels_alive():
 cdef class Flow:
     cdef int tie(self, Tunnel tunnel, Transport source, Transport sink) except -1:
         self.tunnel, self.source, self.sink = tunnel, source, sink
-        self.splices = type(source) is Transport and type(sink) is Transport
+        self.splices = not source.encrypts and not sink.encrypts
         return 0
 
     cdef int untie(self) except -1:

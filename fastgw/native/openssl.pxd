@@ -155,6 +155,7 @@ cdef extern from "openssl/ssl.h":
     int SSL_has_pending(const SSL *ssl)
     int SSL_pending(const SSL *ssl)
     int SSL_shutdown(SSL *ssl)
+    void SSL_set_shutdown(SSL *ssl, int mode)
     int SSL_get_shutdown(const SSL *ssl)
     int SSL_get_error(const SSL *ssl, int r)
     int SSL_session_reused(const SSL *ssl)

@@ -278,7 +278,8 @@ cdef class UpstreamHttp1(UpstreamStream):
         cdef bint reusable = (
             left_over == 0 and self.request_sent and x.request_done and self.transport.queued() == 0
             and not self.transport.failed and not self.transport.hangup and not self.transport.eof
-            and not self.transport.may_hold_more() and self.framing != FGW_FRAMING_CLOSE and not self.response.flags & FGW_MSG_CLOSE)
+            and not self.transport.may_hold_more() and self.framing != FGW_FRAMING_CLOSE
+            and not self.response.flags & FGW_MSG_CLOSE)
         self.exchange = None
         x.detach_upstream()
         self.deadline_ms = 0

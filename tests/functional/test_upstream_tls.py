@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 
 from .conftest import StartGateway
 from .support.certificates import Authority, Identity, make_authority, mount, secret
-from .support.config import Document, destination, gateway, gateway_of, virtual_service
+from .support.config import Document, destination, gateway, gateway_of, route, virtual_service
 from .support.gateway import Gateway
+from .support.load import Load
 from .support.origin import ok
 from .support.poll import eventually
 from .support.ports import free_port, listening_inodes
@@ -207,6 +209,33 @@ def test_client_certificates_and_their_rotation(
         count = len(origin.handshakes)
         assert running.get("/mounted", HOST).status == 200
         assert len(origin.handshakes) == count, "the open connection stays"
+
+
+def test_rotation_under_load_fails_no_request(
+    start_gateway: StartGateway, authority: Authority, client_authority: Authority, tmp_path: Path
+) -> None:
+    """Every request makes a connection of its own while certificate and CA change again and again."""
+    secrets = tmp_path / "secrets"
+    mount(secrets, "client", client_authority.issue(common_name="0"), ca=authority.pem)
+    with TlsOrigin("one", authority.issue(HOST), tmp_path, clients=client_authority) as origin:
+        origin.answer = lambda head: ok(f'"{head.split()[1].decode()}"'.encode(), "Connection: close")
+        documents = [*upstream("one", origin.port, {"mode": "MUTUAL", "credentialName": "client"})]
+        documents += [gateway(hosts=["*"]), virtual_service("all", ["*"], [route("one.svc.test", 443)])]
+        running = start_gateway(documents, options=["--secrets", str(secrets)])
+        with Load(running.port(), HOST) as load:
+            for number in range(1, 6):
+                mount(secrets, "client", client_authority.issue(common_name=str(number)), ca=authority.pem * (1 + number % 2))
+                load.more(20)
+                eventually(partial(_shown, origin, str(number)), f"certificate {number}", 10)
+        assert load.failures == []
+        assert not [shaken for shaken in origin.handshakes if shaken.failed]
+        subjects = [shaken.subject for shaken in origin.handshakes]
+        assert list(dict.fromkeys(subjects)) == ["0", "1", "2", "3", "4", "5"]
+
+
+def _shown(origin: TlsOrigin, subject: str) -> bool:
+    assert origin.handshakes[-1].subject == subject
+    return True
 
 
 def test_a_destination_rule_that_changes(

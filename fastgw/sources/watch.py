@@ -38,6 +38,8 @@ RESCAN_S = 2.0
 RESCAN_WITHOUT_INOTIFY_S = 0.25
 LOOK_AT_ONCE = 1000
 """Files that are looked at before events are asked for again; some milliseconds."""
+SLOW_WATCH_S = 0.05
+"""When setting up the watches takes longer, as with thousands of mounted Secrets, it is done once for a burst, at its end."""
 _SHAPE = IN_ISDIR | IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED | IN_Q_OVERFLOW
 
 _LOG = logging.getLogger(__name__)
@@ -62,6 +64,8 @@ class Watcher:
         self._stamps: dict[str, tuple[int, ...]] = {}
         self._listed: dict[str, str] = {}
         self._quiet_s = QUIET_S
+        self._watch_took_s = 0.0
+        self._has_to_watch = False
         self._lock = threading.Lock()
         self._changed: set[str] | None = set()
         self._closed = False
@@ -125,6 +129,8 @@ class Watcher:
     def _tell(self, poller: select.poll) -> None:
         """An event that matters has come."""
         if self._hold_off(poller):
+            if self._has_to_watch:
+                self._watch_directories()
             # what is noted here only serves the next look at all files, so the change is told first
             changed = self._changed_files()
             self._announce()
@@ -143,8 +149,10 @@ class Watcher:
         shape = any(self._changes_shape(event) for event in relevant)
         named = not shape and all(event.name and event.watch in self._directories for event in relevant)
         self._note_changed({os.path.join(self._directories[event.watch], event.name) for event in relevant} if named else None)
-        if shape:
+        if shape and self._watch_took_s < SLOW_WATCH_S:
             self._watch_directories()
+        else:
+            self._has_to_watch = self._has_to_watch or shape
         return bool(relevant)
 
     def _note_changed(self, files: set[str] | None) -> None:
@@ -229,7 +237,13 @@ class Watcher:
         return self._inotify is not None and bool(select.select([self._inotify.descriptor], [], [], 0)[0])
 
     def _watch_directories(self) -> None:
+        began = time.monotonic()
         self._set = WatchSet(self._paths)
+        self._follow_set()
+        self._has_to_watch = False
+        self._watch_took_s = time.monotonic() - began
+
+    def _follow_set(self) -> None:
         if self._inotify is None:
             return
         wanted: dict[int, str] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -224,3 +225,42 @@ def test_own_ticket_keys_are_rotated(
         return not session_of(gateway, tmp_path, authority, A)[0]
 
     eventually(forgotten, "a ticket outlives its key by two rotations only", 30)
+
+
+def test_rotations_under_load_lose_no_request(
+    start_gateway: StartGateway, origin: RecordingOrigin, authority: Authority, tmp_path: Path
+) -> None:
+    secrets = tmp_path / "secrets"
+    plain(secrets, "a", authority.issue(A))
+    gateway = start_gateway(documents(origin, https_server([A], "a")), ports=(443,), options=["--secrets", str(secrets)])
+    context, request = client_context(authority), f"GET / HTTP/1.1\r\nHost: {A}\r\n\r\n".encode()
+    over, failures, counts = threading.Event(), [], {"kept": 0, "new": 0}
+
+    def ask(kind: str) -> None:
+        try:
+            with TlsClient(gateway.port(443), A, context) as client:
+                while not over.is_set():
+                    assert client.request(request).status == 200
+                    counts[kind] += 1
+                    if kind == "new":
+                        return
+        except Exception as error:
+            failures.append(f"{kind}: {type(error).__name__}: {error}")
+
+    def ask_anew() -> None:
+        while not over.is_set():
+            ask("new")
+
+    threads = [threading.Thread(target=ask, args=("kept",)), threading.Thread(target=ask_anew), threading.Thread(target=ask_anew)]
+    for thread in threads:
+        thread.start()
+    try:
+        for turn in range(8):
+            fresh = authority.issue(A)
+            (rename_over, write_in_place)[turn % 2](secrets, fresh)
+            served_within(ROTATION_S, gateway, authority, A, fresh)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(30)
+    assert failures == [] and min(counts.values()) > 8

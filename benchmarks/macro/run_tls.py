@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import os
+import resource
 import select
 import subprocess
 import sys
@@ -96,7 +97,7 @@ def crowd(program: str, port: int, count: int, bench: proxies.Bench):  # type: i
             readable = select.select([process.stdout], [], [], CROWD_TIMEOUT_S)[0]
             answer = process.stdout.readline() if readable else ""
             if not answer or json.loads(answer)["units"] != count:
-                raise RuntimeError(f"not all of {count} connections were served")
+                raise RuntimeError(f"not all of {count} connections were served: {answer!r}")
             yield
             if process.poll() is not None:
                 raise RuntimeError("idle connections were closed")
@@ -104,6 +105,12 @@ def crowd(program: str, port: int, count: int, bench: proxies.Bench):  # type: i
             process.stdin.close()
             if not readable:
                 process.kill()
+
+
+def crowd_size(wanted: int) -> int:
+    """fastgw keeps a descriptor for an upstream connection of each client: half of what the limit allows is the most it takes."""
+    possible = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 - 500
+    return max(1, min(wanted, possible))
 
 
 def measure_idle(
@@ -118,11 +125,12 @@ def measure_idle(
         with crowd(program, server.port, WARM_UP, bench):
             pass
         before = procfs.tree_memory_kb(server.process.pid)
-        with crowd(program, server.port, options.idle, bench):
+        count = crowd_size(options.idle)
+        with crowd(program, server.port, count, bench):
             after = procfs.tree_memory_kb(server.process.pid)
     finally:
         server.stop()
-    sample = scenes.Sample("idle", name, options.idle, rate=options.idle, cost=round((after - before) / options.idle, 3))
+    sample = scenes.Sample("idle", name, count, rate=count, cost=round((after - before) / count, 3))
     print(f"idle  {name:8} {sample.cost:.1f} KB a connection ({before} -> {after} KB)", file=sys.stderr)
     return sample
 

@@ -41,7 +41,7 @@ cdef class Transport(Watcher):
     cdef bint piped                # received bytes go through pipes of the protocol, not to on_data()
     cdef int error                 # errno of the failure
     cdef bint write_blocked        # the socket buffer is full
-    cdef bint corked               # a FIN or more bytes follow at once: they may go into the same packet
+    cdef bint more_follows         # a FIN or more bytes follow at once: they may go into the same packet
     cdef bint shut_after_flush
     cdef bint close_after_flush
     cdef int64_t progress_ms       # loop clock of the last byte sent or of the queue's beginning

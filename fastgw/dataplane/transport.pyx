@@ -207,7 +207,7 @@ cdef class Transport(Watcher):
     # ---- writing
 
     cdef ssize_t raw_send(self, const char *p, size_t n) noexcept:
-        return send(self.fd, p, n, MSG_NOSIGNAL | MSG_MORE if self.corked else MSG_NOSIGNAL)
+        return send(self.fd, p, n, MSG_NOSIGNAL | MSG_MORE if self.more_follows else MSG_NOSIGNAL)
 
     cdef ssize_t raw_sendmsg(self, const msghdr *msg) noexcept:
         return sendmsg(self.fd, msg, MSG_NOSIGNAL)

@@ -56,9 +56,9 @@ cdef class Flow:
     cdef int on_data(self, const char *p, size_t n) except -1:
         self.tunnel.touch()
         self.relayed += n
-        self.sink.corked = self.source.hangup
+        self.sink.more_follows = self.source.hangup
         self.sink.write_now(p, n, NULL, 0)
-        self.sink.corked = False
+        self.sink.more_follows = False
         if self.sink.queued():
             self.source.pause_reading()
         if n == SCRATCH_BYTES and self.splices:

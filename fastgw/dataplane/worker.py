@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 
 from fastgw.dataplane import (
@@ -52,7 +53,7 @@ class Worker:
         self.pool: pool.Pool | None = None
         self.log: access_log.AccessLog | None = None
         self.log_fd = -1
-        self.drain_left_ms = 0
+        self.drain_until_s = 0.0
         self.quiet_ms = 0
         self.orphan = False
         self.exit_code = 0
@@ -179,16 +180,15 @@ class Worker:
         self.context.set_draining()
         self.server.drain()
         self.pool.close_idle()
-        self.drain_left_ms = max(1, int(seconds * 1000))
+        self.drain_until_s = time.monotonic() + seconds
         self.quiet_ms = 0
         self.drain_timer.start(DRAIN_POLL_MS)
 
     def on_drain_tick(self) -> None:
         assert self.server is not None
         self.server.drain()
-        self.drain_left_ms -= DRAIN_POLL_MS
         self.quiet_ms = 0 if self.server.clients else self.quiet_ms + DRAIN_POLL_MS
-        if self.quiet_ms >= QUIET_TURNS_MS or self.drain_left_ms <= 0:
+        if self.quiet_ms >= QUIET_TURNS_MS or time.monotonic() >= self.drain_until_s:
             self.server.cut()
             self.say(protocol.Drained())
             self.loop.stop()

@@ -24,7 +24,7 @@ from fastgw.native.route cimport FGW_ACTION_ROUTE, FGW_NONE, fgw_img_action, fgw
 from fastgw.native.state cimport (
     FGW_C_CLIENT_CONNECTIONS_CLOSED, FGW_C_TUNNEL_TIMEOUTS, FGW_C_TUNNELS, FGW_C_UPSTREAM_BYTES_IN, FGW_C_UPSTREAM_BYTES_OUT,
     FGW_C_UPSTREAM_CLOSED, FGW_C_UPSTREAM_CONNECT_FAILURES, FGW_C_UPSTREAM_CONNECT_TIMEOUTS, FGW_C_UPSTREAM_CONNECTS,
-    FGW_C_UPSTREAM_RETRIES, FGW_F_DC, FGW_F_NC, FGW_F_NR, FGW_F_UC, FGW_F_UF, FGW_F_UH, FGW_F_URX, FGW_G_CLIENT_ACTIVE,
+    FGW_C_UPSTREAM_RETRIES, FGW_F_DC, FGW_F_NC, FGW_F_NR, FGW_F_UF, FGW_F_UH, FGW_F_URX, FGW_G_CLIENT_ACTIVE,
     FGW_G_TUNNELS_ACTIVE, FGW_G_UPSTREAM_ACTIVE, fgw_series_key, fgw_tcp_series, fgw_tcp_series_of,
 )
 
@@ -361,15 +361,16 @@ cdef class Tunnel(Served):
         return True
 
     cdef int on_client_closed(self) except -1:
-        """The client's connection is broken, and so must the upstream's be."""
-        return self.fail(FGW_F_DC, b"downstream_remote_disconnect")
+        """The client's connection is broken, and so must the upstream's be. Flags speak of what is known to be wrong: an open
+        connection may well end by a reset, such as that of a TLS client which does not wait for close_notify."""
+        return self.fail(0 if self.state == T_OPEN else FGW_F_DC, b"downstream_remote_disconnect")
 
     cdef int on_upstream_closed(self, int reason) except -1:
         note_failure(self, self.upstream.transport, reason)
         if self.state == T_CONNECTING:
             return self.connect_failed(FGW_C_UPSTREAM_CONNECT_FAILURES)
         self.uncharge(True)
-        return self.fail(FGW_F_UC, b"upstream_remote_disconnect")
+        return self.fail(0, b"upstream_remote_disconnect")
 
     cdef int fail(self, uint32_t flags, const char *details) except -1:
         """End with a reset: what has been relayed is not whole."""

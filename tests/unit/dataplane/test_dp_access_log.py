@@ -158,7 +158,7 @@ def test_relayed_connections_that_fail_or_fall_silent(logged: Callable[..., Logg
     gateway.upstreams[0].accept(gateway).reset()
     assert client.until_end() == "reset"
     line = json.loads(log.text())
-    assert line[:3] == ["UC", "upstream_remote_disconnect", "-"]
+    assert line[:3] == ["-", "upstream_remote_disconnect", "-"]
 
 
 def test_a_pooled_connection_keeps_its_local_address(logged: Callable[..., Logged]) -> None:

@@ -103,18 +103,18 @@ def test_both_directions_at_once_in_random_pieces(gateway: Gateway) -> None:
 def test_bulk_goes_through_pipes_and_gives_them_back(gateway: Gateway) -> None:
     gateway.relay(gateway.upstream(receive_bytes=20_000))  # a window that fills, whatever the machine's
     client, up = opened(gateway)
-    held = 0
-    view = memoryview(noise(BULK))
-    while len(up.data) < BULK:
-        if view:
-            view = view[client.try_send(view) :]
+    data, sent = noise(1 << 20) * 64, 0
+    for _ in range(100):  # more than the kernel's buffers take
+        sent += client.try_send(memoryview(data)[sent:])
+        gateway.settle()
+    assert sent < len(data) and gateway.alive()["pipes"] == 1
+    while len(up.data) < sent:
+        up.poll(1 << 20)
         gateway.turn()
-        held = max(held, gateway.alive()["pipes"])
-        up.poll(50_000)
     gateway.settle()
-    assert held == 1 and gateway.alive()["pipes"] == 0
+    assert bytes(up.data) == data[:sent] and gateway.alive()["pipes"] == 0
     client.send(b"x")  # and small pieces are relayed again as before
-    up.until(lambda data: data[-1:] == b"x" and len(data) == BULK + 1)
+    up.until(lambda data: data[-1:] == b"x" and len(data) == sent + 1)
 
 
 def test_without_a_pipe_left_bytes_are_copied(gateway: Gateway) -> None:
@@ -216,8 +216,7 @@ def test_a_reset_is_passed_on(gateway: Gateway, who: str) -> None:
     breaks.reset()
     assert other.until_end() == "reset"
     gateway.settle()
-    flag = lib.FGW_F_DC if who == "client" else lib.FGW_F_UC
-    assert series(gateway) == {0: (1, 0, 0, 0), flag: (0, 1, 0, 1)}
+    assert series(gateway) == {0: (1, 1, 0, 1)}
 
 
 @pytest.mark.parametrize("who", ["client", "upstream"])

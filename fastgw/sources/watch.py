@@ -180,15 +180,17 @@ class Watcher:
         self._stamps = stamps_of(self._listed.values())
 
     def _matters(self, event: Event) -> bool:
-        if event.mask & _SHAPE or not event.name:
+        name, directory = event.name, self._directories.get(event.watch)
+        if not name:
             return True
-        directory = self._directories.get(event.watch)
         if directory is None:
-            return False
-        if event.name in self._set.names.get(directory, ()):
+            return bool(event.mask & _SHAPE)
+        if directory not in self._set.whole:
+            # above or beside the paths: only what leads to them counts, however busy the directory is
+            return name in self._set.names.get(directory, ())
+        if event.mask & _SHAPE or name in self._set.names.get(directory, ()):
             return True
-        name = event.name
-        return directory in self._set.whole and (self._every_name or name.endswith(SUFFIXES) or name.startswith(".."))
+        return self._every_name or name.endswith(SUFFIXES) or name.startswith("..")
 
     def _changes_shape(self, event: Event) -> bool:
         """Whether other directories may have to be watched now."""

@@ -157,6 +157,24 @@ def test_every_name_for_certificates(tmp_path: Path, watched: Watch) -> None:
     told.wait()
 
 
+def test_directories_beside_the_paths_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory above may be as busy as /tmp."""
+    monkeypatch.setattr(watch, "RESCAN_S", 3600.0)
+    config = tmp_path / "config"
+    config.mkdir()
+    told = Told()
+    watcher = Watcher([str(config)], told)
+    watcher.start()
+    try:
+        (tmp_path / "beside").mkdir()
+        (tmp_path / "beside").rmdir()
+        (config / "a.yaml").write_text("")
+        told.wait()
+        assert watcher.take_changed() == {str(config / "a.yaml")}, "not: any file may have changed"
+    finally:
+        watcher.close()
+
+
 def test_loop_of_links_ends(tmp_path: Path, watched: Watch) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "up").symlink_to(tmp_path)

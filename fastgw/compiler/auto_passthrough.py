@@ -37,7 +37,7 @@ class AutoPassthrough:
         key = ClusterKey(cluster, record, port, subset, record.host)
         use = Use(key, server.gateway, server.path, layer4=True)
         destination = WeightedDestination(cluster, 1, record.host, subset, port)
-        return f"outbound_.{port}_.{subset or '_'}_.{record.host}", Action("route", (destination,)), use
+        return f"outbound_.{port}_.{subset}_.{record.host}", Action("route", (destination,)), use
 
 
 def _is_internal(record: ServiceRecord) -> bool:

@@ -34,7 +34,12 @@ class Use:
     @property
     def failure(self) -> str:
         """How messages call what becomes of traffic to a cluster that does not exist."""
-        return "connections are closed (NC)" if self.layer4 else "answered 503 (NC)"
+        return f"{self.answer} (NC)"
+
+    @property
+    def answer(self) -> str:
+        """What is done with traffic that has no endpoint."""
+        return "connections are closed" if self.layer4 else "answered 503"
 
 
 class ClusterBuilder:
@@ -162,7 +167,7 @@ class ClusterBuilder:
         if not found:
             what = f"subset {subset.name} of {record.host}" if subset else f"Service {record.namespace}/{record.name}"
             mend = "" if self._endpoints.describes(record) else f"; --resolve {use.key.written}=ADDRESS names one"
-            message = f"{what} has no endpoints on port {port.number}: answered 503 (UH){mend}"
+            message = f"{what} has no endpoints on port {port.number}: {use.answer} (UH){mend}"
             self._report.warning("FGW0108", use.user, use.path, message)
 
     def _fill_entry(self, cluster: Cluster, use: Use, subset: Subset | None) -> None:
@@ -172,7 +177,7 @@ class ClusterBuilder:
         resolution = entry.spec.resolution
         if resolution in NO_RESOLUTION:
             words = "is not supported yet" if resolution == "DYNAMIC_DNS" else "gives a gateway no endpoints"
-            message = f"resolution {resolution} of ServiceEntry {entry.key} {words}: answered 503 (UH)"
+            message = f"resolution {resolution} of ServiceEntry {entry.key} {words}: {use.answer} (UH)"
             self._report.warning("FGW0108", use.user, use.path, message)
             return
         named = entry.spec.endpoints or entry.spec.workload_selector
@@ -195,8 +200,7 @@ class ClusterBuilder:
             message = f"only one DNS name a destination is supported yet: {', '.join(dropped)} of {host} not used"
             self._report.warning("FGW0105", use.user, use.path, message)
         if not found:
-            outcome = "connections are closed" if use.layer4 else "answered 503"
-            self._report.warning("FGW0108", use.user, use.path, f"{host} has no endpoints: {outcome} (UH)")
+            self._report.warning("FGW0108", use.user, use.path, f"{host} has no endpoints: {use.answer} (UH)")
 
     def _fill_hearsay(self, cluster: Cluster, use: Use) -> None:
         """A name of which only --resolve or DNS knows."""

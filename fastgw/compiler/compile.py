@@ -25,6 +25,7 @@ from fastgw.compiler.options import CompileOptions, CompileResult
 from fastgw.compiler.ports import gateway_ports
 from fastgw.compiler.report import Report, in_file_order
 from fastgw.compiler.servers import place_servers
+from fastgw.compiler.unused_routes import report_unused
 from fastgw.compiler.virtual_hosts import TableBuilder
 from fastgw.model.plan import Plan
 from fastgw.model.resource import Resource
@@ -70,6 +71,7 @@ def _compile(resources: Sequence[Resource], options: CompileOptions, cache: Comp
         for name, servers in each.tables():
             plan.route_tables[name] = TableBuilder(servers, bindings, compiler, used).build(name, cache.virtual_hosts)
     cache.virtual_hosts.finish()
+    report_unused(services, (each for each, _ in listeners), report)
     layer4 = tuple(chains.uses)
     plan.clusters = clusters.build([*(use for rules in used for use in rules.uses), *layer4])
     diagnostics = in_file_order([*report.diagnostics, *clusters.diagnostics()], services)

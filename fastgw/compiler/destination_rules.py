@@ -196,5 +196,5 @@ def _without_effect(policy: Policy) -> list[str]:
 
 def _only_connect_timeout(pool: ConnectionPool) -> bool:
     tcp = pool.tcp
-    others = tcp is not None and bool(tcp.max_connections or tcp.tcp_keepalive or tcp.max_connection_duration or tcp.idle_timeout)
+    others = tcp is not None and bool(tcp.max_connections or tcp.tcp_keepalive or tcp.max_connection_duration)
     return (pool.http is None or pool.http == HttpPool()) and not others

@@ -72,6 +72,12 @@ static void match_all(const fgw_image_header *image) {
         PROMISE(chain == FGW_NONE || chain < image->chains.count);
         const uint32_t named = fgw_chain_find(image, listener, "http.80", 7);
         PROMISE(named == FGW_NONE || named < image->chains.count);
+        for (uint32_t k = 0; k < image->chains.count && k < 8; k++) {
+            uint32_t table;
+            const int owner = fgw_request_table(image, listener, k, "b.example.com", 13, &table);
+            PROMISE(owner >= FGW_OWNER_SELF && owner <= FGW_OWNER_NONE);
+            PROMISE(table == FGW_NONE || table < image->route_tables.count);
+        }
     }
     for (uint32_t table = 0; table < image->route_tables.count && table < 8; table++) {
         for (int i = 0; i < 16; i++) {

@@ -38,12 +38,15 @@ def some_rule(random: Random) -> dict[str, Any]:
 
 def some_service(random: Random, number: int) -> Resource:
     hosts = random.sample(HOSTS, random.randint(1, 2)) if random.random() < 0.3 else [HOSTS[number % len(HOSTS)]]
-    spec: dict[str, Any] = {"hosts": hosts, "gateways": ["gw", "other"][: 1 + number % 2]}
+    spec: dict[str, Any] = {"hosts": hosts, "gateways": [["gw"], ["gw", "other"], ["gw", "secure"], ["secure"]][number % 4]}
     spec["http"] = [some_rule(random) for _ in range(random.randint(1, 3))]
     if random.random() < 0.05:
         spec["gateways"] = ["missing"]
     if random.random() < 0.05:
-        spec["tcp"] = [{"route": [{"destination": {"host": "web"}}]}]
+        spec["tcp"] = [{"route": [{"destination": {"host": random.choice(["web", "10.1.2.3", "gone"])}}]}]
+    if random.random() < 0.05:
+        names = random.sample(["one.com", "x.one.com", "two.com", "*.com"], 2)
+        spec["tls"] = [{"match": [{"sniHosts": names}], "route": [{"destination": {"host": "web", "port": {"number": 80}}}]}]
     if random.random() < 0.1:
         spec["http"].insert(0, {"name": "d", "delegate": {"name": "inner"}})
     metadata = {"annotations": {"gateway.fastgw.io/priority": str(random.randint(0, 2))}} if random.random() < 0.1 else {}
@@ -60,6 +63,24 @@ def edited(random: Random, service: Resource, number: int) -> Resource:
     return msgspec.structs.replace(service, spec=spec, origin=Origin(service.origin.file, random.randint(1, 5), 1))
 
 
+def secure_gateway(random: Random) -> Resource:
+    """A Gateway with a table or chains of its own for each server."""
+    servers = [
+        secure_server("one", "HTTPS", ["one.com"], "SIMPLE"),
+        secure_server("two", "HTTPS", ["two.com", "*.com"], "MUTUAL"),
+        secure_server("bytes", "TLS", ["bytes.com"], "SIMPLE"),
+        secure_server("pass", "TLS", ["x.one.com", "two.com.org"], "PASSTHROUGH"),
+        {"port": {"number": 9000, "name": "tcp", "protocol": "TCP"}, "hosts": ["*"]},
+    ]
+    random.shuffle(servers)
+    return resource("Gateway", "secure", {"servers": servers})
+
+
+def secure_server(name: str, protocol: str, hosts: list[str], mode: str) -> dict[str, Any]:
+    tls = {"mode": mode} | ({} if mode == "PASSTHROUGH" else {"credentialName": "pair"})
+    return {"port": {"number": 443, "name": name, "protocol": protocol}, "hosts": hosts, "tls": tls}
+
+
 def world(random: Random) -> list[Resource]:
     inner = {"http": [some_rule(random)]}
     tls = {"host": "secure", "trafficPolicy": {"tls": {"mode": "SIMPLE"}}}
@@ -67,6 +88,7 @@ def world(random: Random) -> list[Resource]:
         gateway("gw"),
         gateway("other", port=8080),
         gateway("third", "one.com", port=8080),
+        secure_gateway(random),
         resource("Service", "web", {"ports": [{"name": "http", "port": 80}]}),
         resource("Service", "secure", {"ports": [{"name": "http", "port": 80}]}),
         resource("DestinationRule", "secure", tls),
@@ -101,11 +123,11 @@ def test_random_edits_compile_as_afresh(seed: int, monkeypatch: pytest.MonkeyPat
     random, cache = Random(seed), CompileCache()
     resources = numbered(world(random))
     compile_plan(resources, cache=cache)
-    for _ in range(30):
-        for place in random.sample(range(8, len(resources)), random.randint(1, 2)):
-            resources[place] = edited(random, resources[place], place - 8)
+    for _ in range(40):
+        for place in random.sample(range(9, len(resources)), random.randint(1, 2)):
+            resources[place] = edited(random, resources[place], place - 9)
         if random.random() < 0.1:
-            resources.append(resources.pop(8))
+            resources.append(resources.pop(9))
         resources = numbered(list(resources))
         assert essence(compile_plan(resources, cache=cache)) == essence(compile_plan(resources))
     assert short > 0

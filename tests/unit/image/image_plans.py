@@ -25,6 +25,7 @@ from fastgw.model.plan import (
     RouteTable,
     Rule,
     Sticky,
+    TlsContext,
     VirtualHost,
     WeightedDestination,
 )
@@ -164,6 +165,70 @@ def some_plan(random: Random, crowded: bool = False) -> Plan:
     clusters = {f"cluster-{i}": Cluster(f"cluster-{i}", f"svc-{i}", 80, endpoints=[Endpoint(f"10.0.0.{i}", 80)]) for i in range(3)}
     listener = Listener(LISTENER, "", 80, "HTTP", [], [Chain("http.80", route_table="http.80")])
     return Plan([listener], {"http.80": RouteTable("http.80", vhosts)}, clusters)
+
+
+CREDENTIALS = ["kubernetes://istio-system/a", "kubernetes://istio-system/b", "file-cert:/a~/b"]
+CHAIN_ACTION = Action("route", (WeightedDestination("cluster-0", 1), WeightedDestination("cluster-9", 3)))
+
+
+def some_context(random: Random, name: str) -> TlsContext:
+    auth = random.choice(["none", "none", "require", "optional"])
+    pins = tuple("0123456789abcdef" * 4 for _ in range(random.randint(0, 1))) if auth != "none" else ()
+    return TlsContext(
+        name,
+        tuple(random.sample(CREDENTIALS, 2)) if random.random() < 0.2 else (random.choice(CREDENTIALS[:2]),),
+        "kubernetes://istio-system/a-cacert" if auth != "none" else "",
+        auth,
+        sans=("client.a.com",) if auth == "require" else (),
+        spki=pins,
+        hashes=pins,
+    )
+
+
+def some_secure_plan(random: Random) -> Plan:
+    """A listener whose chains are told apart by server name, each name in one of them; sometimes one for plain text."""
+    names = random.sample(DOMAINS, random.randint(1, len(DOMAINS)))
+    chains: list[Chain] = []
+    while names:
+        own, names = tuple(names[: random.randint(1, 4)]), names[4:]
+        name = f"chain.{len(chains)}.{random.choice('abc')}"
+        kind = random.choice(["http", "http", "http", "bytes", "pass"])
+        if kind == "pass":
+            chains.append(Chain(name, "tcp", "passthrough", own, action=random.choice([CHAIN_ACTION, None])))
+        else:
+            chain = Chain(name, "http", "terminate", own, name, tls_context=some_context(random, name))
+            if kind == "bytes":
+                chain.kind, chain.route_table, chain.action = "tcp", "", CHAIN_ACTION
+            chains.append(chain)
+    if random.random() < 0.5:
+        chains.append(random.choice([Chain("http.443", route_table="http.443"), Chain("tcp.443", "tcp", action=CHAIN_ACTION)]))
+    owner = ObjectRef("VirtualService", "default/vs", Origin("a.yaml", 2, 1))
+    for chain in chains:
+        chain.virtual_service = owner if chain.kind == "tcp" else None
+    random.shuffle(chains)
+    tables = {
+        chain.route_table: RouteTable(
+            chain.route_table, [VirtualHost("a.com:443", random.sample(DOMAINS, 2), [some_rule(random, 0, VALUES, 0.5)])]
+        )
+        for chain in chains
+        if chain.route_table
+    }
+    clusters = {f"cluster-{i}": Cluster(f"cluster-{i}", f"svc-{i}", 80, endpoints=[Endpoint(f"10.0.0.{i}", 80)]) for i in range(4)}
+    plain = Listener(LISTENER, "", 80, "HTTP", [], [Chain("http.80", route_table="http.80")])
+    tables["http.80"] = RouteTable("http.80", [VirtualHost("a.com:80", ["*"], [])])
+    return Plan([plain, Listener("0.0.0.0_443", "", 443, "TLS", [], chains)], tables, clusters)
+
+
+def plan_chain(listener: Listener, sni: str) -> Chain | None:
+    """The chain that a naive reading of P1 and P2 gives for a server name."""
+    names = {name: chain for chain in listener.chains if chain.tls != "none" for name in chain.server_names}
+    host = sni.lower()
+    if host and host in names and not host.startswith("*"):
+        return names[host]
+    for start in range(1, len(host)):
+        if f"*{host[start:]}" in names:
+            return names[f"*{host[start:]}"]
+    return names.get("*")
 
 
 def _aim(random: Random, plan: Plan) -> tuple[str, str]:

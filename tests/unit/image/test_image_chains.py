@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from random import Random
+
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from image_builders import rule, vhost
+from image_plans import HOSTS, plan_chain, some_secure_plan
 
 from fastgw.image.matcher import Matcher
 from fastgw.image.numbers import StateNumbers
@@ -110,3 +116,53 @@ def test_g5_a_server_for_every_host_owns_what_no_other_owns() -> None:
     assert own is not None
     owners = [matcher.request_table(0, own, host)[0] for host in (b"", b"nobody.com", b"shop.com", b"x.com")]
     assert owners == ["self", "self", "twin", "other"]
+
+
+def compare(random: Random) -> Counter[str]:
+    """One random plan: C, the independent reader and a naive reading of the Plan say the same of each name."""
+    plan = some_secure_plan(random)
+    data = write_image(plan, StateNumbers(), 1)
+    matcher, reader = Matcher(data), ImageReader(data)
+    index = matcher.listener("0.0.0.0_443")
+    assert index is not None and index == reader.listener("0.0.0.0_443")
+    listener, seen = plan.listeners[1], Counter[str]()
+    for name in HOSTS:
+        found = matcher.chain_of_sni(index, name.encode())
+        assert found == reader.chain_of_sni(index, name.encode())
+        wanted = plan_chain(listener, name)
+        assert found == (None if wanted is None else matcher.chain(index, wanted.name))
+    for own in listener.chains:
+        number = matcher.chain(index, own.name)
+        assert number is not None and reader.text(reader.row("chains", number), "name") == own.name
+        for host in HOSTS if own.kind == "http" else ():
+            whose = matcher.request_table(index, number, host.encode())
+            assert whose == reader.request_table(index, number, host.encode())
+            assert whose[0] == naive_owner(listener, own, host)
+            seen[whose[0]] += 1
+    return seen
+
+
+def naive_owner(listener: Listener, own: Chain, host: str) -> str:
+    if own.tls == "none":
+        return "self"
+    owner = plan_chain(listener, host)
+    if owner is None or owner is own:
+        return "none" if owner is None else "self"
+    one, other = own.tls_context, owner.tls_context
+    if one is None or other is None or owner.kind != "http":
+        return "other"
+    asked = ("certificates", "client_auth", "ca", "sans", "spki", "hashes")
+    return "twin" if all(getattr(one, field) == getattr(other, field) for field in asked) else "other"
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.randoms(use_true_random=False))
+def test_random_chains_agree(random: Random) -> None:
+    compare(random)
+
+
+def test_seeded_chains_agree_and_cover_every_owner() -> None:
+    random, seen = Random(7), Counter[str]()
+    for _ in range(60):
+        seen += compare(random)
+    assert set(seen) == {"self", "twin", "other", "none"}

@@ -14,7 +14,7 @@ from random import Random
 import msgspec
 import pytest
 from image_builders import image, rule, vhost
-from image_plans import some_plan, some_request
+from image_plans import HOSTS, some_plan, some_request, some_secure_plan
 
 from fastgw.image.layout import HEADER, TABLES, ImageError, Record, ffi, lib
 from fastgw.image.matcher import Matcher, c_request_of
@@ -185,6 +185,59 @@ def test_a_value_out_of_range_is_refused(table: str, field: str) -> None:
     values = list(record.unpack_from(data, at))
     broken = data[:at] + packed_with_a_huge_value(record, values, record.names.index(field)) + data[at + record.size :]
     assert lib.fgw_image_check(ffi.from_buffer(broken), len(broken)) < 0
+
+
+MUST_BE_CHECKED_OF_TLS = {
+    "listeners": "plain sni chains.off chains.count",
+    "chains": "name.off name.len kind tls tls_context route_table action virtual_service origin",
+    "sni_tables": "hosts.exact.off hosts.exact.count hosts.suffix.off hosts.suffix.count hosts.default_value hosts.suffix_max",
+    "tls_contexts": "name.len certificates[0].len certificates[1].len ca.len client_auth min_version max_version ciphers.len"
+    " curves.len sans.off sans.count spki.off spki.count hashes.off hashes.count origin",
+    "texts": "off len",
+}
+
+
+@pytest.mark.parametrize(
+    ("table", "field"), [(table, field) for table, fields in MUST_BE_CHECKED_OF_TLS.items() for field in fields.split()]
+)
+def test_a_value_out_of_range_in_what_is_known_of_tls_is_refused(table: str, field: str) -> None:
+    data = write_image(some_secure_plan(Random(1)), StateNumbers(), 1)
+    assert lib.fgw_image_check(ffi.from_buffer(data), len(data)) == 1
+    record = TABLES[table]
+    at = dict(zip(HEADER.names, HEADER.unpack_from(data), strict=True))[f"{table}.off"]
+    values = list(record.unpack_from(data, at))
+    broken = data[:at] + packed_with_a_huge_value(record, values, record.names.index(field)) + data[at + record.size :]
+    assert lib.fgw_image_check(ffi.from_buffer(broken), len(broken)) < 0
+
+
+def test_damaged_chains_are_refused_or_harmless() -> None:
+    random = Random(5)
+    accepted = refused = 0
+    for _ in range(15):
+        data = write_image(some_secure_plan(random), StateNumbers(), 1)
+        room = Guarded(len(data))
+        for _ in range(200):
+            pointer = room.fill(damaged(random, data))
+            if lib.fgw_image_check(pointer, len(data)) == 1:
+                accepted += 1
+                use_chains(pointer)
+            else:
+                refused += 1
+    assert accepted > 100 and refused > 100, (accepted, refused)
+
+
+def use_chains(pointer: object) -> None:
+    header = ffi.cast("fgw_image_header *", pointer)
+    chains = ffi.cast("fgw_img_chain *", ffi.cast("char *", pointer) + header.chains.off)
+    table = ffi.new("uint32_t *")
+    for listener in range(header.listeners.count):
+        for name in (b"", *(host.encode() for host in HOSTS)):
+            chain = lib.fgw_chain_of_sni(pointer, listener, name, len(name))
+            assert chain == lib.FGW_NONE or chain < header.chains.count
+        for chain in range(header.chains.count):
+            if chains[chain].kind == lib.FGW_CHAIN_HTTP:
+                lib.fgw_request_table(pointer, listener, chain, b"a.com", 5, table)
+                assert table[0] == lib.FGW_NONE or table[0] < header.route_tables.count
 
 
 def packed_with_a_huge_value(record: Record, values: list[int | bytes], index: int) -> bytes:

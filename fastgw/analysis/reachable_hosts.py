@@ -12,7 +12,7 @@ from fastgw.compiler.delegates import resolve_gateway_name
 from fastgw.compiler.hosts import ServerHosts, covers, full_name
 from fastgw.compiler.servers import HTTP_PROTOCOLS
 from fastgw.model.diagnostic import Diagnostic
-from fastgw.model.plan import RouteTable
+from fastgw.model.plan import RouteTable, ServerRef
 from fastgw.model.resource import Resource
 
 UNSERVED, UNANSWERED = "FGW0027", "FGW0030"
@@ -25,11 +25,15 @@ def check_reachable_hosts(picture: Picture) -> list[Diagnostic]:
 def _unserved(picture: Picture) -> list[Diagnostic]:
     """Single hosts; where no host of the VirtualService is served it is IST0132."""
     servers = {
-        gateway.key: [
-            ServerHosts(server.hosts, gateway.namespace)
-            for index, server in enumerate(gateway.spec.servers)
-            if f"spec.servers[{index}]" not in gateway.broken
-        ]
+        gateway.key: ServerHosts(
+            [
+                host
+                for index, server in enumerate(gateway.spec.servers)
+                if f"spec.servers[{index}]" not in gateway.broken
+                for host in server.hosts
+            ],
+            gateway.namespace,
+        )
         for gateway in picture.gateways
     }
     diagnostics: list[Diagnostic] = []
@@ -37,9 +41,9 @@ def _unserved(picture: Picture) -> list[Diagnostic]:
         if len(service.spec.hosts) < 2:
             continue
         own = [
-            server
+            servers[name]
             for name in dict.fromkeys(resolve_gateway_name(name, service.namespace) for name in service.spec.gateways)
-            for server in servers.get(name, ())
+            if name in servers
         ]
         if own:
             diagnostics += _unserved_hosts(service, own)
@@ -47,6 +51,7 @@ def _unserved(picture: Picture) -> list[Diagnostic]:
 
 
 def _unserved_hosts(service: Resource, servers: list[ServerHosts]) -> list[Diagnostic]:
+    """``servers``: the hosts of all servers of each Gateway."""
     hosts = service.spec.hosts
     dead = [
         index
@@ -96,18 +101,25 @@ def _unanswered(picture: Picture) -> list[Diagnostic]:
     gateways = {gateway.key: gateway for gateway in picture.gateways}
     diagnostics: list[Diagnostic] = []
     for listener in picture.plan.listeners:
-        plain = listener.plain()
-        table = picture.plan.route_tables.get(plain.route_table) if plain is not None else None
-        if table is None:
-            continue
-        served = _Served(table)
-        for server in listener.servers:
-            gateway = gateways.get(server.gateway.key)
-            names = list(dict.fromkeys(host.rpartition("/")[2] for host in server.hosts))
-            idle = [name for name in names if not served.answers(name)]
-            if gateway is not None and idle and server.protocol in HTTP_PROTOCOLS:
-                findings = Findings(gateway)
-                message = f"no VirtualService answers for {enumerate_hosts(idle)} on port {server.port}: every request is a 404"
-                findings.note(f"spec.servers[{server.index}].hosts", message, UNANSWERED)
-                diagnostics += findings.diagnostics
+        by_key = {f"{server.gateway.key}#{server.index}": server for server in listener.servers}
+        for chain in listener.chains:
+            table = picture.plan.route_tables.get(chain.route_table) if chain.kind == "http" else None
+            if table is None:
+                continue
+            served = _Served(table)
+            shared = [server for server in listener.servers if server.protocol in HTTP_PROTOCOLS] if chain.tls == "none" else []
+            for server in shared or filter(None, [by_key.get(chain.server)]):
+                gateway = gateways.get(server.gateway.key)
+                if gateway is not None:
+                    diagnostics += _idle(gateway, server, served)
     return diagnostics
+
+
+def _idle(gateway: Resource, server: ServerRef, served: _Served) -> list[Diagnostic]:
+    names = list(dict.fromkeys(host.rpartition("/")[2] for host in server.hosts))
+    idle = [name for name in names if not served.answers(name)]
+    findings = Findings(gateway)
+    if idle:
+        message = f"no VirtualService answers for {enumerate_hosts(idle)} on port {server.port}: every request is a 404"
+        findings.note(f"spec.servers[{server.index}].hosts", message, UNANSWERED)
+    return findings.diagnostics

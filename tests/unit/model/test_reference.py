@@ -28,8 +28,8 @@ def test_each_field_once(kind: str) -> None:
 
 def test_effect_of_the_longest_prefix() -> None:
     gateway = BY_KIND["Gateway"]
-    assert effect_of(gateway, "servers[].tls.mode") == NOT_YET
-    assert effect_of(gateway, "servers[].tls.httpsRedirect") == YES
+    assert effect_of(gateway, "servers[].tls.mode") == YES
+    assert effect_of(gateway, "servers[].tls.tlsCertificates[].caCertificates") == NONE
     assert effect_of(gateway, "servers[].hosts[]") == YES
     assert effect_of(BY_KIND["PeerAuthentication"], "mtls.mode") == NONE
     assert effect_of(BY_KIND["AuthorizationPolicy"], "rules[]") == NOT_YET

@@ -114,7 +114,9 @@ static int digests_ok(const checker *c, fgw_table range) {
     return 1;
 }
 
-static int versions_ok(uint8_t low, uint8_t high) { return low >= FGW_TLS10 && high <= FGW_TLS13 && high >= FGW_TLS10; }
+static int version_ok(uint8_t version) { return version >= FGW_TLS10 && version <= FGW_TLS13; }
+
+static int versions_ok(uint8_t low, uint8_t high) { return version_ok(low) && version_ok(high); }
 
 static int tls_context_ok(const checker *c, const fgw_img_tls_context *t) {
     return span_ok(c, t->name) && span_ok(c, t->certificates[0]) && span_ok(c, t->certificates[1]) && span_ok(c, t->ca) &&

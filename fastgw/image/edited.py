@@ -5,7 +5,7 @@ An operator whose value only traffic can tell (%START_TIME%, %DOWNSTREAM_PEER_SU
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -27,6 +27,15 @@ class Outcome(msgspec.Struct, frozen=True):
 
 def outcome_of(asked: Asked, rule: Rule, destination: WeightedDestination, listener: str) -> Outcome:
     """For one destination of the rule that takes a request."""
+    request, response = edited_fields(asked, rule, destination, listener)
+    authority = authority_of(rule.action, destination) or asked.authority
+    return Outcome(authority, joined(request) | {"host": authority}, joined(response))
+
+
+def edited_fields(
+    asked: Asked, rule: Rule, destination: WeightedDestination, listener: str, answered: Sequence[tuple[str, str]] = ()
+) -> tuple[Fields, Fields]:
+    """The fields of the request and of its answer, which has ``answered`` as the upstream sends it."""
     action = rule.action
     fixed = {
         "method": asked.method,
@@ -42,13 +51,12 @@ def outcome_of(asked: Asked, rule: Rule, destination: WeightedDestination, liste
     fixed |= {"requested_server_name": asked.sni} if asked.sni else {}
     fixed |= {"downstream_remote_address_without_port": asked.source_ip} if asked.source_ip else {}
     request: Fields = list(asked.headers)
-    response: Fields = []
+    response: Fields = list(answered)
     for block in (destination.edits.request, action.edits.request):
         request = _after(block, request, lambda part, fields: _value(part, fixed, fields, []))
     for block in (destination.edits.response, action.edits.response):
         response = _after(block, response, lambda part, fields: _value(part, fixed, request, fields))
-    authority = authority_of(action, destination) or asked.authority
-    return Outcome(authority, joined(request) | {"host": authority}, joined(response))
+    return request, response
 
 
 def authority_of(action: Action, destination: WeightedDestination) -> str:

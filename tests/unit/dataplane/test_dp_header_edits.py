@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from random import Random
 
 import msgspec
 import pytest
-from dataplane_support import GET, OK, Gateway, Message, make_plan
+from dataplane_support import GET, OK, OWNER, Gateway, Message, make_plan
 
+from fastgw.image.asked import ask
+from fastgw.image.edited import edited_fields
 from fastgw.model.log_program import Program
-from fastgw.model.plan import NO_EDITS, Cluster, Edits, Endpoint, HeaderEdit
+from fastgw.model.plan import NO_EDITS, Action, Cluster, Edits, Endpoint, HeaderEdit, Rule, WeightedDestination
 from fastgw.model.values import parse_format
 from fastgw.supervisor.log_format import compile_format
 
@@ -267,3 +270,52 @@ def test_a_request_that_is_sent_again_is_edited_once(gateway: Gateway) -> None:
     assert (seen.values("x-n"), seen["x-envoy-attempt-count"]) == (["1"], "2")
     again.send(OK)
     assert client.response().status == 200
+
+
+NAMES = ["x-a", "x-b", "x-c", "x-longer-name", "user-agent", "cache-control"]
+VALUES = ["1", "two words", "%REQ(x-a)%", "<%REQ(X-B?x-c):3%>", "%RESP(x-a)%", "%REQ(:METHOD)%%REQ(x-none)%", "%PROTOCOL%"]
+
+
+def some_block(random: Random) -> tuple[HeaderEdit, ...]:
+    """In the order in which the compiler puts edits."""
+    kinds = sorted(
+        (random.choice(["remove", "set", "add"]) for _ in range(random.randint(0, 6))), key=["remove", "set", "add"].index
+    )
+    written = {"set": set_, "add": add}
+    return tuple(
+        remove(random.choice(NAMES)) if kind == "remove" else written[kind](random.choice(NAMES), random.choice(VALUES))
+        for kind in kinds
+    )
+
+
+def some_fields(random: Random) -> list[tuple[str, str]]:
+    return [(random.choice(NAMES), random.choice(["u", "some text", "", "a,b"])) for _ in range(random.randint(0, 6))]
+
+
+def test_what_explain_foretells_comes_true(gateway: Gateway) -> None:
+    """The edits of a worker against the plain ones of fastgw.image.edited, on random blocks and messages."""
+    random = Random(11)
+    upstream = gateway.upstream()
+    client, up = gateway.client(), None
+    for _ in range(150):
+        route, own = (Edits(some_block(random), some_block(random)) for _ in range(2))
+        serve(gateway, upstream.port, route=route, own=(own,))
+        rule = gateway_rule(route, own)
+        asked = ask("GET", "http://a.test/p?q=1", some_fields(random))
+        fields, answered = list(asked.headers), some_fields(random)
+        client.send("".join(["GET /p?q=1 HTTP/1.1\r\nHost: a.test\r\n", *(f"{n}: {v}\r\n" for n, v in fields), "\r\n"]).encode())
+        up = up or upstream.accept(gateway)
+        request = up.request()
+        up.send(answer_with("".join(f"{name}: {value}\r\n" for name, value in answered)))
+        answer = client.response()
+        after, back = edited_fields(asked, rule, rule.action.destinations[0], "", answered)
+        for name in NAMES:
+            wanted = [value for field, value in after if field == name]
+            assert request.values(name) == wanted, (name, fields, own.request, route.request)
+            wanted = [value for field, value in back if field == name]
+            assert answer.values(name) == wanted, (name, answered, own.response, route.response)
+
+
+def gateway_rule(route: Edits, own: Edits) -> Rule:
+    action = Action("route", (WeightedDestination(ONE, 1, edits=own),), edits=route)
+    return Rule("all", OWNER, 0, 0, action)

@@ -11,11 +11,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks/macro")]
-FIGURES = ROOT / "benchmarks/results/reference.json"
+RESULTS = ROOT / "benchmarks/results"
+FIGURES = RESULTS / "reference.json"
 
 
 def codes() -> str:
@@ -41,19 +43,51 @@ def bench() -> str:
 
     figures = json.loads(FIGURES.read_text())
     rows = [report.Row(**row) for row in figures["proxies"]]
-    machine = figures["machine"]
-    versions = "; ".join(f"{row.proxy} {row.version}" for row in rows if row.version)
+    versions = {row.proxy: row.version for row in rows}
+    return f"{report.as_table(rows, figures['fastgw_cpu_ratio'])}\n\n{where(figures['machine'], versions)}"
+
+
+def where(machine: dict[str, str], versions: dict[str, str]) -> str:
+    """The machine of a run and the versions of its proxies."""
     virtual = "a virtual machine, " if machine["virtual"] == "yes" else ""
     system = f"Linux {machine['kernel']}, {machine['system']}, Python {machine['python']}"
-    about = f"{machine['cpu']}, {virtual}{machine['cores']} cores, {system}."
-    return f"{report.as_table(rows, figures['fastgw_cpu_ratio'])}\n\n{about}\nVersions: {versions}."
+    named = "; ".join(f"{name} {version}" for name, version in versions.items() if version)
+    return f"{machine['cpu']}, {virtual}{machine['cores']} cores, {system}.\nVersions: {named}."
+
+
+def bench_tls() -> str:
+    """The recorded run of ``make bench-tls``."""
+    import run_tls
+
+    return scenes_of("tls.json", run_tls.SCENES)
+
+
+def bench_l4() -> str:
+    """The recorded run of ``make bench-l4``."""
+    import run_l4
+
+    return scenes_of("l4.json", run_l4.SCENES)
+
+
+def scenes_of(name: str, kinds: list[Any]) -> str:
+    import scenes
+
+    figures = json.loads((RESULTS / name).read_text())
+    rows = [scenes.Row(**row) for row in figures["rows"]]
+    return f"{scenes.as_tables(kinds, rows)}\n\n{where(figures['machine'], figures['versions'])}"
 
 
 def escaped(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"codes": codes, "fields": fields, "bench": bench}
+BLOCKS: dict[str, Callable[[], str]] = {
+    "codes": codes,
+    "fields": fields,
+    "bench": bench,
+    "bench-tls": bench_tls,
+    "bench-l4": bench_l4,
+}
 
 
 def pattern(name: str) -> re.Pattern[str]:

@@ -25,6 +25,7 @@ cdef class TlsTransport(Transport):
     cdef bint truncated            # the peer's stream ended without close_notify
     cdef bint notified             # our close_notify is out, or must not be sent
     cdef size_t small_left         # bytes that still go out in small records
+    cdef int useless               # messages and alerts since the last data
     cdef int64_t wrote_ms
     cdef bytes failure             # why the handshake failed, None
 

@@ -22,9 +22,10 @@ from fastgw.native.openssl cimport (
     BIO_meth_set_write, BIO_new, BIO_set_data, BIO_set_flags, BIO_set_init, ERR_clear_error, ERR_peek_last_error,
     ERR_reason_error_string, SSL_CIPHER_get_name, SSL_ERROR_WANT_READ, SSL_ERROR_ZERO_RETURN, SSL_SENT_SHUTDOWN,
     SSL_SESSION_get_id, SSL_do_handshake, SSL_free, SSL_get1_peer_certificate, SSL_get_certificate, SSL_get_current_cipher,
-    SSL_get_error, SSL_get_session, SSL_get_verify_result, SSL_get_version, SSL_has_pending, SSL_is_init_finished, SSL_new,
-    SSL_read, SSL_session_reused, SSL_set_accept_state, SSL_set_app_data, SSL_set_bio, SSL_set_connect_state, SSL_set_shutdown,
-    SSL_shutdown, SSL_version, SSL_write, TLS1_3_VERSION, X509_V_OK, X509_up_ref, X509_verify_cert_error_string,
+    SSL_get_error, SSL_get_rbio, SSL_get_session, SSL_get_verify_result, SSL_get_version, SSL_has_pending, SSL_is_init_finished,
+    SSL_new, SSL_read, SSL_session_reused, SSL_set_accept_state, SSL_set_app_data, SSL_set_bio, SSL_set_connect_state,
+    SSL_set_info_callback, SSL_set_shutdown, SSL_shutdown, SSL_version, SSL_write, TLS1_3_VERSION, X509_V_OK, X509_up_ref,
+    X509_verify_cert_error_string,
 )
 from fastgw.native.route cimport FGW_CLIENT_AUTH_UNVERIFIED
 from fastgw.native.system cimport (
@@ -39,6 +40,7 @@ cdef enum:
     SMALL_BYTES = 16384          # sent in small records after a pause
     PAUSE_MS = 1000
     BATCH_BYTES = 65536          # encrypted before the socket is asked
+    USELESS_MAX = 100            # steps of the protocol between two pieces of data
 
 cdef BIO_METHOD *METHOD = make_method()
 
@@ -76,6 +78,11 @@ cdef int bio_write(BIO *b, const char *p, int n) noexcept:
         return (<TlsTransport>BIO_get_data(b)).put_out(p, n)
     except Exception:  # no memory, or a buffer over its limit
         return -1
+
+
+cdef void count_useless(const SSL *ssl, int where, int r) noexcept:
+    """OpenSSL tells of each message and alert after the handshake, and of no record with data."""
+    (<TlsTransport>BIO_get_data(SSL_get_rbio(ssl))).useless += 1
 
 
 cdef bytes error_text():
@@ -168,6 +175,7 @@ cdef class TlsTransport(Transport):
                 return self.handshake_failed()
             return self.send_sealed()
         self.connecting = False
+        SSL_set_info_callback(self.ssl, count_useless)
         if not self.is_client and self.hold_ticket():
             self.sealed = 0
         else:
@@ -219,7 +227,7 @@ cdef class TlsTransport(Transport):
         cdef int reads = 0
         if self.ssl == NULL:
             return Transport.read_ready(self)
-        while not self.paused and self.fd >= 0 and not self.failed and not self.connecting:
+        while not self.paused and self.fd >= 0 and (not self.failed or self.reads_rest) and not self.connecting:
             if not self.readable and not SSL_has_pending(self.ssl):
                 return 0
             if reads == READS_PER_TURN:
@@ -230,9 +238,14 @@ cdef class TlsTransport(Transport):
             ERR_clear_error()
             n = SSL_read(self.ssl, loop.scratch, SCRATCH_BYTES)
             if n > 0:
+                self.useless = 0
                 self.protocol.on_data(loop.scratch, <size_t>n)
                 continue
             error = SSL_get_error(self.ssl, n)
+            if self.sealed and not self.write_blocked:  # a reply of OpenSSL's own went behind a ticket that is held
+                self.send_sealed()
+                if self.fd < 0:
+                    return 0
             if error == SSL_ERROR_WANT_READ:
                 if not self.readable:
                     return 0  # part of a record may be pending: the rest will be announced
@@ -272,6 +285,8 @@ cdef class TlsTransport(Transport):
         """Received bytes for OpenSSL: their number, 0 at the end of the stream, -1 error, -2 nothing now."""
         cdef ssize_t got
         cdef size_t use
+        if self.useless > USELESS_MAX:  # floods of key updates and the like cost us more than the peer (T10)
+            return -1
         if self.early_left:
             use = min(self.early_left, <size_t>n)
             memcpy(out, self.early, use)
@@ -406,6 +421,9 @@ cdef class TlsTransport(Transport):
 
     cdef int send_fin(self) except -1:
         self.notify()
+        if self.sealed and not self.failed:  # a ticket was held, or the socket is full
+            self.shut_after_flush = True
+            return self.send_sealed()
         if self.fd >= 0:
             shutdown(self.fd, SHUT_WR)
         return 0
@@ -422,7 +440,8 @@ cdef class TlsTransport(Transport):
     cdef int close(self) except -1:
         if self.fd < 0:
             return 0
-        if self.queued() == 0 and not self.eof:  # a peer that has left needs no notice
+        # a peer that has left needs no notice, but that of a tunnel may have ended only its own direction
+        if self.queued() == 0 and (not self.eof or self.keeps_unread):
             self.notify()
             self.close_after_flush = False
             self.send_sealed()
@@ -431,7 +450,7 @@ cdef class TlsTransport(Transport):
         self.raw = None
         Transport.close(self)
         if self.ssl != NULL:
-            if self.eof:
+            if self.eof and not self.notified:
                 SSL_set_shutdown(self.ssl, SSL_SENT_SHUTDOWN)  # else OpenSSL takes the session for a broken one
             SSL_free(self.ssl)
             self.ssl = NULL

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,20 @@ def test_a_client_cannot_renegotiate(tls: TlsWorld) -> None:
     assert "no renegotiation" in str(refused.value) or refused.type is SSL.SysCallError
 
 
+def test_a_client_that_guessed_another_curve_is_asked_again(tls: TlsWorld) -> None:
+    """T8: HelloRetryRequest; the name of the first hello has chosen the server already."""
+    talk = s_client(tls.port, "-tls1_3", "-groups", "P-521:P-384", "-msg", name=PLAIN, request=get_request(PLAIN))
+    assert talk.status == 200 and talk.out.count("ClientHello") == 2, talk.said
+    refused = s_client(tls.port, "-tls1_3", "-groups", "P-521", name=PLAIN)
+    assert (refused.version, refused.alert) == ("", HANDSHAKE_FAILURE), refused.said
+
+
+def test_no_early_data_is_offered(tls: TlsWorld) -> None:
+    """T7, G9."""
+    talk = s_client(tls.port, "-tls1_3", name=PLAIN, request=get_request(PLAIN))
+    assert talk.value("Max Early Data") == "0", talk.out
+
+
 # --- modes
 
 
@@ -131,6 +146,14 @@ def test_mutual_refuses_all_others_in_the_handshake(
         context.minimum_version = context.maximum_version = version
         assert refusal(tls.port, STRICT, context, host) != ""
     assert shared_origin.since(mark) == []
+
+
+def test_a_client_s_chain_has_a_limit(tls: TlsWorld) -> None:
+    """T12: 200 certificates are refused before they are looked at."""
+    identity = tls.client_identity("long")
+    padded = replace(identity, intermediates=tuple(tls.client_authority.issue(f"n{n}.test").certificate for n in range(200)))
+    assert tls.refusal(STRICT, padded) != ""
+    assert tls.get(STRICT, identity=identity).status == 200
 
 
 def test_optional_serves_without_a_certificate_but_not_with_a_wrong_one(tls: TlsWorld) -> None:

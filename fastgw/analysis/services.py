@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 from fastgw.analysis.findings import Findings
 from fastgw.analysis.picture import Picture
@@ -25,9 +25,10 @@ def check_services(picture: Picture) -> list[Diagnostic]:
         _check_claims(findings, service.spec, picture)
         diagnostics += findings.diagnostics
     diagnostics += _conflicting_protocols(picture)
+    applied = {cluster.destination_rule for cluster in picture.plan.clusters.values()}
     for rule in picture.of("DestinationRule"):
         findings = Findings(rule)
-        _check_rule(findings, services)
+        _check_rule(findings, services, applied)
         diagnostics += findings.diagnostics
     return diagnostics
 
@@ -150,10 +151,13 @@ def _is_for_us(policy: Resource, picture: Picture) -> bool:
     return policy.namespace == picture.options.namespace and (selector is None or picture.selects_us(selector.match_labels))
 
 
-def _check_rule(findings: Findings, services: _Services) -> None:
+def _check_rule(findings: Findings, services: _Services, applied: Set[str]) -> None:
+    """``applied``: rules ("name.namespace") of clusters, those among them whose host only --resolve or DNS knows."""
     rule = findings.spec
     namespace = findings.resource.namespace
     if not services.knows(rule.host, namespace):
+        if f"{findings.resource.name}.{namespace}" in applied:
+            return
         findings.warn("spec.host", f'no Service or ServiceEntry has the host "{rule.host}"', UNKNOWN_HOST)
         return
     service = services.find(rule.host, namespace)

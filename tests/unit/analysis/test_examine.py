@@ -78,6 +78,16 @@ def test_changes_are_seen(tmp_path: Path) -> None:
     assert codes(box.again()) == []
 
 
+def test_a_destination_rule_of_a_host_that_only_dns_knows_is_at_work(tmp_path: Path) -> None:
+    box = Box(tmp_path)
+    box.service("a", "/")
+    rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r, namespace: istio-system}\nspec: {host: api.test}\n"
+    box.write("rule", rule)
+    assert codes(box.again()) == ["IST0174"]
+    box.write("a", SERVICE.format(name="a", prefix="/", host="shop.test").replace("10.0.0.1", "api.test"))
+    assert codes(box.again()) == []
+
+
 def test_what_is_gone_is_forgotten(tmp_path: Path) -> None:
     box = Box(tmp_path)
     for round_number in range(20):

@@ -37,6 +37,12 @@ spec:
     hosts: ["*"]
 """
 
+RULE = """apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: r, namespace: istio-system}
+spec: {host: api.test}
+"""
+
 
 class Box:
     """A configuration that is examined again and again, as a running gateway does it."""
@@ -81,8 +87,7 @@ def test_changes_are_seen(tmp_path: Path) -> None:
 def test_a_destination_rule_of_a_host_that_only_dns_knows_is_at_work(tmp_path: Path) -> None:
     box = Box(tmp_path)
     box.service("a", "/")
-    rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r, namespace: istio-system}\nspec: {host: api.test}\n"
-    box.write("rule", rule)
+    box.write("rule", RULE)
     assert codes(box.again()) == ["IST0174"]
     box.write("a", SERVICE.format(name="a", prefix="/", host="shop.test").replace("10.0.0.1", "api.test"))
     assert codes(box.again()) == []

@@ -13,6 +13,7 @@ from wire.hellos import Hello, load, named
 from .conftest import StartGateway
 from .support.certificates import Authority
 from .support.config import Document, gateway_of
+from .support.config import _object as resource
 from .support.curl import curl
 from .support.gateway import Gateway
 from .support.layer4 import Keeper, connect, passthrough_server, tcp_entry, tcp_route, tcp_service
@@ -163,3 +164,45 @@ def test_without_a_server_for_every_name_unknown_ones_are_closed(
     for name in ("c.test", None):
         assert s_client(gateway.port(443), name=name).version == ""
     assert gateway.metrics().total("fastgw_tls_unknown_server_names_total") == 2
+
+
+def test_the_registry_behind_auto_passthrough(
+    start_gateway: StartGateway, servers: dict[str, TlsOrigin], authority: Authority, tmp_path: Path
+) -> None:
+    """A service is reached by the server name of its port and subset, and by no other (P17)."""
+    entry = {
+        "hosts": ["pay.mesh.test"],
+        "location": "MESH_INTERNAL",
+        "ports": [{"number": 443, "name": "tls", "protocol": "TLS"}],
+        "resolution": "STATIC",
+        "endpoints": [
+            {"address": "127.0.0.1", "ports": {"tls": servers[name].port}, "labels": {"version": version}}
+            for name, version in (("A", "one"), ("B", "two"))
+        ],
+    }
+    subsets = [{"name": version, "labels": {"version": version}} for version in ("one", "two")]
+    server = {**passthrough_server(443, ["*.mesh.test"]), "tls": {"mode": "AUTO_PASSTHROUGH"}}
+    gateway = start_gateway(
+        [
+            gateway_of("gw", [server]),
+            resource("ServiceEntry", "pay", None, entry),
+            resource("ServiceEntry", "far", None, {**entry, "hosts": ["far.mesh.test"], "location": "MESH_EXTERNAL"}),
+            resource("ServiceEntry", "other", None, {**entry, "hosts": ["pay.other.test"]}),
+            resource("DestinationRule", "pay", None, {"host": "pay.mesh.test", "subsets": subsets}),
+        ],
+        ports=[443],
+    )
+    ca = str(authority.write(tmp_path / "ca.pem"))
+
+    def origin_of(name: str) -> str:
+        talk = s_client(gateway.port(443), "-CAfile", ca, name=name, request=get_request("pay.mesh.test"))
+        found = [line.removeprefix("X-Origin: ") for line in talk.out.splitlines() if line.startswith("X-Origin: ")]
+        return found[0].strip() if found else ""
+
+    assert origin_of("outbound_.443_.one_.pay.mesh.test") == "A"
+    assert origin_of("outbound_.443_.two_.pay.mesh.test") == "B"
+    assert origin_of("outbound_.443_._.pay.mesh.test") in {"A", "B"}
+    others = ("444_._.pay.mesh.test", "443_._.far.mesh.test", "443_._.pay.other.test")
+    for name in ("pay.mesh.test", *(f"outbound_.{other}" for other in others)):
+        assert origin_of(name) == "", name
+    assert gateway.metrics().total("fastgw_tls_unknown_server_names_total") == 4

@@ -80,14 +80,18 @@ class PlacedServer:
 
 
 class PlacedListener:
-    """One (bind, port) and the servers that share it. ``secure_names``: the hosts of its TLS servers, with the server of each."""
+    """One (bind, port) and the servers that share it. ``secure_names``: the hosts of its TLS servers, with the server of each.
 
-    __slots__ = ("bind", "port", "secure_names", "servers")
+    ``firsts``: the first server of each family, in order.
+    """
+
+    __slots__ = ("bind", "firsts", "port", "secure_names", "servers")
 
     def __init__(self, bind: str, port: int) -> None:
         self.bind = bind
         self.port = port
         self.servers: list[PlacedServer] = []
+        self.firsts: dict[str, PlacedServer] = {}
         self.secure_names: dict[str, PlacedServer] = {}
 
     @property
@@ -206,6 +210,7 @@ def _join(listener: PlacedListener, server: PlacedServer, names: dict[str, Place
         report.info("FGW0103", server.gateway, server.path, "UDP opens no port at a gateway, as in Istio")
         return
     listener.servers.append(server)
+    listener.firsts.setdefault(server.family, server)
     if server.family == TLS:
         listener.secure_names.update(dict.fromkeys(server.hosts.names, server))
         names[listener.secure_name(server)] = server
@@ -227,7 +232,7 @@ def _excluded_by(listener: PlacedListener, server: PlacedServer, names: dict[str
 
     A TLS server that names a host, namespace and all, which another one of the listener has named is left out as a whole (C6).
     """
-    for other in listener.servers:
+    for other in listener.firsts.values():
         same = server.family == other.family and server.family != TCP
         if not same and not (other.family == TLS and server.family == HTTP):
             words = f"port {server.number} is taken by {{}}, and {other.protocol} and {server.protocol} do not share a port"

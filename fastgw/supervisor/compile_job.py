@@ -275,7 +275,7 @@ def set_garbage_aside() -> None:
 def serve(sock: socket.socket) -> None:
     """Until the supervisor's end is closed."""
     job: Job | None = None
-    compilations = 0
+    compilations, yields = 0, False
     while True:
         if job is not None and job.has_to_examine and not waits(sock, QUIET_S):
             tell_findings(job, sock)
@@ -292,7 +292,13 @@ def serve(sock: socket.socket) -> None:
             if job is not None:
                 answer_plan(job, message, sock)
         elif job is not None:
-            answer(job, message, sock)
+            if message.generation == 1:  # there is no traffic yet that it could hold up
+                answer(job, message, sock)
+            if not yields:
+                yield_to_traffic()
+                yields = True
+            if message.generation > 1:
+                answer(job, message, sock)
             if compilations % COLLECT_EVERY == 0:
                 set_garbage_aside()
             compilations += 1
@@ -313,7 +319,6 @@ def main() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     with contextlib.suppress(OSError):  # private keys are read here: nothing of this memory goes into a core dump
         Path("/proc/self/coredump_filter").write_text("0")
-    yield_to_traffic()
     # a collection in the middle of a compilation would walk millions of objects: it is done between them
     gc.disable()
     with socket.socket(fileno=parser.parse_args().control) as sock:

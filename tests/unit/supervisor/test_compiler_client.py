@@ -124,6 +124,7 @@ def test_the_real_child_compiles_files(tmp_path: Path) -> None:
 def test_the_child_lets_traffic_go_first(tmp_path: Path) -> None:
     async def act(compiler: Compiler) -> None:
         (await compiler.compile(1)).close()
+        (await compiler.compile(2)).close()
         assert os.sched_getscheduler(compiler.pid) == os.SCHED_BATCH
         assert os.getpriority(os.PRIO_PROCESS, compiler.pid) == min(os.getpriority(os.PRIO_PROCESS, 0) + NICENESS, 19)
 

@@ -95,17 +95,20 @@ def test_pipelining_without_reading_is_held_back(start_gateway: StartGateway, or
 
 
 def test_many_connections_within_few_descriptors(start_gateway: StartGateway, origin: RecordingOrigin) -> None:
-    """More clients than descriptors: some wait or are closed, nothing spins or dies, and all is well when they go."""
+    """More clients than descriptors: some wait or are closed, nothing spins or dies, and all is well when they go.
+
+    Of 100 descriptors, 16 and those of three pipes are kept back; the rest is for 39 clients and their upstreams.
+    """
     gateway = start_gateway(simple(HOST, origin.port), workers=1, prefix=["prlimit", "--nofile=100:100"])
     (worker,) = gateway.worker_pids()
     clients = [Client(gateway.port()) for _ in range(250)]
     try:
         served = 0
-        for client in clients[:40]:
+        for client in clients[:39]:
             served += client.get("/", HOST).status == 200
-        assert served == 40
+        assert served == 39
         eventually(
-            lambda: open_files(worker) >= 80 or gateway.metrics().total("fastgw_accept_paused_total") > 0, "the limit is met"
+            lambda: open_files(worker) >= 78 or gateway.metrics().total("fastgw_accept_paused_total") > 0, "the limit is met"
         )
         began = cpu_seconds(worker)
         time.sleep(1)

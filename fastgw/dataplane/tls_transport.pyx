@@ -150,8 +150,13 @@ cdef class TlsTransport(Transport):
             if error:
                 return self.lose(CLOSE_CONNECT_FAILED, error)
             self.tcp_connected = True
-        elif events & EPOLLERR:
-            return self.lose(CLOSE_HANDSHAKE_FAILED, ECONNRESET)
+        if events & EPOLLERR:  # an alert may have come before
+            self.hangup = self.readable = True
+            self.step()
+            if self.fd >= 0 and self.connecting:
+                self.failure = b"connection reset during the handshake"
+                self.lose(CLOSE_HANDSHAKE_FAILED, ECONNRESET)
+            return 1
         if events & (EPOLLRDHUP | EPOLLHUP):
             self.hangup = True
         if events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP):

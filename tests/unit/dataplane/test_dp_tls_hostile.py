@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -29,6 +30,7 @@ from tls_upstream_support import NAME, ServerContext, accept, get, trusting
 from fastgw.dataplane import buffers
 from fastgw.model.plan import Cluster, Endpoint, Listener, Plan, TlsContext
 
+TOLD = [("flags", ""), ("text", " "), ("transport_failure", ""), ("text", "\n")]
 BIG = bytes(range(251)) * 4000
 SMALL = 16384
 
@@ -438,3 +440,182 @@ def test_an_answer_before_a_broken_upload_over_tls(gateway: Gateway, tmp_path: P
     far.peer.sock.send(far.outgoing.read())
     far.peer.reset()
     assert client.response("POST").status == 413
+
+
+# ---- clients' certificates and strange hellos
+
+
+def test_a_very_long_chain_of_a_client_is_refused(gateway: Gateway, tmp_path: Path) -> None:
+    """T12: more than 64 KiB."""
+    known = authority().issue(subject="known")
+    upstream = serve(
+        gateway,
+        https_chain(client_auth="require", ca="ca"),
+        https_chain(1, (f"open.{HOST}",)),
+        ca=credential(known, authority().pem),
+    )
+    known.chain += known.certificate * 400
+    client = TlsPeer(gateway.client(), client_context(pair=known, tmp=str(tmp_path)))
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        client.handshake().send(GET).until(b"200")
+    assert not upstream.has_connection(gateway)
+    TlsPeer(gateway.client(), client_context(), f"open.{HOST}").handshake()
+
+
+@pytest.mark.parametrize("size", [1, 5, 64])
+def test_a_hello_over_many_records(gateway: Gateway, size: int) -> None:
+    """What was looked at is handed to OpenSSL whole."""
+    upstream = serve(gateway)
+    peer = gateway.client()
+    send = peer.send
+
+    def in_records(data: bytes) -> Peer:
+        peer.send = send  # type: ignore[method-assign]
+        assert data[0] == 22 and int.from_bytes(data[3:5], "big") == len(data) - 5
+        parts = [data[at : at + size] for at in range(5, len(data), size)]
+        records = b"".join(data[:3] + len(part).to_bytes(2, "big") + part for part in parts)
+        send(records[: len(records) // 2])
+        return send(records[len(records) // 2 :])
+
+    peer.send = in_records  # type: ignore[method-assign]
+    try:
+        client = TlsPeer(peer, client_context()).handshake()
+    except (ssl.SSLError, ConnectionError):
+        assert size == 1  # more records than a hello may have
+    else:
+        served(gateway, client, upstream)
+
+
+def test_a_wait_for_an_answer_holds_no_ticket_for_ever(gateway: Gateway, raw: Callable[..., RawTls]) -> None:
+    """A ticket that was held goes out with the answer, and the next connection resumes by it."""
+    upstream = serve(gateway)
+    gateway.context.take_ticket_keys([key()])
+    client = raw(version=TLS_1_3)
+    client.lib.SSL_do_handshake(client.ssl)
+    client.flush()
+    client.feed()
+    assert client.lib.SSL_do_handshake(client.ssl) == 1
+    client.peer.send(client.taken() + client.records(GET))
+    far = upstream.accept(gateway)
+    far.request()
+    gateway.pass_ms(3_000)
+    assert not client.read() and not client.end
+    far.send(OK)
+    client.until(b"ok")
+    assert raw(version=TLS_1_3, session=client.session()).handshake().resumed()
+
+
+def test_an_answer_that_ends_with_its_connection_has_a_notice(make_gateway: Callable[..., Gateway]) -> None:
+    gateway = make_gateway(limits={"http10": True})
+    upstream = serve(gateway)
+    client = TlsPeer(gateway.client(), client_context()).handshake()
+    client.send(GET.replace(b"HTTP/1.1", b"HTTP/1.0"))
+    far = upstream.accept(gateway)
+    far.request()
+    far.send(b"HTTP/1.1 200 OK\r\n\r\nthe body").finish()
+    client.until(b"the body")
+    assert client.until_end() == "notified"
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_any_spoiled_byte_of_a_handshake(gateway: Gateway, tmp_path: Path, version: ssl.TLSVersion) -> None:
+    """The connection goes on, is refused or waits for what the wrong length promised; nothing else is harmed."""
+    known = authority().issue(subject="known")
+    upstream = serve(gateway, https_chain(client_auth="optional", ca="ca"), ca=credential(known, authority().pem))
+    context = client_context(pair=known, tmp=str(tmp_path), maximum_version=version)
+    for at in range(0, 1400, 23):
+        peer = gateway.client()
+        send, passed = peer.send, 0
+
+        def spoiled(data: bytes, at: int = at, send: Callable[[bytes], Peer] = send) -> Peer:
+            nonlocal passed
+            changed = bytearray(data)
+            if passed <= at < passed + len(data):
+                changed[at - passed] ^= 0x41
+            passed += len(data)
+            return send(bytes(changed))
+
+        peer.send = spoiled  # type: ignore[method-assign]
+        client = TlsPeer(peer, context)
+        with suppress(ssl.SSLError):
+            for _ in range(6):
+                with suppress(ssl.SSLWantReadError):
+                    client.tls.do_handshake()
+                client._flush()
+                gateway.settle()
+                client.peer.poll()
+                client._feed()
+        peer.close()
+    assert gateway.counter("FGW_G_TLS_HANDSHAKING") == 0 and gateway.counter("FGW_G_CLIENT_ACTIVE") == 0
+    still_serves(gateway, upstream)
+
+
+def test_much_through_a_narrow_relay_both_ways(narrow: Gateway) -> None:
+    """Nothing is lost or held back, and each direction ends by itself although its sink is slow."""
+    gateway = narrow
+    upstream = relay(gateway)
+    client = TlsPeer(gateway.client(send_bytes=SMALL, receive_bytes=SMALL), client_context()).handshake()
+    client.tls.write(BIG)
+    with suppress(ssl.SSLWantReadError):
+        client.tls.unwrap()
+    data = client.outgoing.read()
+    up = upstream.accept(gateway)
+    sent = answered = turns = 0
+    while len(up.data) < len(BIG) or len(client.plain) < len(BIG):
+        turns += 1
+        assert turns < 20_000, (sent, len(up.data), answered, len(client.plain), client.end)
+        sent += client.peer.try_send(data[sent : sent + 50_000])
+        answered += up.try_send(BIG[answered : answered + 50_000])
+        gateway.turn(0)
+        assert buffers.live_buffer_bytes() < 1 << 20
+        if turns % 3 == 0:
+            up.poll(30_000)
+        if turns % 5 == 0:
+            client.read()
+    assert bytes(up.data) == BIG and bytes(client.plain) == BIG
+    client.peer.finish()
+    assert up.until_end() == "fin"
+    up.close()
+    assert client.until_end() == "notified"
+
+
+def test_a_client_that_leaves_behind_much_is_heard_to_the_end(narrow: Gateway) -> None:
+    """Its data waits in OpenSSL and in the socket when its end comes."""
+    gateway = narrow
+    upstream = relay(gateway)
+    client = TlsPeer(gateway.client(), client_context()).handshake()
+    client.tls.write(BIG)
+    with suppress(ssl.SSLWantReadError):
+        client.tls.unwrap()
+    data, sent = client.outgoing.read(), 0
+    up = upstream.accept(gateway)
+    while sent < len(data):
+        more = client.peer.try_send(data[sent:])
+        sent += more
+        gateway.settle()
+        if not more:
+            up.poll(10_000)
+    client.peer.sock.shutdown(2)
+    client.peer.close()
+    assert up.until_end() == "fin"
+    assert bytes(up.data) == BIG
+
+
+@pytest.mark.parametrize("alert", [b"\x15\x03\x03\x00\x02\x02\x28", b""])
+def test_an_upstream_that_resets_a_handshake_is_told(make_gateway: Callable[..., Gateway], alert: bytes) -> None:
+    """The alert that came before the reset is the reason."""
+    fd = os.memfd_create("log")
+    gateway = make_gateway(log=TOLD, log_fd=fd, limits={"connect_attempts": 1})
+    upstream = gateway.upstream()
+    trusting(gateway, upstream, sni=NAME)
+    client = gateway.client().send(get(NAME))
+    far = upstream.accept(gateway)
+    far.until(lambda data: len(data) > 100)
+    far.sock.send(alert)
+    far.reset()
+    assert client.response().status == 503
+    assert gateway.counter("FGW_C_UPSTREAM_TLS_FAILED") == 1
+    gateway.log.flush()
+    line = os.pread(fd, 4096, 0).lower()
+    os.close(fd)
+    assert b"uf" in line and (b"handshake_failure" if alert else b"connection_") in line

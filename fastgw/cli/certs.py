@@ -31,7 +31,7 @@ def dev(directory: Path, hosts: tuple[str, ...], credential: str | None, clients
     if not hosts and not clients:
         raise click.UsageError("nothing to make: name hosts with --host, or clients with --client")
     name = credential or (hosts[0].replace("*", "wildcard") if hosts else "")
-    for text, option in ((name, "--credential"), *((client, "--client") for client in clients)):
+    for text, option in ((name, "--credential" if credential else "--host"), *((client, "--client") for client in clients)):
         if text and domain_problem(text):
             raise click.UsageError(f"{option} {text}: {domain_problem(text)}")
     try:

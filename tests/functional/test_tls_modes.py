@@ -331,6 +331,24 @@ def test_certificates_from_files(serve_one: ServeOne, authority: Authority, clie
     assert "CERTIFICATE_REQUIRED" in world.refusal(PLAIN)
 
 
+def test_a_revocation_list_from_a_file(
+    serve_one: ServeOne, authority: Authority, client_authority: Authority, tmp_path: Path
+) -> None:
+    """``caCrl`` beside ``caCertificates``, read again when it changes."""
+    chain, key = authority.issue(PLAIN).write(tmp_path, "server")
+    ca, crl = client_authority.write(tmp_path / "clients.pem"), tmp_path / "clients.crl"
+    crl.write_text(client_authority.crl())
+    files = {"serverCertificate": chain, "privateKey": key, "caCertificates": ca, "caCrl": crl}
+    world = serve_one("MUTUAL", **{name: str(path) for name, path in files.items()})
+    leaver, stayer = client_authority.issue(common_name="leaver"), client_authority.issue(common_name="stayer")
+    assert world.get(PLAIN, identity=leaver).status == 200
+    client_authority.revoke(leaver)
+    crl.write_text(client_authority.crl())
+    client_authority.revoked.clear()
+    eventually(lambda: "REVOKED" in refused_or_served(world, leaver), "the revoked certificate is refused")
+    assert world.get(PLAIN, identity=stayer).status == 200
+
+
 def test_certificate_pairs_from_files(serve_one: ServeOne, authority: Authority, tmp_path: Path) -> None:
     pairs = []
     for kind in ("ec", "rsa"):

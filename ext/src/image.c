@@ -120,7 +120,7 @@ static int versions_ok(uint8_t low, uint8_t high) { return version_ok(low) && ve
 
 static int tls_context_ok(const checker *c, const fgw_img_tls_context *t) {
     return span_ok(c, t->name) && span_ok(c, t->certificates[0]) && span_ok(c, t->certificates[1]) && span_ok(c, t->ca) &&
-           span_ok(c, t->ciphers) && span_ok(c, t->curves) && t->client_auth <= FGW_CLIENT_AUTH_UNVERIFIED &&
+           span_ok(c, t->ciphers) && span_ok(c, t->curves) && t->client_auth <= FGW_CLIENT_AUTH_REQUIRE_UNVERIFIED &&
            versions_ok(t->min_version, t->max_version) && range_ok(t->sans, c->h->texts) && digests_ok(c, t->spki) &&
            digests_ok(c, t->hashes) && index_ok(t->origin, c->h->origins);
 }

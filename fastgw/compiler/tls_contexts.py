@@ -90,12 +90,13 @@ class _Step:
         return tuple(f"file-cert:{certificate}~{key}" for certificate, key in pairs if certificate and key)[:2]
 
     def client_auth(self) -> str:
-        """insecureSkipVerify asks for a certificate and takes any."""
+        """insecureSkipVerify takes any certificate, but not none where one is required."""
         tls = self._tls
         if tls.insecure_skip_verify and tls.mode in _ASKS_CLIENTS:
-            if tls.mode == "MUTUAL":
-                self._warn("insecureSkipVerify", "clients are let in with any certificate, and without one")
-            return "unverified"
+            if tls.mode == "OPTIONAL_MUTUAL":
+                return "unverified"
+            self._warn("insecureSkipVerify", "clients are let in with any certificate")
+            return "require_unverified"
         return _CLIENT_AUTH[tls.mode]
 
     def ca(self) -> str:

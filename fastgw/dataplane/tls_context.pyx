@@ -39,8 +39,8 @@ from fastgw.native.openssl cimport (
     fgw_free_chain, fgw_has_san, fgw_spki_sha256, fgw_ticket_mac, sk_X509_new_null, sk_X509_push, stack_X509,
 )
 from fastgw.native.route cimport (
-    FGW_ALPN_H2, FGW_ALPN_HTTP1, FGW_CLIENT_AUTH_NONE, FGW_CLIENT_AUTH_REQUIRE, FGW_CLIENT_AUTH_UNVERIFIED, FGW_TLS10, FGW_TLS11,
-    FGW_TLS12, fgw_img_tls_context, fgw_table,
+    FGW_ALPN_H2, FGW_ALPN_HTTP1, FGW_CLIENT_AUTH_NONE, FGW_CLIENT_AUTH_REQUIRE, FGW_CLIENT_AUTH_REQUIRE_UNVERIFIED,
+    FGW_CLIENT_AUTH_UNVERIFIED, FGW_TLS10, FGW_TLS11, FGW_TLS12, fgw_img_tls_context, fgw_table,
 )
 from fastgw.native.state cimport FGW_G_TLS_CONTEXTS
 
@@ -183,11 +183,11 @@ cdef class TlsContexts:
         cdef X509_STORE *store = SSL_CTX_get_cert_store(ctx)
         if c.client_auth != FGW_CLIENT_AUTH_NONE:
             mode = SSL_VERIFY_PEER
-            if c.client_auth == FGW_CLIENT_AUTH_REQUIRE:
+            if c.client_auth == FGW_CLIENT_AUTH_REQUIRE or c.client_auth == FGW_CLIENT_AUTH_REQUIRE_UNVERIFIED:
                 mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT
         SSL_CTX_set_verify(ctx, mode, verify_client)
         SSL_CTX_set_verify_depth(ctx, 10)
-        if mode == SSL_VERIFY_NONE or c.client_auth == FGW_CLIENT_AUTH_UNVERIFIED:
+        if mode == SSL_VERIFY_NONE or c.client_auth >= FGW_CLIENT_AUTH_UNVERIFIED:
             return True
         found = self.credential(text_of(image, c.ca))
         if found == NULL or found.ca.len == 0:
@@ -309,7 +309,7 @@ cdef int verify_client(int ok, X509_STORE_CTX *store) noexcept:
     """Called for each certificate of a chain. A session's app data is its TlsContext."""
     cdef SSL *ssl = <SSL *>X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx())
     cdef TlsContext context = <TlsContext>SSL_get_app_data(ssl)
-    if context.client_auth == FGW_CLIENT_AUTH_UNVERIFIED:
+    if context.client_auth >= FGW_CLIENT_AUTH_UNVERIFIED:
         return 1
     if ok and X509_STORE_CTX_get_error_depth(store) == 0 and not context.accepts(X509_STORE_CTX_get_current_cert(store)):
         X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION)

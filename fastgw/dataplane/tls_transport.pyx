@@ -215,7 +215,7 @@ cdef class TlsTransport(Transport):
         facts.cipher = SSL_CIPHER_get_name(SSL_get_current_cipher(self.ssl))
         facts.resumed = SSL_session_reused(self.ssl) == 1
         facts.peer = SSL_get1_peer_certificate(self.ssl)
-        facts.verified = facts.peer != NULL and self.context.client_auth != FGW_CLIENT_AUTH_UNVERIFIED
+        facts.verified = facts.peer != NULL and self.context.client_auth < FGW_CLIENT_AUTH_UNVERIFIED
         facts.own = SSL_get_certificate(self.ssl)
         if facts.own != NULL:
             X509_up_ref(facts.own)

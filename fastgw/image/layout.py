@@ -174,6 +174,7 @@ CLIENT_AUTH = {
     "optional": lib.FGW_CLIENT_AUTH_OPTIONAL,
     "require": lib.FGW_CLIENT_AUTH_REQUIRE,
     "unverified": lib.FGW_CLIENT_AUTH_UNVERIFIED,
+    "require_unverified": lib.FGW_CLIENT_AUTH_REQUIRE_UNVERIFIED,
 }
 UPSTREAM_VERIFY = {"none": lib.FGW_VERIFY_NONE, "chain": lib.FGW_VERIFY_CHAIN, "names": lib.FGW_VERIFY_NAMES}
 TLS_VERSIONS = {"1.0": lib.FGW_TLS10, "1.1": lib.FGW_TLS11, "1.2": lib.FGW_TLS12, "1.3": lib.FGW_TLS13}

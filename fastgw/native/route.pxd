@@ -82,6 +82,7 @@ cdef extern from "fgw/image.h" nogil:
         FGW_CLIENT_AUTH_OPTIONAL
         FGW_CLIENT_AUTH_REQUIRE
         FGW_CLIENT_AUTH_UNVERIFIED
+        FGW_CLIENT_AUTH_REQUIRE_UNVERIFIED
         FGW_ALPN_HTTP1
         FGW_ALPN_H2
         FGW_ALPN_ISTIO

@@ -118,7 +118,8 @@ enum fgw_client_auth {
     FGW_CLIENT_AUTH_NONE = 0,
     FGW_CLIENT_AUTH_OPTIONAL = 1,   /* verified when the client sends one (P6) */
     FGW_CLIENT_AUTH_REQUIRE = 2,
-    FGW_CLIENT_AUTH_UNVERIFIED = 3, /* insecureSkipVerify: asked for, never verified */
+    FGW_CLIENT_AUTH_UNVERIFIED = 3, /* insecureSkipVerify of OPTIONAL_MUTUAL: asked for, never verified */
+    FGW_CLIENT_AUTH_REQUIRE_UNVERIFIED = 4, /* of MUTUAL: one has to be shown, whatever it is */
 };
 enum fgw_alpn { FGW_ALPN_HTTP1 = 1, FGW_ALPN_H2 = 2, FGW_ALPN_ISTIO = 4 /* "istio", "istio-peer-exchange" */ };
 enum fgw_tls_version { FGW_TLS10 = 1, FGW_TLS11 = 2, FGW_TLS12 = 3, FGW_TLS13 = 4 };

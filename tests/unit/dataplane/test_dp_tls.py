@@ -10,6 +10,7 @@ import pytest
 from dataplane_support import Gateway, Upstream
 from tls_support import (
     HOST,
+    Authority,
     TlsPeer,
     authority,
     client_context,
@@ -141,6 +142,16 @@ def test_a_client_certificate_is_asked_for_and_checked(gateway: Gateway, tmp_pat
         refused = TlsPeer(gateway.client(), client_context(pair=pair, tmp=str(tmp_path)))
         with pytest.raises((ssl.SSLError, ConnectionError)):
             refused.handshake().send(GET).until(b"200")
+
+
+def test_any_certificate_will_do_where_none_is_verified(gateway: Gateway, tmp_path: Path) -> None:
+    upstream = serve(gateway, https_chain(client_auth="require_unverified"))
+    stranger = Authority("nobody's").issue(subject="anybody")
+    client = TlsPeer(gateway.client(), client_context(pair=stranger, tmp=str(tmp_path))).handshake().send(GET)
+    upstream.accept(gateway).send(OK)
+    assert whole_response(client).body == b"ok"
+    with pytest.raises((ssl.SSLError, AssertionError)):
+        TlsPeer(gateway.client(), client_context()).handshake().send(GET).until(b"200")
 
 
 def test_a_revoked_client_is_refused(gateway: Gateway, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -48,14 +49,18 @@ def raw(gateway: Gateway) -> Iterator[Callable[..., RawTls]]:
         client.close()
 
 
+def relay_plan(upstream: Upstream) -> Plan:
+    tls = TlsContext("default/gw#0", certificates=("cert",))
+    chain = tcp_chain("tls", tls="terminate", server_names=(HOST,), tls_context=tls)
+    cluster = Cluster("c", "c", 80, endpoints=[Endpoint("127.0.0.1", upstream.port)])
+    return Plan([Listener(LISTENER, "", 443, "TLS", [], [chain])], {}, {"c": cluster})
+
+
 def relay(gateway: Gateway) -> Upstream:
     """TCP whose TLS ends here."""
     upstream = gateway.upstream()
     give_credentials(gateway, {"cert": credential(server_pair())})
-    tls = TlsContext("default/gw#0", certificates=("cert",))
-    chain = tcp_chain("tls", tls="terminate", server_names=(HOST,), tls_context=tls)
-    cluster = Cluster("c", "c", 80, endpoints=[Endpoint("127.0.0.1", upstream.port)])
-    gateway.attach(Plan([Listener(LISTENER, "", 443, "TLS", [], [chain])], {}, {"c": cluster}))
+    gateway.attach(relay_plan(upstream))
     return upstream
 
 
@@ -104,7 +109,8 @@ def test_key_updates_between_requests_are_fine(gateway: Gateway, raw: Callable[.
         client.peer.send(client.key_update(False) + client.records(GET))
 
 
-def test_a_flood_of_requests_to_renegotiate_ends_the_connection(gateway: Gateway, raw: Callable[..., RawTls]) -> None:
+def test_requests_to_renegotiate_are_refused(gateway: Gateway, raw: Callable[..., RawTls]) -> None:
+    """OpenSSL's client gives up when it is told so."""
     upstream = serve(gateway)
     client = raw(version=TLS_1_2).handshake()
     for _ in range(400):
@@ -619,3 +625,71 @@ def test_an_upstream_that_resets_a_handshake_is_told(make_gateway: Callable[...,
     line = os.pread(fd, 4096, 0).lower()
     os.close(fd)
     assert b"uf" in line and (b"handshake_failure" if alert else b"connection_") in line
+
+
+def test_an_upstream_may_send_many_tickets(gateway: Gateway, tmp_path: Path) -> None:
+    """More than any real one does, and yet no flood."""
+    upstream = gateway.upstream()
+    trusting(gateway, upstream, sni=NAME)
+    server = ServerContext(authority().issue(NAME), tmp_path, num_tickets=20)
+    client = gateway.client()
+    far = None
+    for _ in range(3):
+        client.send(get(NAME))
+        far = far or accept(gateway, upstream, server)
+        far.request()
+        far.send(OK)
+        assert client.response().body == b"ok"
+    assert not upstream.has_connection(gateway)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_many_connections_in_disorder(narrow: Gateway, seed: int) -> None:
+    """Clients that stop, leave, break off and go on at random, while certificates change: nothing is left of them."""
+    gateway, chance = narrow, random.Random(seed)
+    upstream = relay(gateway)
+    gateway.context.take_ticket_keys([key()])
+    context = client_context()
+    clients: list[TlsPeer] = []
+    ups: list[Peer] = []
+    for step in range(600):
+        if len(clients) < 12:
+            clients.append(TlsPeer(gateway.client(send_bytes=SMALL, receive_bytes=SMALL), context))
+        client = chance.choice(clients)
+        with suppress(BlockingIOError):
+            ups.append(Peer(gateway, upstream.sock.accept()[0]))
+        with suppress(ssl.SSLError):
+            client.tls.do_handshake()
+            client.tls.write(BIG[: chance.choice([1, 100, 20_000])])
+        data = client.outgoing.read()
+        cut = chance.randrange(len(data) + 1)
+        with suppress(OSError):
+            client.peer.try_send(data[:cut])
+            if chance.random() < 0.9:
+                gateway.turn(0)
+                client.peer.try_send(data[cut:])
+        client.peer.poll(chance.choice([0, 500, 100_000]))
+        client._feed()
+        if ups:
+            up = chance.choice(ups)
+            with suppress(OSError):
+                up.try_send(BIG[: chance.choice([0, 1, 3000, 200_000])])
+            up.poll(chance.choice([0, 10_000, 1 << 20]))
+            what = chance.random()
+            if what < 0.1:
+                ups.remove(up)
+                up.close() if what < 0.05 else up.reset()
+        what = chance.random()
+        if what < 0.15 or client.peer.end:
+            clients.remove(client)
+            client.peer.close() if what < 0.1 else client.peer.reset()
+        if step % 50 == 0:
+            give_credentials(gateway, {"cert": credential(server_pair(HOST) if chance.random() < 0.5 else server_pair())})
+            gateway.attach(relay_plan(upstream))
+    for peer in [c.peer for c in clients] + ups:
+        peer.close()
+    while upstream.has_connection(gateway):
+        gateway.peers[-1].close()
+    gateway.until(lambda: gateway.counter("FGW_G_CLIENT_ACTIVE") == 0 and gateway.counter("FGW_G_UPSTREAM_ACTIVE") == 0)
+    assert gateway.counter("FGW_G_TLS_HANDSHAKING") == 0 and gateway.counter("FGW_G_TUNNELS_ACTIVE") == 0
+    assert gateway.counter("FGW_C_TLS_HANDSHAKES") > 20

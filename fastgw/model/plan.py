@@ -154,8 +154,8 @@ class TlsContext(msgspec.Struct, frozen=True):
     """What a server of a Gateway asks of TLS. ``certificates``, ``ca``: names of credentials (see Credential).
 
     client_auth: none, optional, require, unverified, require_unverified. Versions: 1.0, 1.1, 1.2, 1.3. ``alpn``: http/1.1, h2,
-    istio. ``ciphers`` and ``curves``: OpenSSL's lists, "" for the default. ``sans``: one of them must be among the client certificate's names, empty: any.
-    ``spki`` and ``hashes``: SHA-256 as hexadecimal digits.
+    istio. ``ciphers`` and ``curves``: OpenSSL's lists, "" for the default. ``sans``: one of them must be among the client
+    certificate's names, empty: any. ``spki`` and ``hashes``: SHA-256 as hexadecimal digits.
     """
 
     name: str

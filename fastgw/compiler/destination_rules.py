@@ -96,16 +96,19 @@ NO_RULES = HostRules(())
 class DestinationRules:
     """Finds the rules of a service, each host once."""
 
-    __slots__ = ("_exact", "_memo", "_options", "_wildcards")
+    __slots__ = ("_exact", "_memo", "_naming", "_options", "_wildcards")
 
     def __init__(self, inventory: Inventory, options: CompileOptions) -> None:
         self._options = options
         self._exact: dict[tuple[str, str], list[Resource]] = {}
         self._wildcards: dict[str, list[tuple[str, Resource]]] = {}
         self._memo: dict[tuple[str, str], HostRules] = {}
+        self._naming: dict[str, list[str]] = {}
         for rule in inventory.of("DestinationRule"):
             if self._applies(rule):
                 self._file(rule)
+        for namespace, host in sorted(self._exact):
+            self._naming.setdefault(host, []).append(namespace)
 
     def of(self, record: ServiceRecord) -> HostRules:
         """The merged rules for a service: the first of the three namespaces of R1 that has a match."""
@@ -129,9 +132,14 @@ class DestinationRules:
             self._exact.setdefault((rule.namespace, host), []).append(rule)
 
     def _find(self, record: ServiceRecord) -> HostRules:
+        """R1. A host that no object describes belongs to no namespace: a rule that names it counts wherever it stands, namespaces
+        in order of their names. Passing it over could send in the clear what was to go by TLS."""
         own = self._options.namespace
         in_root = own == ROOT_NAMESPACE
-        for namespace, private in ((own, in_root), (record.namespace, False), (ROOT_NAMESPACE, False)):
+        places = [(own, in_root), (record.namespace, False), (ROOT_NAMESPACE, False)]
+        if record.source is None and not record.namespace:
+            places += [(namespace, False) for namespace in self._naming.get(record.host, ())]
+        for namespace, private in places:
             rules = self._candidates(namespace, record, private) if namespace else []
             if rules:
                 return HostRules(sorted(rules, key=lambda rule: rule.spec.workload_selector is None))

@@ -32,6 +32,7 @@ from .support.layer4 import (
     tcp_route,
     tcp_server,
     tcp_service,
+    visit,
 )
 from .support.metrics import Metrics
 from .support.origin import RecordingOrigin
@@ -186,12 +187,12 @@ def test_nobody_is_there(start_gateway: StartGateway, tmp_path: Path) -> None:
     words = ["--access-log", str(log), "--access-log-format", "%RESPONSE_FLAGS% %UPSTREAM_HOST% %UPSTREAM_CLUSTER%\n"]
     gateway = start_gateway(documents, ports=[PORT, 9001, 9002], options=words)
     for port in (PORT, 9001):
-        assert read_to_end(connect(gateway.port(port))) == (b"", "reset")
+        assert visit(gateway.port(port)) == (b"", "reset")
     lines = eventually(lambda: found if len(found := log.read_text().splitlines()) == 2 else None)
     assert lines[0] == f"UF,URX 127.0.0.1:{gone} outbound|9000||gone.test"
     assert lines[1] == "UH - outbound|9000||unknown.test"  # asked of DNS, which knows no such name
     with contextlib.suppress(ConnectionRefusedError):  # a server without a route may not be listened for at all
-        assert read_to_end(connect(gateway.port(9002)))[0] == b""
+        assert visit(gateway.port(9002))[0] == b""
 
 
 def test_the_default_line(start_gateway: StartGateway, handed: Handed, tmp_path: Path) -> None:

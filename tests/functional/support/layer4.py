@@ -61,6 +61,15 @@ def reset(sock: socket.socket) -> None:
     sock.close()
 
 
+def visit(port: int) -> tuple[bytes, str]:
+    """Connect and read to the end; a reset may come before connect() has returned."""
+    try:
+        sock = connect(port)
+    except ConnectionResetError:
+        return b"", "reset"
+    return read_to_end(sock)
+
+
 def read_to_end(sock: socket.socket) -> tuple[bytes, str]:
     """All that comes, and how it ends: "fin" or "reset"."""
     data = b""

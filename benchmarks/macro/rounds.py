@@ -10,11 +10,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import proxies
 
 Starter = Callable[[proxies.Bench], proxies.Server]
+Sample = TypeVar("Sample")
 
 
 def open_bench(directory: Path, fastgw: str) -> proxies.Bench:
@@ -43,13 +44,28 @@ def rotate(servers: list[proxies.Server], turn: int) -> list[proxies.Server]:
     return servers[shift:] + servers[:shift]
 
 
+def visit(
+    servers: list[proxies.Server],
+    count: int,
+    measure: Callable[[proxies.Server], Sample],
+    tell: Callable[[int, Sample], str],
+) -> list[Sample]:
+    """``count`` rounds over all proxies, in an order that rotates; ``tell`` makes a line of progress of round and sample."""
+    samples = []
+    for turn in range(count):
+        for server in rotate(servers, turn):
+            samples.append(measure(server))
+            print(tell(turn + 1, samples[-1]), file=sys.stderr)
+    return samples
+
+
 def run_load(bench: proxies.Bench, words: list[object], timeout_s: float) -> dict[str, Any]:
     """The counts that one of the load programs prints. Raises RuntimeError with what it complained about."""
-    command = ["taskset", "-c", str(bench.load_core), *map(str, words)]
+    pinned = ["taskset", "-c", str(bench.load_core), *map(str, words)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
+        done = subprocess.run(pinned, capture_output=True, text=True, timeout=timeout_s)
     except subprocess.TimeoutExpired:
-        raise RuntimeError(f"the load stands still: {' '.join(command)}") from None
+        raise RuntimeError(f"the load stands still: {' '.join(pinned)}") from None
     if done.returncode != 0:
         raise RuntimeError(done.stderr.strip() or f"exit code {done.returncode}")
     counts: dict[str, Any] = json.loads(done.stdout)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
-import tempfile
 from pathlib import Path
+from typing import Any
 
+import command
 import proxies
 import proxies_l4
 import rounds
@@ -64,20 +64,10 @@ def measure(
     units = counts["bytes"] / 1e9 if bulk else counts["units"]
     if not units:
         raise RuntimeError(f"{server.name}: nothing was relayed")
-    return scenes.Sample(
-        scene,
-        server.name,
-        round(units, 3),
-        rate=round(units / took_us * 1e6, 3),
-        cost=round(used.total_ns / (1e9 if bulk else 1e3) / units, 4),
-        user_share=round(used.user_share, 3),
-        busy=round(used.total_ns / 1e3 / took_us, 3),
-        p50_ms=counts["p50_ms"],
-        p99_ms=counts["p99_ms"],
-    )
+    return scenes.sample(scene, server.name, units, used, took_us, counts, cost_ns=1e9 if bulk else 1e3)
 
 
-def run(options: argparse.Namespace, directory: Path) -> None:
+def run(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
     rounds.allow_many_descriptors()
     bench = rounds.open_bench(directory, options.fastgw)
     proxies.compile_c("stream_load", directory)
@@ -92,40 +82,25 @@ def run(options: argparse.Namespace, directory: Path) -> None:
         for name in options.scenes:
             for server in servers:
                 measure(name, server, relays, options, bench, 0.5)
-            for turn in range(options.rounds):
-                for server in rounds.rotate(servers, turn):
-                    sample = measure(name, server, relays, options, bench, options.seconds)
-                    samples.append(sample)
-                    figures = f"{sample.cost:8.3f} {BY_NAME[name].cost}, {sample.busy:.0%} of a core"
-                    print(f"{name} round {turn + 1}  {sample.proxy:14} {figures}", file=sys.stderr)
+            samples += rounds.visit(
+                servers,
+                options.rounds,
+                lambda server, name=name: measure(name, server, relays, options, bench, options.seconds),
+                BY_NAME[name].progress,
+            )
     rows = scenes.summarise(samples)
     print(scenes.as_tables(SCENES, rows))
-    if options.json:
-        versions = {server.name: server.version for server in servers}
-        scenes.write_json(options.json, rounds.machine_description(), versions, rows, samples)
+    versions = {server.name: server.version for server in servers}
+    return scenes.as_json(rounds.machine_description(), versions, rows, samples)
 
 
 def parse_options(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4, help="of load, for each proxy in each round of each scene")
+    parser = command.make_parser(__doc__, NAMES, seconds=4)
     parser.add_argument("--streams", type=int, default=8, help="connections of the bulk scenes")
     parser.add_argument("--connections", type=int, default=32, help="at once, in the scenes of connections")
     parser.add_argument("--scenes", nargs="+", choices=list(BY_NAME), default=list(BY_NAME))
-    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
-    parser.add_argument("--fastgw", default="fastgw", help="the program, to compare builds")
-    parser.add_argument("--json", type=Path, help="write the figures here")
     return parser.parse_args(arguments)
 
 
-def main() -> int:
-    options = parse_options(sys.argv[1:])
-    with tempfile.TemporaryDirectory(prefix="fastgw-bench-") as directory:
-        # daemons that drop root must reach their files
-        os.chmod(directory, 0o755)
-        run(options, Path(directory))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.run_in_folder(run, parse_options(sys.argv[1:])))

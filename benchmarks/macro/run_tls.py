@@ -9,14 +9,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import resource
 import select
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
+from typing import Any
 
+import command
 import development_ca
 import procfs
 import proxies
@@ -55,17 +55,7 @@ def measure(
     units, took_us = counts["units"], counts["duration_us"]
     if not units:
         raise RuntimeError(f"{server.name}: nothing was answered")
-    return scenes.Sample(
-        scene,
-        server.name,
-        units,
-        rate=round(units / took_us * 1e6, 1),
-        cost=round(used.total_ns / 1e3 / units, 3),
-        user_share=round(used.user_share, 3),
-        busy=round(used.total_ns / 1e3 / took_us, 3),
-        p50_ms=counts["p50_ms"],
-        p99_ms=counts["p99_ms"],
-    )
+    return scenes.sample(scene, server.name, units, used, took_us, counts)
 
 
 def measure_rounds(
@@ -77,21 +67,20 @@ def measure_rounds(
     for name in names:
         for server in servers:
             measure(name, server, program, options, bench, 0.5)
-        for turn in range(options.rounds):
-            for server in rounds.rotate(servers, turn):
-                sample = measure(name, server, program, options, bench, options.seconds)
-                samples.append(sample)
-                figures = f"{sample.cost:8.2f} {BY_NAME[name].cost}, {sample.busy:.0%} of a core"
-                print(f"{name} round {turn + 1}  {sample.proxy:8} {figures}", file=sys.stderr)
+        samples += rounds.visit(
+            servers,
+            options.rounds,
+            lambda server, name=name: measure(name, server, program, options, bench, options.seconds),
+            BY_NAME[name].progress,
+        )
     return samples, {server.name: server.version for server in servers}
 
 
 @contextlib.contextmanager
 def crowd(program: str, port: int, count: int, bench: proxies.Bench):  # type: ignore[no-untyped-def]
     """``count`` connections, each answered once, that rest for as long as the context is open."""
-    words = [*load_words(program, "idle", port, count)]
-    command = ["taskset", "-c", str(bench.load_core), *map(str, words)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    words = ["taskset", "-c", str(bench.load_core), *map(str, load_words(program, "idle", port, count))]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None and process.stdout is not None
         try:
             readable = select.select([process.stdout], [], [], CROWD_TIMEOUT_S)[0]
@@ -135,7 +124,7 @@ def measure_idle(
     return sample
 
 
-def run(options: argparse.Namespace, directory: Path) -> None:
+def run(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
     rounds.allow_many_descriptors()
     bench = rounds.open_bench(directory, options.fastgw)
     program = proxies.compile_c("tls_load", directory, "-lssl", "-lcrypto")
@@ -154,33 +143,17 @@ def run(options: argparse.Namespace, directory: Path) -> None:
             samples += [sample for sample in measured if sample is not None]
     rows = scenes.summarise(samples)
     print(scenes.as_tables(SCENES, rows))
-    if options.json:
-        scenes.write_json(options.json, rounds.machine_description(), versions, rows, samples)
+    return scenes.as_json(rounds.machine_description(), versions, rows, samples)
 
 
 def parse_options(arguments: list[str]) -> argparse.Namespace:
-    names = ["fastgw", *PEERS]
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4, help="of load, for each proxy in each round of each scene")
+    parser = command.make_parser(__doc__, ["fastgw", *PEERS], seconds=4)
     parser.add_argument("--connections", type=int, default=64, help="kept ones")
     parser.add_argument("--handshaking", type=int, default=32, help="connections at once that shake hands")
     parser.add_argument("--idle", type=int, default=10_000, help="connections of the memory scene")
     parser.add_argument("--scenes", nargs="+", choices=list(BY_NAME), default=list(BY_NAME))
-    parser.add_argument("--only", nargs="+", choices=names, default=names)
-    parser.add_argument("--fastgw", default="fastgw", help="the program, to compare builds")
-    parser.add_argument("--json", type=Path, help="write the figures here")
     return parser.parse_args(arguments)
 
 
-def main() -> int:
-    options = parse_options(sys.argv[1:])
-    with tempfile.TemporaryDirectory(prefix="fastgw-bench-") as directory:
-        # daemons that drop root must reach their files
-        os.chmod(directory, 0o755)
-        run(options, Path(directory))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.run_in_folder(run, parse_options(sys.argv[1:])))

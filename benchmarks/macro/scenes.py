@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from typing import Any
+
+import procfs
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,10 @@ class Scene:
     goal: float | None = None
     limit: float | None = None
 
+    def progress(self, turn: int, sample: Sample) -> str:
+        """What is said while it runs."""
+        return f"{self.name} round {turn}  {sample.proxy:14} {sample.cost:8.3f} {self.cost}, {sample.busy:.0%} of a core"
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -36,6 +41,29 @@ class Sample:
     busy: float = 0.0
     p50_ms: float = 0.0
     p99_ms: float = 0.0
+
+
+def sample(
+    scene: str,
+    proxy: str,
+    units: float,
+    used: procfs.CpuTime,
+    took_us: float,
+    latency: Mapping[str, float],
+    cost_ns: float = 1e3,
+) -> Sample:
+    """``units`` that took the proxy ``used`` of processor time. ``cost_ns``: what the cost is counted in."""
+    return Sample(
+        scene,
+        proxy,
+        round(units, 3),
+        rate=round(units / took_us * 1e6, 3),
+        cost=round(used.total_ns / cost_ns / units, 4),
+        user_share=round(used.user_share, 3),
+        busy=round(used.total_ns / 1e3 / took_us, 3),
+        p50_ms=latency["p50_ms"],
+        p99_ms=latency["p99_ms"],
+    )
 
 
 @dataclass(frozen=True)
@@ -126,14 +154,12 @@ def _range(row: Row) -> str:
     return f"{row.cost:.{digits}f} ({row.cost_low:.{digits}f}-{row.cost_high:.{digits}f})"
 
 
-def write_json(
-    path: Path, machine: Mapping[str, str], versions: Mapping[str, str], rows: Sequence[Row], samples: Sequence[Sample]
-) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figures = {
+def as_json(
+    machine: Mapping[str, str], versions: Mapping[str, str], rows: Sequence[Row], samples: Sequence[Sample]
+) -> dict[str, Any]:
+    return {
         "machine": machine,
         "versions": versions,
         "rows": [asdict(row) for row in rows],
         "samples": [asdict(sample) for sample in samples],
     }
-    path.write_text(json.dumps(figures, indent=1) + "\n")

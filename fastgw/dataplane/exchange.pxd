@@ -17,6 +17,8 @@ cdef enum Fault:
     FAULT_CLOSED = 3          # the upstream closed or reset before the end of the answer
     FAULT_PROTOCOL = 4        # the upstream's answer is malformed
     FAULT_TIMEOUT = 5         # no answer in time
+    FAULT_REFUSED = 6         # the upstream says that it has not touched the request: REFUSED_STREAM, GOAWAY (RFC 9113 section 8.7)
+    FAULT_RESET = 7           # the upstream reset the stream
 
 
 cdef struct ResponseHead:
@@ -33,10 +35,12 @@ cdef struct ResponseHead:
 
 
 cdef class ClientStream(ClientSide):
-    """The client's side of an exchange: an HTTP/1 connection, later one HTTP/2 stream."""
+    """The client's side of an exchange: an HTTP/1 connection, or one HTTP/2 stream."""
     cdef Exchange exchange         # the one in flight
+    cdef bint http2                # the client speaks HTTP/2
     cdef int start_response(self, Exchange x, ResponseHead *head) except -1
     cdef int write_body(self, const char *p, size_t n) except -1
+    cdef int write_trailers(self, const char *base, const fgw_field *fields, uint32_t count) except -1
     cdef int end_response(self) except -1
     cdef int abort_response(self) except -1
     cdef int send_interim(self, ResponseHead *head) except -1
@@ -48,7 +52,7 @@ cdef class ClientStream(ClientSide):
 
 
 cdef class UpstreamStream(Protocol):
-    """The upstream's side: an HTTP/1 connection, later one HTTP/2 stream."""
+    """The upstream's side: an HTTP/1 connection, or one HTTP/2 stream."""
     cdef Context ctx
     cdef Exchange exchange
     cdef Address address
@@ -56,6 +60,7 @@ cdef class UpstreamStream(Protocol):
     cdef bint ready(self) noexcept
     cdef int start_request(self, Exchange x) except -1
     cdef int write_body(self, const char *p, size_t n) except -1
+    cdef int write_trailers(self, const char *base, const fgw_field *fields, uint32_t count) except -1
     cdef int end_request(self) except -1
     cdef int flush(self) except -1
     cdef bint backlogged(self) noexcept
@@ -79,6 +84,12 @@ cdef class HeaderEditor:
     """What routes ask for: fields of requests and answers are changed on the way."""
     cdef int edit_request(self, Exchange x) except -1
     cdef int edit_answer(self, Exchange x, FieldTable fields) except -1
+
+
+cdef class LocalAnswers:
+    """Answers of the gateway itself: which one a fault gets, and how it is put to whoever asked."""
+    cdef int answer(self, Exchange x, int status, const char *location, size_t location_len, const char *body, size_t n) except -1
+    cdef int answer_fault(self, Exchange x, int fault, int reason, int error) except -1
 
 
 cdef class Exchange(Served):
@@ -128,7 +139,6 @@ cdef class Exchange(Served):
     cdef bint keep_destination(self, const fgw_img_action *a, const fgw_route_request *q) noexcept
     cdef size_t write_set_cookie(self, char *to) noexcept
     cdef int keep_for_replay(self, const char *p, size_t n) except -1
-    cdef int reply_reset(self, int status, uint32_t flags, const char *details, const char *reason) except -1
     cdef int abandon_upstream(self) except -1
     cdef int record(self) except -1
     cdef int try_upstream(self, bint fresh) except -1
@@ -136,6 +146,7 @@ cdef class Exchange(Served):
     cdef bint can_take_body(self) noexcept
     cdef int on_upstream_ready(self) except -1
     cdef int on_request_body(self, const char *p, size_t n) except -1
+    cdef int on_request_trailers(self, const char *base, fgw_field *fields, uint32_t count) except -1
     cdef int on_request_end(self) except -1
     cdef int on_request_error(self, int reason) except -1
     cdef int on_client_gone(self) except -1
@@ -144,12 +155,12 @@ cdef class Exchange(Served):
     cdef int on_interim(self, ResponseHead *head) except -1
     cdef int on_response_head(self, ResponseHead *head) except -1
     cdef int on_response_body(self, const char *p, size_t n) except -1
+    cdef int on_response_trailers(self, const char *base, fgw_field *fields, uint32_t count) except -1
     cdef int on_response_end(self) except -1
     cdef int on_upstream_fault(self, int fault, int reason, int error) except -1
     cdef bint idempotent(self) noexcept
-    cdef int reply_fault(self, int fault, int reason, int error) except -1
     cdef int reply(self, int status, uint32_t flags, const char *details, const char *body, size_t n) except -1
     cdef int reply_redirect(self, int status, const char *location, size_t n) except -1
-    cdef int send_reply(self, int status, const char *location, size_t location_len, const char *body, size_t n) except -1
+    cdef int give_answer(self, ResponseHead *head, size_t head_bytes, const char *body, size_t n) except -1
     cdef int detach_upstream(self) except -1
     cdef int finish(self) except -1

@@ -3,22 +3,21 @@
 An Exchange does not know which codec is on either side. Its client and upstream streams point back at it; the three are
 tied in begin()/try_upstream() and untied in finish()/detach_upstream(), nowhere else.
 
-What may be sent again (requirement H9): after a failed connect anything, since no byte was sent; after the end of a reused
-connection without a byte of the answer only idempotent methods, once, on a new connection.
+What may be sent again (requirement H9): after a failed connect anything, since no byte was sent; what the upstream says it has
+not touched; after the end of a reused connection without a byte of the answer only idempotent methods, once, on a new connection.
 """
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset, strlen
 
 from fastgw.dataplane.balancer cimport PICK_ONE, PICK_WAIT, pick
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.field_table cimport FieldTable
-from fastgw.dataplane.headers cimport mark_response, place, write_decimal
+from fastgw.dataplane.headers cimport mark_response, mark_trailers, write_decimal
 from fastgw.dataplane.request_head cimport RequestHead
 from fastgw.dataplane.served cimport Address, ClientSide, Observer, Served, clock_ns
 from fastgw.native.base cimport (
-    FGW_HDR_CONTENT_TYPE, FGW_HDR_LOCATION, FGW_HDR_X_ENVOY_UPSTREAM_SERVICE_TIME, FGW_R_HTTP10, FGW_R_UPGRADE_NOT_ALLOWED,
-    fgw_field, fgw_reason_name, fgw_reason_status,
+    FGW_HDR_X_ENVOY_UPSTREAM_SERVICE_TIME, FGW_R_HTTP10, FGW_R_UPGRADE_NOT_ALLOWED, fgw_field, fgw_reason_name,
+    fgw_reason_status,
 )
 from fastgw.native.http1 cimport (
     FGW_FRAMING_LENGTH, FGW_FRAMING_NONE, FGW_LENIENT_ABSOLUTE_HOST, FGW_LENIENT_EQUAL_LENGTHS, FGW_LENIENT_FRAGMENT,
@@ -33,9 +32,8 @@ from fastgw.native.route cimport (
 from fastgw.native.state cimport (
     FGW_C_CLIENT_REQUESTS, FGW_C_LENIENT_ABSOLUTE_HOST, FGW_C_LENIENT_EQUAL_LENGTHS, FGW_C_LENIENT_FRAGMENT,
     FGW_C_LENIENT_LF_IN_HEAD, FGW_C_MISDIRECTED, FGW_C_UPSTREAM_CONNECT_FAILURES, FGW_C_UPSTREAM_CONNECT_TIMEOUTS,
-    FGW_C_UPSTREAM_REQUESTS, FGW_C_UPSTREAM_RETRIES, FGW_C_UPSTREAM_REUSED, FGW_C_UPSTREAM_TIMEOUTS, FGW_F_DC, FGW_F_DPE,
-    FGW_F_NC, FGW_F_NR, FGW_F_UC, FGW_F_UF, FGW_F_UH, FGW_F_UPE, FGW_F_URX, FGW_F_UT, FGW_G_EXCHANGES_ACTIVE, fgw_series_add,
-    fgw_series_key, fgw_series_of,
+    FGW_C_UPSTREAM_REQUESTS, FGW_C_UPSTREAM_RETRIES, FGW_C_UPSTREAM_REUSED, FGW_F_DC, FGW_F_DPE, FGW_F_NC, FGW_F_NR, FGW_F_UC,
+    FGW_F_UH, FGW_F_UR, FGW_G_EXCHANGES_ACTIVE, fgw_series_add, fgw_series_key, fgw_series_of,
 )
 from fastgw.native.system cimport CLOCK_MONOTONIC
 
@@ -58,6 +56,10 @@ cdef class ClientStream(ClientSide):
 
     cdef int write_body(self, const char *p, size_t n) except -1:
         raise NotImplementedError
+
+    cdef int write_trailers(self, const char *base, const fgw_field *fields, uint32_t count) except -1:
+        """Between the body and end_response(); valid during the call only. A protocol without trailers leaves them out."""
+        return 0
 
     cdef int end_response(self) except -1:
         raise NotImplementedError
@@ -99,6 +101,10 @@ cdef class UpstreamStream(Protocol):
     cdef int write_body(self, const char *p, size_t n) except -1:
         raise NotImplementedError
 
+    cdef int write_trailers(self, const char *base, const fgw_field *fields, uint32_t count) except -1:
+        """Between the body and end_request(); HTTP/1 upstreams get none (requirement A9)."""
+        return 0
+
     cdef int end_request(self) except -1:
         raise NotImplementedError
 
@@ -139,6 +145,16 @@ cdef class HeaderEditor:
 
     cdef int edit_answer(self, Exchange x, FieldTable fields) except -1:
         """The same for an answer's fields."""
+        raise NotImplementedError
+
+
+cdef class LocalAnswers:
+    cdef int answer(self, Exchange x, int status, const char *location, size_t location_len, const char *body, size_t n) except -1:
+        """Put an answer into words for this client, hand it to x.give_answer(); location may be NULL. The exchange is finished."""
+        raise NotImplementedError
+
+    cdef int answer_fault(self, Exchange x, int fault, int reason, int error) except -1:
+        """The same for what went wrong with the upstream (enum Fault, fgw_reason, errno)."""
         raise NotImplementedError
 
 
@@ -361,7 +377,7 @@ cdef class Exchange(Served):
             self.uncharge(True)
             self.ctx.loop.count(FGW_C_UPSTREAM_CONNECT_FAILURES)
             if self.attempts >= self.ctx.connect_attempts:
-                return self.reply_fault(FAULT_CONNECT_FAILED, 0, 0)
+                return (<LocalAnswers?>self.ctx.answers).answer_fault(self, FAULT_CONNECT_FAILED, 0, 0)
             avoid = self.address.cell
         if self.upstream.ready():
             return self.send_request()
@@ -415,7 +431,7 @@ cdef class Exchange(Served):
         return 0
 
     cdef int keep_for_replay(self, const char *p, size_t n) except -1:
-        if self.response_started or not self.idempotent() or self.bytes_received > REPLAY_LIMIT_BYTES:
+        if self.response_started or self.bytes_received > REPLAY_LIMIT_BYTES:
             self.replayable = False
             if self.replay is not None:
                 self.replay.release()
@@ -423,6 +439,14 @@ cdef class Exchange(Served):
         if self.replay is None:
             self.replay = Buffer()
         return self.replay.append(p, n)
+
+    cdef int on_request_trailers(self, const char *base, fgw_field *fields, uint32_t count) except -1:
+        """After the body, before the end. A request with trailers is not sent again: they are not kept."""
+        self.replayable = False
+        mark_trailers(fields, count)
+        if self.upstream is not None:
+            self.upstream.write_trailers(base, fields, count)
+        return 0
 
     cdef int on_request_end(self) except -1:
         self.request_done = True
@@ -490,6 +514,10 @@ cdef class Exchange(Served):
         self.bytes_sent += n
         return self.client.write_body(p, n)
 
+    cdef int on_response_trailers(self, const char *base, fgw_field *fields, uint32_t count) except -1:
+        mark_trailers(fields, count)
+        return self.client.write_trailers(base, fields, count)
+
     cdef int on_response_end(self) except -1:
         """The upstream stream has untied itself (and may serve another exchange already)."""
         self.response_done = True
@@ -508,8 +536,9 @@ cdef class Exchange(Served):
         self.upstream = None
         self.uncharge(True)
         if self.response_started:
-            self.flags |= FGW_F_UC
-            self.details = b"upstream_reset_after_response_started{connection_termination}"
+            self.flags |= FGW_F_UR if fault == FAULT_RESET else FGW_F_UC
+            self.details = (b"upstream_reset_after_response_started{remote_reset}" if fault == FAULT_RESET
+                            else b"upstream_reset_after_response_started{connection_termination}")
             self.client.abort_response()
             return self.finish()
         if fault == FAULT_CONNECT_FAILED or fault == FAULT_CONNECT_TIMEOUT:
@@ -518,52 +547,16 @@ cdef class Exchange(Served):
             if self.attempts < self.ctx.connect_attempts:
                 self.ctx.loop.count(FGW_C_UPSTREAM_RETRIES)
                 return self.try_upstream(False)
+        elif fault == FAULT_REFUSED and self.replayable and self.attempts < self.ctx.connect_attempts:
+            self.head_sent = False
+            self.ctx.loop.count(FGW_C_UPSTREAM_RETRIES)
+            return self.try_upstream(False)
         elif fault == FAULT_CLOSED and reused and not self.stale_retried and self.replayable and self.idempotent():
             self.stale_retried = True
             self.head_sent = False
             self.ctx.loop.count(FGW_C_UPSTREAM_RETRIES)
             return self.try_upstream(True)
-        return self.reply_fault(fault, reason, error)
-
-    cdef int reply_fault(self, int fault, int reason, int error) except -1:
-        """Envoy's words (statements I4, I5, I8)."""
-        if fault == FAULT_CONNECT_FAILED and self.transport_failure is not None:
-            return self.reply_reset(503, FGW_F_UF, b"upstream_reset_before_response_started{remote_connection_failure|TLS_error}",
-                                    b"remote connection failure")
-        if fault == FAULT_CONNECT_FAILED:
-            return self.reply_reset(503, FGW_F_UF, b"upstream_reset_before_response_started{remote_connection_failure}",
-                                    b"remote connection failure")
-        if fault == FAULT_CONNECT_TIMEOUT:
-            return self.reply_reset(503, FGW_F_UF, b"upstream_reset_before_response_started{connection_timeout}",
-                                    b"connection timeout")
-        if fault == FAULT_TIMEOUT:
-            self.ctx.loop.count(FGW_C_UPSTREAM_TIMEOUTS)
-            return self.reply(504, FGW_F_UT, b"upstream_response_timeout", b"upstream request timeout", 24)
-        if fault == FAULT_PROTOCOL:
-            self.reject_reason = reason
-            self.ctx.reject(reason)
-            return self.reply_reset(502, FGW_F_UPE, b"upstream_reset_before_response_started{protocol_error}", b"protocol error")
-        if self.transport_failure is not None:
-            return self.reply_reset(503, FGW_F_UF, b"upstream_reset_before_response_started{connection_termination|TLS_error}",
-                                    b"connection termination")
-        return self.reply_reset(503, FGW_F_UC, b"upstream_reset_before_response_started{connection_termination}",
-                                b"connection termination")
-
-    cdef int reply_reset(self, int status, uint32_t flags, const char *details, const char *reason) except -1:
-        cdef char text[256]
-        cdef size_t n = 0
-        cdef const char *start = b"upstream connect error or disconnect/reset before headers. "
-        cdef const char *again = b"retried and the latest "
-        memcpy(text, start, strlen(start))
-        n = strlen(start)
-        if self.attempts > 1:
-            memcpy(text + n, again, strlen(again))
-            n += strlen(again)
-            flags |= FGW_F_URX
-        memcpy(text + n, b"reset reason: ", 14)
-        n += 14
-        memcpy(text + n, reason, strlen(reason))
-        return self.reply(status, flags, details, text, n + strlen(reason))
+        return (<LocalAnswers?>self.ctx.answers).answer_fault(self, fault, reason, error)
 
     # ---- answers of the gateway
 
@@ -571,37 +564,19 @@ cdef class Exchange(Served):
         """Answer from here and finish. The connection stays open unless the request's framing is in doubt."""
         self.flags |= flags
         self.details = details
-        return self.send_reply(status, NULL, 0, body, n)
+        return (<LocalAnswers?>self.ctx.answers).answer(self, status, NULL, 0, body, n)
 
     cdef int reply_redirect(self, int status, const char *location, size_t n) except -1:
-        return self.send_reply(status, location, n, NULL, 0)
+        return (<LocalAnswers?>self.ctx.answers).answer(self, status, location, n, NULL, 0)
 
-    cdef int send_reply(self, int status, const char *location, size_t location_len, const char *body, size_t n) except -1:
-        cdef fgw_field fields[2]
-        cdef ResponseHead head
-        cdef Buffer text = Buffer()
-        memset(&head, 0, sizeof(head))
-        if n:
-            text.append(b"content-typetext/plain", 22)
-            place(&fields[0], FGW_HDR_CONTENT_TYPE, 0, 12, 12, 10)
-            head.field_count = 1
-        if location != NULL:
-            place(&fields[head.field_count], FGW_HDR_LOCATION, text.size(), 8, text.size() + 8, location_len)
-            text.append(b"location", 8)
-            text.append(location, location_len)
-            head.field_count += 1
-        head.base = text.data
-        head.fields = fields
-        head.content_length = n
-        head.status = <unsigned short>status
-        head.framing = FGW_FRAMING_LENGTH
-        head.has_content_length = True
+    cdef int give_answer(self, ResponseHead *head, size_t head_bytes, const char *body, size_t n) except -1:
+        """Send an answer of our own, whole, and finish. ``head_bytes``: from head.base on."""
         self.response_started = True
         self.status = head.status
         self.response_ns = self.ctx.loop.now_ns
         if self.edits_answers():
-            self.edit_answer(&head, text.size())
-        self.client.start_response(self, &head)
+            self.edit_answer(head, head_bytes)
+        self.client.start_response(self, head)
         if n:
             self.bytes_sent += n
             self.client.write_body(body, n)

@@ -9,16 +9,18 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy
 
 from fastgw.native.base cimport (
-    FGW_FIELD_DROP, FGW_FIELD_HIDDEN, FGW_FIELD_UNDERSCORE, FGW_HDR_CONNECTION, FGW_HDR_CONTENT_LENGTH, FGW_HDR_COOKIE,
-    FGW_HDR_EXPECT, FGW_HDR_HOST, FGW_HDR_HTTP2_SETTINGS, FGW_HDR_KEEP_ALIVE, FGW_HDR_PROXY, FGW_HDR_PROXY_CONNECTION,
-    FGW_HDR_REFERER, FGW_HDR_SERVER, FGW_HDR_TE, FGW_HDR_TRAILER, FGW_HDR_TRANSFER_ENCODING, FGW_HDR_UPGRADE, FGW_HDR_X_ENVOY,
+    FGW_FIELD_DROP, FGW_FIELD_HIDDEN, FGW_FIELD_UNDERSCORE, FGW_HDR_AUTHORIZATION, FGW_HDR_CONNECTION, FGW_HDR_CONTENT_LENGTH,
+    FGW_HDR_CONTENT_TYPE, FGW_HDR_COOKIE, FGW_HDR_EXPECT, FGW_HDR_FORWARDED, FGW_HDR_HOST, FGW_HDR_HTTP2_SETTINGS,
+    FGW_HDR_KEEP_ALIVE, FGW_HDR_LOCATION, FGW_HDR_PROXY, FGW_HDR_PROXY_CONNECTION, FGW_HDR_REFERER, FGW_HDR_SERVER,
+    FGW_HDR_SET_COOKIE, FGW_HDR_TE, FGW_HDR_TRAILER, FGW_HDR_TRANSFER_ENCODING, FGW_HDR_UPGRADE, FGW_HDR_X_ENVOY,
     FGW_HDR_X_ENVOY_ATTEMPT_COUNT, FGW_HDR_X_ENVOY_EXTERNAL_ADDRESS, FGW_HDR_X_ENVOY_OVERLOADED, FGW_HDR_X_ENVOY_PEER_METADATA,
-    FGW_HDR_X_ENVOY_UPSTREAM_SERVICE_TIME, FGW_HDR_X_FORWARDED_CLIENT_CERT, FGW_HDR_X_FORWARDED_FOR, FGW_HDR_X_FORWARDED_PROTO,
-    FGW_HDR_X_REQUEST_ID, fgw_field,
+    FGW_HDR_X_ENVOY_UPSTREAM_SERVICE_TIME, FGW_HDR_X_FORWARDED_CLIENT_CERT, FGW_HDR_X_FORWARDED_FOR, FGW_HDR_X_FORWARDED_HOST,
+    FGW_HDR_X_FORWARDED_PORT, FGW_HDR_X_FORWARDED_PROTO, FGW_HDR_X_REAL_IP, FGW_HDR_X_REQUEST_ID, fgw_field,
 )
 
 cdef uint8_t drop_request[256]     # flags to set on a request field with this id
 cdef uint8_t drop_response[256]
+cdef uint8_t drop_trailer[256]
 
 
 def _fill():
@@ -34,6 +36,11 @@ def _fill():
               FGW_HDR_TRAILER, FGW_HDR_UPGRADE, FGW_HDR_SERVER, FGW_HDR_X_ENVOY_UPSTREAM_SERVICE_TIME,
               FGW_HDR_X_ENVOY_PEER_METADATA):
         drop_response[i] = 1
+    for i in range(256):
+        drop_trailer[i] = bool(drop_request[i] or drop_response[i])
+    for i in (FGW_HDR_AUTHORIZATION, FGW_HDR_COOKIE, FGW_HDR_SET_COOKIE, FGW_HDR_CONTENT_TYPE, FGW_HDR_LOCATION, FGW_HDR_FORWARDED,
+              FGW_HDR_X_FORWARDED_HOST, FGW_HDR_X_FORWARDED_PORT, FGW_HDR_X_REAL_IP):
+        drop_trailer[i] = 1
 
 
 _fill()
@@ -69,6 +76,16 @@ cdef int mark_response(fgw_field *fields, uint32_t count) noexcept:
     cdef uint32_t i
     for i in range(count):
         if drop_response[fields[i].id]:
+            fields[i].flags |= FGW_FIELD_DROP
+    return 0
+
+
+cdef int mark_trailers(fgw_field *fields, uint32_t count) noexcept:
+    """In a trailer section nothing counts that frames, routes, authenticates or is trusted (requirement A9, RFC 9110
+    section 6.5.1)."""
+    cdef uint32_t i
+    for i in range(count):
+        if drop_trailer[fields[i].id]:
             fields[i].flags |= FGW_FIELD_DROP
     return 0
 

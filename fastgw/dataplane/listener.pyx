@@ -10,6 +10,7 @@ from fastgw.dataplane.client_http1 cimport ClientHttp1
 from fastgw.dataplane.context cimport Context, Image
 from fastgw.dataplane.exchange cimport Connector, ExchangeObserver
 from fastgw.dataplane.header_edits cimport HeaderEdits
+from fastgw.dataplane.local_answers cimport EnvoyAnswers
 from fastgw.dataplane.loop cimport Timer, Watcher
 from fastgw.dataplane.newcomer cimport Newcomer
 from fastgw.dataplane.served cimport ClientSide, ConnectionOwner
@@ -128,6 +129,7 @@ cdef class Server(ConnectionOwner):
         self.resume.server = self
         self.reserve_fd = open(b"/dev/null", O_RDONLY | O_CLOEXEC)
         ctx.editor = HeaderEdits()
+        ctx.answers = EnvoyAnswers()
 
     def __dealloc__(self):
         if self.reserve_fd >= 0:

@@ -167,6 +167,8 @@ cdef class Values:
         if code == FGW_VALUE_PATH:
             return self.outside(x.head.base + x.head.req.target.off, x.head.req.target.len)
         if code == FGW_VALUE_PROTOCOL:
+            if x.client is not None and x.client.http2:
+                return self.plain(b"HTTP/2")
             return self.plain(b"HTTP/1.1" if x.head.req.minor else b"HTTP/1.0")
         if code == FGW_VALUE_AUTHORITY:
             return self.outside(x.head.base + x.head.req.authority.off, x.head.req.authority.len)

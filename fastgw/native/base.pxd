@@ -46,6 +46,18 @@ cdef extern from "fgw/base.h" nogil:
         FGW_HDR_DATE
         FGW_HDR_LOCATION
         FGW_HDR_CONTENT_TYPE
+        FGW_HDR_X_FORWARDED_HOST
+        FGW_HDR_X_FORWARDED_PORT
+        FGW_HDR_FORWARDED
+        FGW_HDR_X_REAL_IP
+        FGW_HDR_SET_COOKIE
+        FGW_HDR_ORIGIN
+        FGW_HDR_ACCEPT
+        FGW_HDR_AUTHORIZATION
+        FGW_HDR_VIA
+        FGW_HDR_GRPC_TIMEOUT
+        FGW_HDR_GRPC_STATUS
+        FGW_HDR_GRPC_MESSAGE
         FGW_HDR_COUNT
 
         FGW_FIELD_UNDERSCORE

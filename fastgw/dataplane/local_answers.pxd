@@ -1,0 +1,8 @@
+"""Answers of the gateway itself."""
+from libc.stdint cimport uint32_t
+
+from fastgw.dataplane.exchange cimport Exchange, LocalAnswers
+
+
+cdef class EnvoyAnswers(LocalAnswers):
+    cdef int reset(self, Exchange x, int status, uint32_t flags, const char *cause, const char *reason) except -1

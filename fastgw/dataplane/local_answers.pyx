@@ -1,0 +1,85 @@
+"""Answers of the gateway itself, in Envoy's words: statuses, flags, details and texts of section I."""
+from libc.stdint cimport uint32_t
+from libc.string cimport memcpy, memset, strlen
+
+from fastgw.dataplane.buffers cimport Buffer
+from fastgw.dataplane.exchange cimport (
+    FAULT_CONNECT_FAILED, FAULT_CONNECT_TIMEOUT, FAULT_PROTOCOL, FAULT_REFUSED, FAULT_RESET, FAULT_TIMEOUT, Exchange,
+    LocalAnswers, ResponseHead,
+)
+from fastgw.dataplane.headers cimport place
+from fastgw.native.base cimport FGW_HDR_CONTENT_TYPE, FGW_HDR_LOCATION, fgw_field
+from fastgw.native.http1 cimport FGW_FRAMING_LENGTH
+from fastgw.native.state cimport FGW_C_UPSTREAM_TIMEOUTS, FGW_F_UC, FGW_F_UF, FGW_F_UPE, FGW_F_UR, FGW_F_URX, FGW_F_UT
+
+
+cdef class EnvoyAnswers(LocalAnswers):
+    cdef int answer(self, Exchange x, int status, const char *location, size_t location_len, const char *body, size_t n) except -1:
+        cdef fgw_field fields[2]
+        cdef ResponseHead head
+        cdef Buffer text = Buffer()
+        memset(&head, 0, sizeof(head))
+        if n:
+            text.append(b"content-typetext/plain", 22)
+            place(&fields[0], FGW_HDR_CONTENT_TYPE, 0, 12, 12, 10)
+            head.field_count = 1
+        if location != NULL:
+            place(&fields[head.field_count], FGW_HDR_LOCATION, text.size(), 8, text.size() + 8, location_len)
+            text.append(b"location", 8)
+            text.append(location, location_len)
+            head.field_count += 1
+        head.base = text.data
+        head.fields = fields
+        head.content_length = n
+        head.status = <unsigned short>status
+        head.framing = FGW_FRAMING_LENGTH
+        head.has_content_length = True
+        return x.give_answer(&head, text.size(), body, n)
+
+    cdef int answer_fault(self, Exchange x, int fault, int reason, int error) except -1:
+        """Statements I4, I5, I6, I8."""
+        cdef bint tls = x.transport_failure is not None
+        if fault == FAULT_CONNECT_FAILED:
+            return self.reset(x, 503, FGW_F_UF, b"remote_connection_failure|TLS_error" if tls else b"remote_connection_failure",
+                              b"remote connection failure")
+        if fault == FAULT_CONNECT_TIMEOUT:
+            return self.reset(x, 503, FGW_F_UF, b"connection_timeout", b"connection timeout")
+        if fault == FAULT_TIMEOUT:
+            x.ctx.loop.count(FGW_C_UPSTREAM_TIMEOUTS)
+            return x.reply(504, FGW_F_UT, b"upstream_response_timeout", b"upstream request timeout", 24)
+        if fault == FAULT_PROTOCOL:
+            x.reject_reason = reason
+            x.ctx.reject(reason)
+            return self.reset(x, 502, FGW_F_UPE, b"protocol_error", b"protocol error")
+        if fault == FAULT_RESET or fault == FAULT_REFUSED:
+            return self.reset(x, 503, FGW_F_UR, b"remote_reset", b"remote reset")
+        return self.reset(x, 503, FGW_F_UF if tls else FGW_F_UC,
+                          b"connection_termination|TLS_error" if tls else b"connection_termination", b"connection termination")
+
+    cdef int reset(self, Exchange x, int status, uint32_t flags, const char *cause, const char *reason) except -1:
+        """``cause``: what stands in the braces of the details."""
+        cdef char text[256]
+        cdef size_t n
+        cdef const char *start = b"upstream connect error or disconnect/reset before headers. "
+        cdef const char *again = b"retried and the latest "
+        memcpy(text, start, strlen(start))
+        n = strlen(start)
+        if x.attempts > 1:
+            memcpy(text + n, again, strlen(again))
+            n += strlen(again)
+            flags |= FGW_F_URX
+        memcpy(text + n, b"reset reason: ", 14)
+        n += 14
+        memcpy(text + n, reason, strlen(reason))
+        return x.reply(status, flags, details_of(cause), text, n + strlen(reason))
+
+
+cdef dict known = {}               # details live as long as the process: log lines point at them
+
+
+cdef const char *details_of(const char *cause) except NULL:
+    cdef bytes key = cause
+    cdef bytes text = known.get(key)
+    if text is None:
+        text = known[key] = b"upstream_reset_before_response_started{" + key + b"}"
+    return text

@@ -215,8 +215,10 @@ static int cluster_ok(const checker *c, const fgw_img_cluster *k) {
 }
 
 static int endpoint_ok(const checker *c, const fgw_img_endpoint *e) {
-    return (e->family == FGW_FAMILY_UNIX || e->family == FGW_FAMILY_IPV4 || e->family == FGW_FAMILY_IPV6) &&
-           e->flags <= FGW_ENDPOINT_UNHEALTHY && e->weight >= 1 && e->cell < FGW_STATE_CELLS && span_ok(c, e->path);
+    const int is_name = e->family == FGW_FAMILY_NAME;
+    return (is_name || e->family == FGW_FAMILY_UNIX || e->family == FGW_FAMILY_IPV4 || e->family == FGW_FAMILY_IPV6) &&
+           e->flags <= FGW_ENDPOINT_UNHEALTHY && e->weight >= 1 && span_ok(c, e->path) &&
+           (is_name ? e->cell == FGW_NONE : e->cell < FGW_STATE_CELLS);
 }
 
 static int regex_ok(const checker *c, const fgw_img_regex *r) {

@@ -1,6 +1,7 @@
 /* The state segment: series of a worker, sequence-locked DNS slots, taking off what a dead worker left. */
 #include "fgw/state.h"
 
+#include <stddef.h>
 #include <string.h>
 
 /* --- series: bits 0-3 protocol, 4-13 status, 14 always 1, 16-31 flags, 32-63 metric id; 0 is a free slot --- */
@@ -105,17 +106,24 @@ void fgw_state_init(fgw_state *s, uint32_t worker_slots) {
 
 /* --- DNS slots: a sequence lock over 32-bit words, so that every access is an atomic one --- */
 
-enum { DNS_WORDS = (sizeof(fgw_dns_slot) - sizeof(uint32_t)) / sizeof(uint32_t), DNS_TRIES = 4096 };
+enum {
+    DNS_HEAD_WORDS = (offsetof(fgw_dns_slot, addresses) - sizeof(uint32_t)) / sizeof(uint32_t), /* without the sequence */
+    DNS_ADDRESS_WORDS = sizeof(fgw_dns_address) / sizeof(uint32_t),
+    DNS_TRIES = 4096,
+};
 
-static void load_words(uint32_t *to, const uint32_t *from) {
-    for (size_t i = 0; i < DNS_WORDS; i++)
+static void load_words(uint32_t *to, const uint32_t *from, size_t n) {
+    for (size_t i = 0; i < n; i++)
         to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
 }
 
-static void store_words(uint32_t *to, const uint32_t *from) {
-    for (size_t i = 0; i < DNS_WORDS; i++)
+static void store_words(uint32_t *to, const uint32_t *from, size_t n) {
+    for (size_t i = 0; i < n; i++)
         __atomic_store_n(&to[i], from[i], __ATOMIC_RELAXED);
 }
+
+/* A count that is read while it is written may be anything. */
+static uint32_t dns_count(uint32_t count) { return count < FGW_STATE_DNS_ADDRESSES ? count : FGW_STATE_DNS_ADDRESSES; }
 
 /* A writer that died half-way leaves the sequence odd until its successor writes: the slot then reads as not resolved. */
 int fgw_dns_read(const fgw_dns_slot *slot, fgw_dns_slot *out) {
@@ -123,16 +131,16 @@ int fgw_dns_read(const fgw_dns_slot *slot, fgw_dns_slot *out) {
         const uint32_t before = __atomic_load_n(&slot->sequence, __ATOMIC_ACQUIRE);
         if (before & 1)
             continue;
-        load_words(&out->status, &slot->status);
+        load_words(&out->status, &slot->status, DNS_HEAD_WORDS);
+        out->count = dns_count(out->count);
+        load_words((uint32_t *)out->addresses, (const uint32_t *)slot->addresses, out->count * DNS_ADDRESS_WORDS);
         __atomic_thread_fence(__ATOMIC_ACQUIRE);
         if (__atomic_load_n(&slot->sequence, __ATOMIC_RELAXED) != before)
             continue;
         out->sequence = before;
-        if (out->count > FGW_STATE_DNS_ADDRESSES)
-            out->count = FGW_STATE_DNS_ADDRESSES;
         return (int)out->status;
     }
-    memset(out, 0, sizeof *out);
+    memset(out, 0, offsetof(fgw_dns_slot, addresses));
     return FGW_DNS_UNKNOWN;
 }
 
@@ -140,7 +148,8 @@ void fgw_dns_write(fgw_dns_slot *slot, const fgw_dns_slot *in) {
     const uint32_t odd = __atomic_load_n(&slot->sequence, __ATOMIC_RELAXED) | 1;
     __atomic_store_n(&slot->sequence, odd, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_RELEASE);
-    store_words(&slot->status, &in->status);
+    store_words(&slot->status, &in->status, DNS_HEAD_WORDS);
+    store_words((uint32_t *)slot->addresses, (const uint32_t *)in->addresses, dns_count(in->count) * DNS_ADDRESS_WORDS);
     __atomic_store_n(&slot->sequence, odd + 1, __ATOMIC_RELEASE);
 }
 

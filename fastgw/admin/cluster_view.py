@@ -7,7 +7,7 @@ from typing import Any
 
 from fastgw.native._native import ffi, lib
 from fastgw.supervisor import memfd
-from fastgw.supervisor.state import StateSegment
+from fastgw.supervisor.state import DnsAddress, StateSegment
 
 _DNS_STATUS = {lib.FGW_DNS_UNKNOWN: "unknown", lib.FGW_DNS_OK: "ok", lib.FGW_DNS_FAILED: "failed"}
 _LB = {lib.FGW_LB_LEAST_REQUEST: "least_request", lib.FGW_LB_ROUND_ROBIN: "round_robin", lib.FGW_LB_RANDOM: "random"}
@@ -50,14 +50,13 @@ def _cluster(image: _ImageView, cluster: Any, state: StateSegment) -> dict[str, 
         "lb": _LB.get(cluster.lb, str(cluster.lb)),
         "discovery": "dns" if over_dns else "static",
     }
+    first = cluster.endpoints.off
+    fixed = [image.endpoints[index] for index in range(first, first + cluster.endpoints.count)]
+    entry["endpoints"] = [_static(image, each, state) for each in fixed if each.family != lib.FGW_FAMILY_NAME]
     if over_dns:
-        status, port, addresses = state.read_dns(cluster.dns_slot)
+        status, addresses = state.read_dns(cluster.dns_slot)
         entry["dnsStatus"] = _DNS_STATUS.get(status, str(status))
-        entry["endpoints"] = [_endpoint(str(ipaddress.ip_address(ip)), port, True, cell, state) for _, ip, cell in addresses]
-    else:
-        first = cluster.endpoints.off
-        indexes = range(first, first + cluster.endpoints.count)
-        entry["endpoints"] = [_static(image, image.endpoints[index], state) for index in indexes]
+        entry["endpoints"] += [_resolved(image, fixed, each, state) for each in addresses]
     return entry
 
 
@@ -68,6 +67,13 @@ def _static(image: _ImageView, endpoint: Any, state: StateSegment) -> dict[str, 
     length = 4 if endpoint.family == lib.FGW_FAMILY_IPV4 else 16
     address = str(ipaddress.ip_address(bytes(ffi.buffer(endpoint.ip, length))))
     return _endpoint(address, endpoint.port, ready, endpoint.cell, state)
+
+
+def _resolved(image: _ImageView, fixed: list[Any], address: DnsAddress, state: StateSegment) -> dict[str, Any]:
+    """``name``: what has this address, as far as the image knows it."""
+    named = fixed[address.endpoint] if address.endpoint < len(fixed) else None
+    name = image.text(named.path) if named is not None and named.family == lib.FGW_FAMILY_NAME else ""
+    return _endpoint(str(ipaddress.ip_address(address.ip)), address.port, True, address.cell, state) | {"name": name}
 
 
 def _endpoint(address: str, port: int, ready: bool, cell_index: int, state: StateSegment) -> dict[str, Any]:

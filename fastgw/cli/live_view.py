@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from fastgw.model.plan import Cluster, Endpoint, Plan
+from fastgw.model.plan import Endpoint, Plan
 
 LiveClusters = dict[str, dict[str, Any]]
 
@@ -44,20 +44,34 @@ def live_endpoint_entries(plan: Plan, clusters: LiveClusters) -> list[dict[str, 
     for name in sorted(clusters):
         cluster, planned = clusters[name], plan.clusters.get(name)
         common = {"cluster": name, "fqdn": cluster["host"], "subset": cluster["subset"]}
-        known = {(each.address, each.port): each for each in planned.endpoints} if planned is not None else {}
-        for endpoint in cluster["endpoints"]:
-            entries.append(_live_entry(endpoint, known.get((endpoint["address"], endpoint["port"]))) | common)
-        if planned is not None and cluster["discovery"] == "dns" and not cluster["endpoints"]:
-            status = "UNHEALTHY" if cluster.get("dnsStatus") == "failed" else "UNKNOWN"
-            entries.append(unresolved_entry(planned, status) | common)
+        entries += [entry | common for entry in _live_entries(cluster, planned.endpoints if planned is not None else [])]
     return entries
 
 
-def unresolved_entry(cluster: Cluster, status: str) -> dict[str, Any]:
-    """The name in place of the addresses that DNS has for it."""
-    name, port = cluster.dns_name, cluster.dns_port
-    place: dict[str, Any] = {"endpoint": endpoint_text(name, port), "address": name, "port": port}
-    return place | {"status": status, "outlierCheck": "OK", "weight": 1, "locality": ""}
+def _live_entries(cluster: dict[str, Any], planned: list[Endpoint]) -> list[dict[str, Any]]:
+    """The addresses of a cluster, and its names that have none."""
+    known = {(each.address, each.port): each for each in planned}
+    names = {each.address: each for each in planned if each.lookup}
+    entries, answered = [], set()
+    for endpoint in cluster["endpoints"]:
+        name = endpoint.get("name", "")
+        entries.append(_live_entry(endpoint, names.get(name) or known.get((endpoint["address"], endpoint["port"]))))
+        answered.add(name)
+    status = "UNKNOWN" if cluster.get("dnsStatus") == "unknown" else "UNHEALTHY"
+    return entries + [planned_entry(each, status) for name, each in names.items() if name not in answered]
+
+
+def planned_entry(endpoint: Endpoint, status: str) -> dict[str, Any]:
+    """An endpoint of the Plan; a name stands for the addresses that DNS has for it."""
+    return {
+        "endpoint": endpoint_text(endpoint.address, endpoint.port),
+        "address": endpoint.address,
+        "port": endpoint.port,
+        "status": status,
+        "outlierCheck": "OK",
+        "weight": endpoint.weight,
+        "locality": endpoint.locality,
+    }
 
 
 def _live_entry(endpoint: dict[str, Any], planned: Endpoint | None) -> dict[str, Any]:

@@ -9,9 +9,9 @@ import click
 import msgspec
 
 from fastgw.cli.config_view import DEFAULT_ADMIN, ConfigView, admin_option, view_files, view_running
-from fastgw.cli.live_view import endpoint_text, unresolved_entry
+from fastgw.cli.live_view import planned_entry
 from fastgw.cli.options import color_option, gateway_options
-from fastgw.model.plan import Chain, VirtualHost
+from fastgw.model.plan import Chain, Cluster, VirtualHost
 
 WHATS = {
     "listeners": "listeners",
@@ -221,11 +221,11 @@ def cluster_entries(view: ConfigView) -> list[dict[str, Any]]:
             "port": cluster.port,
             "subset": cluster.subset,
             "direction": "outbound",
-            "type": _cluster_type(cluster.discovery, cluster.found_in),
+            "type": _cluster_type(cluster),
             "destinationRule": cluster.destination_rule,
             "foundIn": cluster.found_in,
-            "dnsName": cluster.dns_name,
-            "dnsPort": cluster.dns_port,
+            "dnsName": ",".join(each.address for each in cluster.names()),
+            "dnsPort": cluster.names()[0].port if cluster.names() else 0,
             "loadBalancer": cluster.lb,
             "protocol": cluster.protocol,
             "connectTimeoutMs": cluster.connect_timeout_ms,
@@ -241,23 +241,10 @@ def endpoint_entries(view: ConfigView) -> list[dict[str, Any]]:
     """In order of cluster; a name that is resolved while serving stands for its addresses."""
     entries = []
     for cluster in sorted(view.plan.clusters.values(), key=lambda cluster: cluster.name):
-        found = [(each.address, each.port, "HEALTHY" if each.healthy else "UNHEALTHY", each) for each in cluster.endpoints]
         common = {"cluster": cluster.name, "fqdn": cluster.host, "subset": cluster.subset}
-        for address, port, status, endpoint in found:
-            entries.append(
-                {
-                    "endpoint": endpoint_text(address, port),
-                    "address": address,
-                    "port": port,
-                    "status": status,
-                    "outlierCheck": "OK",
-                    "weight": endpoint.weight,
-                    "locality": endpoint.locality,
-                    **common,
-                }
-            )
-        if cluster.discovery == "dns":
-            entries.append(unresolved_entry(cluster, "UNKNOWN") | common)
+        for endpoint in cluster.endpoints:
+            known = "HEALTHY" if endpoint.healthy else "UNHEALTHY"
+            entries.append(planned_entry(endpoint, "UNKNOWN" if endpoint.lookup else known) | common)
     return entries
 
 
@@ -269,11 +256,11 @@ _ENTRIES = {
 }
 
 
-def _cluster_type(discovery: str, found_in: str) -> str:
+def _cluster_type(cluster: Cluster) -> str:
     """Envoy's word for it."""
-    if discovery == "dns":
-        return "STRICT_DNS"
-    return "EDS" if found_in in ("registry", "service-entry") else "STATIC"
+    if cluster.discovery == "dns":
+        return "LOGICAL_DNS" if any(each.lookup == "first" for each in cluster.names()) else "STRICT_DNS"
+    return "EDS" if cluster.found_in in ("registry", "service-entry") else "STATIC"
 
 
 # --- rows: istioctl's columns ---

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from fastgw.compiler.destination_rules import DestinationRules, HostRules
 from fastgw.compiler.destinations import ClusterKey, Finder
-from fastgw.compiler.endpoints import EndpointIndex, Labelled, is_ip
+from fastgw.compiler.endpoints import LOOKUPS, EndpointIndex, Labelled, is_ip
 from fastgw.compiler.inventory import is_subset
 from fastgw.compiler.registry import PortRecord, ServiceRecord, upstream_protocol
 from fastgw.compiler.report import Report
@@ -129,11 +129,12 @@ class ClusterBuilder:
             message = f"{record.host} speaks HTTP/2, which is not supported yet: HTTP/1.1 is spoken to it"
             self._report.warning("FGW0105", use.user, use.path, message)
         self._fill(cluster, use, subset)
-        if not _is_port(cluster.dns_port if cluster.discovery == "dns" else 1) or not all(map(_is_usable, cluster.endpoints)):
+        if not all(map(_is_usable, cluster.endpoints)):
             # such a number cannot be connected to, and would not fit into the image
-            cluster.discovery, cluster.endpoints = "static", [entry for entry in cluster.endpoints if _is_usable(entry)]
+            cluster.endpoints = [entry for entry in cluster.endpoints if _is_usable(entry)]
             message = f"endpoints of {record.host} whose port is not between 1 and 65535 are left out"
             self._report.error("FGW0104", use.user, use.path, message)
+        cluster.discovery = "dns" if cluster.names() else "static"
         return cluster
 
     def _fill(self, cluster: Cluster, use: Use, subset: Subset | None) -> None:
@@ -149,7 +150,7 @@ class ClusterBuilder:
             self._fill_service(cluster, use, subset)
             return
         if subset is not None and subset.labels:
-            cluster.discovery, cluster.endpoints = "static", []
+            cluster.endpoints = []
             message = f"labels of {record.host} are not known, so subset {subset.name} is empty; list endpoints in a ServiceEntry"
             self._report.warning("FGW0107", use.user, use.path, message)
 
@@ -182,25 +183,11 @@ class ClusterBuilder:
             return
         named = entry.spec.endpoints or entry.spec.workload_selector
         if not named and resolution != "STATIC":
-            cluster.discovery, cluster.dns_name, cluster.dns_port = "dns", record.host, port.target
+            cluster.endpoints = [Endpoint(record.host, port.target, lookup=LOOKUPS.get(resolution, "all"))]
             return
-        found = _select(self._endpoints.of(record, port), subset)
-        self._use_endpoints(cluster, use, found)
-
-    def _use_endpoints(self, cluster: Cluster, use: Use, found: list[Labelled]) -> None:
-        """Addresses as they are; one DNS name when that is all there is (a cluster resolves one name)."""
-        addresses = [entry.endpoint for entry in found if not entry.name]
-        names = [entry for entry in found if entry.name]
-        cluster.endpoints = addresses
-        if names and not addresses:
-            cluster.discovery, cluster.dns_name, cluster.dns_port = "dns", names[0].name, names[0].endpoint.port
-        host = use.key.record.host
-        dropped = [entry.name for entry in (names if addresses else names[1:])]
-        if dropped:
-            message = f"only one DNS name a destination is supported yet: {', '.join(dropped)} of {host} not used"
-            self._report.warning("FGW0105", use.user, use.path, message)
-        if not found:
-            self._report.warning("FGW0108", use.user, use.path, f"{host} has no endpoints: {use.answer} (UH)")
+        cluster.endpoints = [entry.endpoint for entry in _select(self._endpoints.of(record, port), subset)]
+        if not cluster.endpoints:
+            self._report.warning("FGW0108", use.user, use.path, f"{record.host} has no endpoints: {use.answer} (UH)")
 
     def _fill_hearsay(self, cluster: Cluster, use: Use) -> None:
         """A name of which only --resolve or DNS knows."""
@@ -211,7 +198,7 @@ class ClusterBuilder:
             cluster.endpoints = [Endpoint(written, use.key.port)]
             self._found(use, "its own address")
         else:
-            cluster.discovery, cluster.dns_name, cluster.dns_port = "dns", written, use.key.port
+            cluster.endpoints = [Endpoint(written, use.key.port, lookup="all")]
             message = f'"{written}" is in no Service or ServiceEntry: DNS is asked for it; --resolve {written}=ADDRESS fixes it'
             self._report.warning("FGW0020", use.user, use.path, message)
 
@@ -227,7 +214,7 @@ class ClusterBuilder:
             unix = "unix:" + address.removeprefix("unix:").removeprefix("//") if address.startswith("unix:") else address
             cluster.endpoints = [Endpoint(unix, 0 if unix.startswith("unix:") else number)]
         else:
-            cluster.discovery, cluster.dns_name, cluster.dns_port = "dns", address, number
+            cluster.endpoints = [Endpoint(address, number, lookup="all")]
         return True
 
     def _found(self, use: Use, where: str) -> None:

@@ -16,14 +16,16 @@ from fastgw.model.plan import Endpoint
 from fastgw.model.resource import Resource
 
 UNIX = "unix://"
+LOOKUPS = {"DNS_ROUND_ROBIN": "first"}
+"""How the names of a ServiceEntry are looked up, by its resolution; "all" under any other (a name under STATIC is reported, and
+resolved all the same)."""
 
 
 class Labelled(msgspec.Struct, frozen=True):
-    """An endpoint and its labels. ``name``: a DNS name in place of an address, then ``endpoint.address`` is ""."""
+    """An endpoint and its labels."""
 
     endpoint: Endpoint
     labels: Mapping[str, str]
-    name: str = ""
 
 
 class EndpointIndex:
@@ -50,9 +52,9 @@ class EndpointIndex:
         assert record.source is not None
         is_service = record.source.kind == "Service"
         found = self._of_service(record, port) if is_service else self._of_entry(record.source, port)
-        distinct: dict[tuple[str, int, str], Labelled] = {}
+        distinct: dict[tuple[str, int], Labelled] = {}
         for entry in found:
-            distinct.setdefault((entry.endpoint.address, entry.endpoint.port, entry.name), entry)
+            distinct.setdefault((entry.endpoint.address, entry.endpoint.port), entry)
         return list(distinct.values())
 
     def _of_service(self, record: ServiceRecord, port: PortRecord) -> Iterator[Labelled]:
@@ -98,14 +100,15 @@ class EndpointIndex:
     def _of_entry(self, entry: Resource, port: PortRecord) -> Iterator[Labelled]:
         """A ServiceEntry's own endpoints, or the WorkloadEntries that it selects in its namespace."""
         selector = entry.spec.workload_selector
+        lookup = LOOKUPS.get(entry.spec.resolution, "all")
         if selector is None:
             for workload in entry.spec.endpoints:
-                yield _of_workload(workload, workload.labels, port)
+                yield _of_workload(workload, workload.labels, port, lookup)
             return
         for resource in self._workloads.get(entry.namespace, ()):
             labels = {**resource.spec.labels, **resource.labels}
             if is_subset(selector.labels, labels):
-                yield _of_workload(resource.spec, labels, port)
+                yield _of_workload(resource.spec, labels, port, lookup)
 
 
 def is_ip(text: str) -> bool:
@@ -117,7 +120,7 @@ def is_ip(text: str) -> bool:
     return True
 
 
-def _of_workload(workload: WorkloadEntry, labels: Mapping[str, str], port: PortRecord) -> Labelled:
+def _of_workload(workload: WorkloadEntry, labels: Mapping[str, str], port: PortRecord, lookup: str) -> Labelled:
     """Its port: none for a Unix socket, else its own of that name, else the target port of the service (fields.md 4)."""
     weight = workload.weight or 1
     if workload.address.startswith(UNIX):
@@ -126,7 +129,7 @@ def _of_workload(workload: WorkloadEntry, labels: Mapping[str, str], port: PortR
     number = workload.ports.get(port.name) or port.target
     if is_ip(workload.address):
         return Labelled(Endpoint(workload.address, number, weight, True, workload.locality), labels)
-    return Labelled(Endpoint("", number, weight, True, workload.locality), labels, workload.address.lower())
+    return Labelled(Endpoint(workload.address.lower(), number, weight, True, workload.locality, lookup), labels)
 
 
 def _zone(endpoint: SliceEndpoint) -> str:

@@ -11,7 +11,9 @@ from fastgw.dataplane.served cimport Address
 from fastgw.native.route cimport (
     FGW_DISCOVERY_DNS, FGW_ENDPOINT_UNHEALTHY, FGW_LB_RANDOM, FGW_LB_ROUND_ROBIN, fgw_img_cluster, fgw_img_endpoint,
 )
-from fastgw.native.state cimport FGW_CELL_EJECTED, FGW_CELL_UNHEALTHY, FGW_DNS_UNKNOWN, FGW_STATE_CELLS, fgw_dns_slot, fgw_dns_read
+from fastgw.native.state cimport (
+    FGW_CELL_EJECTED, FGW_CELL_UNHEALTHY, FGW_DNS_OK, FGW_DNS_UNKNOWN, FGW_STATE_CELLS, fgw_dns_address, fgw_dns_read, fgw_dns_slot,
+)
 from fastgw.native.system cimport FGW_ATOMIC_LOAD32
 
 cdef enum:
@@ -69,83 +71,72 @@ cdef uint32_t choose(Context ctx, int lb, uint32_t cluster, const Candidate *c, 
     return a if load_of(ctx, &c[a]) <= load_of(ctx, &c[b]) else b
 
 
-cdef int pick_static(Context ctx, Image image, uint32_t cluster, uint32_t avoid_cell, Address *out) except -1:
-    cdef const fgw_img_cluster *cl = &image.clusters[cluster]
-    cdef const fgw_img_endpoint *all_of = image.endpoints + cl.endpoints.off
-    cdef const fgw_img_endpoint *e
-    cdef Candidate found[CANDIDATES]
-    cdef uint32_t n = 0, i, at, count = cl.endpoints.count
-    cdef uint32_t first = 0, avoided = 0
-    cdef bint equal = True
-    if count > CANDIDATES:
-        first = <uint32_t>(ctx.random() % count)
-    for i in range(count):
-        at = first + i
-        if at >= count:
-            at -= count
-        e = &all_of[at]
-        if e.flags & FGW_ENDPOINT_UNHEALTHY or not usable(ctx, e.cell):
-            continue
-        if e.cell == avoid_cell:
-            avoided = at + 1
-            continue
-        found[n].index = at
-        found[n].weight = e.weight if e.weight else 1
-        found[n].cell = e.cell
-        equal = equal and found[n].weight == found[0].weight
-        n += 1
-        if n == CANDIDATES:
-            break
-    if n == 0:
-        if not avoided:
-            return 0
-        at = avoided - 1  # the only one left is the one to avoid
-    else:
-        at = found[choose(ctx, cl.lb, cluster, found, n, equal)].index
-    e = &all_of[at]
+cdef int take_static(Image image, const fgw_img_endpoint *e, Address *out) noexcept:
     out.family = e.family
     out.port = e.port
     memcpy(out.ip, e.ip, 16)
     out.cell = e.cell
     out.path_len = e.path.len if e.path.len < sizeof(out.path) else 0
     memcpy(out.path, image.strings + e.path.off, out.path_len)
-    return 1
+    return PICK_ONE
 
 
-cdef int pick_dns(Context ctx, Image image, uint32_t cluster, uint32_t avoid_cell, Address *out) except -1:
-    cdef const fgw_img_cluster *cl = &image.clusters[cluster]
-    cdef fgw_dns_slot slot
-    cdef Candidate found[32]
-    cdef uint32_t n = 0, i, at, avoided = 0
-    cdef int status = fgw_dns_read(&ctx.state.dns[cl.dns_slot], &slot)
-    if status == FGW_DNS_UNKNOWN:
-        return 2
-    for i in range(slot.count):
-        if not usable(ctx, slot.addresses[i].cell):
-            continue
-        if slot.addresses[i].cell == avoid_cell:
-            avoided = i + 1
-            continue
-        found[n].index = i
-        found[n].weight = 1
-        found[n].cell = slot.addresses[i].cell
-        n += 1
-    if n == 0:
-        if not avoided:
-            return 0
-        at = avoided - 1
-    else:
-        at = found[choose(ctx, cl.lb, cluster, found, n, True)].index
-    out.family = slot.addresses[at].family
-    out.port = <unsigned short>slot.port
-    memcpy(out.ip, slot.addresses[at].ip, 16)
-    out.cell = slot.addresses[at].cell
+cdef int take_resolved(const fgw_dns_address *a, Address *out) noexcept:
+    out.family = a.family
+    out.port = a.port
+    memcpy(out.ip, a.ip, 16)
+    out.cell = a.cell
     out.path_len = 0
-    return 1
+    return PICK_ONE
 
 
 cdef int pick(Context ctx, Image image, uint32_t cluster, uint32_t avoid_cell, Address *out) except -1:
-    """An endpoint into *out (enum Picked). `avoid_cell` is taken only when it is the last one left."""
-    if image.clusters[cluster].discovery == FGW_DISCOVERY_DNS:
-        return pick_dns(ctx, image, cluster, avoid_cell, out)
-    return pick_static(ctx, image, cluster, avoid_cell, out)
+    """An endpoint into *out (enum Picked): one of the image, or an address of a name. `avoid_cell` is taken only when it is the
+    last one left."""
+    cdef const fgw_img_cluster *cl = &image.clusters[cluster]
+    cdef const fgw_img_endpoint *fixed = image.endpoints + cl.endpoints.off
+    cdef fgw_dns_slot slot
+    cdef Candidate found[CANDIDATES]
+    cdef Candidate c
+    cdef uint32_t n = 0, i, at, total = cl.endpoints.count
+    cdef uint32_t first = 0, avoided = 0
+    cdef bint equal = True
+    slot.count, slot.status = 0, FGW_DNS_OK
+    if cl.discovery == FGW_DISCOVERY_DNS:
+        fgw_dns_read(&ctx.state.dns[cl.dns_slot], &slot)
+        total += slot.count
+    if total > CANDIDATES:
+        first = <uint32_t>(ctx.random() % total)
+    for i in range(total):
+        at = first + i
+        if at >= total:
+            at -= total
+        c.index = at
+        if at < cl.endpoints.count:
+            if fixed[at].flags & FGW_ENDPOINT_UNHEALTHY:
+                continue
+            c.cell, c.weight = fixed[at].cell, fixed[at].weight
+        else:
+            at -= cl.endpoints.count
+            c.cell, c.weight = slot.addresses[at].cell, slot.addresses[at].weight
+        if not usable(ctx, c.cell):  # a name has no cell
+            continue
+        if c.cell == avoid_cell:
+            avoided = c.index + 1
+            continue
+        if c.weight == 0:
+            c.weight = 1
+        found[n] = c
+        equal = equal and c.weight == found[0].weight
+        n += 1
+        if n == CANDIDATES:
+            break
+    if n == 0:
+        if not avoided:
+            return PICK_WAIT if slot.status == FGW_DNS_UNKNOWN else PICK_NONE
+        at = avoided - 1  # the only one left is the one to avoid
+    else:
+        at = found[choose(ctx, cl.lb, cluster, found, n, equal)].index
+    if at < cl.endpoints.count:
+        return take_static(image, &fixed[at], out)
+    return take_resolved(&slot.addresses[at - cl.endpoints.count], out)

@@ -14,7 +14,7 @@ from fastgw.image.edited import outcome_of
 from fastgw.image.explain import ExplainedDestination, ExplainedRule, Explainer, ExplainRequest, Explanation
 from fastgw.image.left_out import with_left_out
 from fastgw.model.origin import NOWHERE
-from fastgw.model.plan import Chain, Cluster, LeftOut, Listener, Plan, Rule, ServerRef
+from fastgw.model.plan import Chain, LeftOut, Listener, Plan, Rule, ServerRef
 from fastgw.model.plan_text import edits_text
 
 NOTHING = ("no_listener", "closed", "not_found", "misdirected", "rejected")
@@ -175,7 +175,7 @@ class Decider:
             "share": round(destination.weight / total, 4) if total else 0.0,
             "cluster": destination.cluster,
             "known": destination.known,
-            "endpoints": list(destination.endpoints) or _dns_endpoints(cluster),
+            "endpoints": list(destination.endpoints),
             "file": place.file,
             "line": place.line,
         }
@@ -232,11 +232,6 @@ def _layer4_rule(chain: Chain | None) -> dict[str, Any] | None:
 def _names(listener: Listener) -> tuple[str, str]:
     """Its name, and its address as ``proxy-config listeners`` shows it."""
     return listener.name, listener.bind or "0.0.0.0"
-
-
-def _dns_endpoints(cluster: Cluster | None) -> list[str]:
-    """The name that is resolved while serving, in place of addresses."""
-    return [f"{cluster.dns_name}:{cluster.dns_port}"] if cluster is not None and cluster.discovery == "dns" else []
 
 
 def _request(asked: Asked) -> ExplainRequest:

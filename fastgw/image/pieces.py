@@ -35,7 +35,7 @@ class ClusterBuilder(PieceBuilder):
         dns = c.discovery == "dns"
         endpoints = self.tables["endpoints"]
         first = endpoints.count
-        for endpoint in () if dns else c.endpoints:
+        for endpoint in c.endpoints:
             endpoints.add(*self._endpoint(c.name, endpoint))
         shared = self.tables.shared_span
         spans = [n for text in (c.name, c.host, c.service_name, c.service_namespace, c.subset) for n in shared(text)]
@@ -56,8 +56,10 @@ class ClusterBuilder(PieceBuilder):
         return self.tables.take(defines=c.name)
 
     def _endpoint(self, cluster: str, e: Endpoint) -> tuple[int | bytes, ...]:
-        family, ip, path = _address(cluster, e.address)
         flags = 0 if e.healthy else lib.FGW_ENDPOINT_UNHEALTHY
+        if e.lookup:
+            return (lib.FGW_FAMILY_NAME, flags, e.port, max(e.weight, 1), b"", NONE, *self.span(e.address))
+        family, ip, path = _address(cluster, e.address)
         cell = self._numbers.cell_of(cluster, e.address, e.port)
         return (family, flags, e.port, max(e.weight, 1), ip, cell, *self.span(path))
 
@@ -66,8 +68,8 @@ def touch_numbers(c: Cluster, numbers: StateNumbers) -> None:
     """The cluster's numbers are in use in this generation, although its piece is not written again."""
     if c.discovery == "dns":
         numbers.dns_slot_of(c.name)
-    else:
-        for endpoint in c.endpoints:
+    for endpoint in c.endpoints:
+        if not endpoint.lookup:
             numbers.cell_of(c.name, endpoint.address, endpoint.port)
     numbers.metric_id_of(c.host, c.service_name, c.service_namespace)
 

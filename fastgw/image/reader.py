@@ -62,11 +62,13 @@ class ImageReader:
         return struct.unpack_from(f"<{self.header['candidates.count']}I", self.image, self.header["candidates.off"])
 
     def address(self, endpoint: Row) -> str:
-        """ "10.0.0.1:80", "[::1]:80" or "unix:/path"."""
+        """ "10.0.0.1:80", "[::1]:80", "unix:/path" or "name:80"."""
         ip, family, port = endpoint["ip"], endpoint["family"], self.number(endpoint, "port")
         assert isinstance(ip, bytes)
         if family == lib.FGW_FAMILY_UNIX:
             return f"unix:{self.text(endpoint, 'path')}"
+        if family == lib.FGW_FAMILY_NAME:
+            return f"{self.text(endpoint, 'path')}:{port}"
         if family == lib.FGW_FAMILY_IPV4:
             return f"{socket.inet_ntop(socket.AF_INET, ip[:4])}:{port}"
         return f"[{socket.inet_ntop(socket.AF_INET6, ip)}]:{port}"

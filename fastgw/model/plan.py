@@ -241,17 +241,22 @@ class UpstreamTls(msgspec.Struct, frozen=True):
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """``address``: IPv4, IPv6 or "unix:/path"."""
+    """``address``: IPv4, IPv6 or "unix:/path"; with a ``lookup`` a name, which is resolved while serving.
+
+    lookup: all (every address of the name), first (of each answer the first one), srv (targets, ports and weights are in the
+    name's SRV records). Each address has the weight of the endpoint.
+    """
 
     address: str
     port: int
     weight: int = 1
     healthy: bool = True
     locality: str = ""
+    lookup: str = ""
 
 
 class Cluster(msgspec.Struct):
-    """``name``: "outbound|port|subset|host". discovery: static, dns (then ``dns_name``:``dns_port`` is resolved while serving).
+    """``name``: "outbound|port|subset|host". discovery: static, dns (some endpoints are names).
 
     ``found_in``: registry, service-entry, resolve, dns: which step of the look-up order found the host.
     lb: least_request, round_robin, random. protocol: http1, http2, tcp. ``destination_rule``: "name.namespace", as istioctl shows
@@ -266,8 +271,6 @@ class Cluster(msgspec.Struct):
     service_namespace: str = ""
     discovery: str = "static"
     endpoints: list[Endpoint] = []
-    dns_name: str = ""
-    dns_port: int = 0
     found_in: str = "registry"
     lb: str = "least_request"
     protocol: str = "http1"
@@ -275,6 +278,10 @@ class Cluster(msgspec.Struct):
     tls: UpstreamTls | None = None
     origin: Origin = NOWHERE
     destination_rule: str = ""
+
+    def names(self) -> list[Endpoint]:
+        """The endpoints that have to be resolved."""
+        return [endpoint for endpoint in self.endpoints if endpoint.lookup]
 
 
 class Plan(msgspec.Struct):

@@ -70,6 +70,7 @@ cdef extern from "fgw/image.h" nogil:
         FGW_LB_ROUND_ROBIN
         FGW_LB_RANDOM
         FGW_FAMILY_UNIX
+        FGW_FAMILY_NAME
         FGW_FAMILY_IPV4
         FGW_FAMILY_IPV6
         FGW_ENDPOINT_UNHEALTHY

@@ -1,5 +1,5 @@
 """ext/include/fgw/state.h for Cython."""
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 
 cdef extern from "fgw/state.h" nogil:
@@ -96,15 +96,17 @@ cdef extern from "fgw/state.h" nogil:
 
     ctypedef struct fgw_dns_address:
         uint8_t family
+        uint16_t port
+        uint32_t weight
         uint32_t cell
+        uint32_t endpoint
         uint8_t ip[16]
 
     ctypedef struct fgw_dns_slot:
         uint32_t sequence
         uint32_t status
         uint32_t count
-        uint32_t port
-        fgw_dns_address addresses[32]
+        fgw_dns_address addresses[128]
 
     ctypedef struct fgw_series:
         uint64_t key

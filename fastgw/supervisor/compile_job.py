@@ -198,11 +198,15 @@ def metric_labels(numbers: StateNumbers) -> dict[int, protocol.MetricLabels]:
 
 
 def dns_targets(plan: Plan, numbers: StateNumbers) -> list[protocol.DnsTarget]:
-    """Which name goes into which slot of the state segment."""
+    """Which names go into which slot of the state segment."""
     return [
-        protocol.DnsTarget(numbers.dns_slot_of(cluster.name), cluster.dns_name, cluster.dns_port, cluster.name)
+        protocol.DnsTarget(
+            numbers.dns_slot_of(cluster.name), each.address, each.port, cluster.name, each.lookup, max(each.weight, 1), index
+        )
         for cluster in plan.clusters.values()
         if cluster.discovery == "dns"
+        for index, each in enumerate(cluster.endpoints)
+        if each.lookup
     ]
 
 

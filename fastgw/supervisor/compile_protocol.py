@@ -63,12 +63,19 @@ class Timings(msgspec.Struct):
 
 
 class DnsTarget(msgspec.Struct, frozen=True):
-    """A name that has to be resolved into this slot of the state segment, for this cluster."""
+    """A name that has to be resolved into this slot of the state segment, for this cluster.
+
+    ``lookup``: all, first, srv (see plan.Endpoint). ``weight`` is that of each address; ``endpoint`` the name's place among the
+    cluster's endpoints.
+    """
 
     slot: int
     name: str
     port: int
     cluster: str
+    lookup: str = "all"
+    weight: int = 1
+    endpoint: int = 0
 
 
 class MetricLabels(msgspec.Struct, frozen=True):

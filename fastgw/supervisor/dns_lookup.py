@@ -1,24 +1,60 @@
-"""One DNS question, asked with c-ares: /etc/hosts, search domains, retries and TCP as the system does them."""
+"""One DNS question, asked with c-ares: /etc/hosts, search domains, retries and TCP as the system does them.
+
+Services (RFC 2782) take two steps: the SRV records of a name, then the addresses of their targets.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple
+from itertools import groupby
+from typing import Any, NamedTuple, Protocol
 
 import pycares
 
 DEADLINE_S = 4.5
 """A name must be known as unresolvable within 5 s."""
+ADDRESSES, SERVICES = "address", "srv"
+"""What can be asked about a name."""
+_NOSORT = 1 << 7
+"""ARES_AI_NOSORT of c-ares: addresses in the order of the answer."""
+_SHARES = 64
+"""Of a target of SRV records with weight 1: what its addresses divide among themselves."""
+
+
+class Service(NamedTuple):
+    """Where a service is to be had. ``weight`` >= 1."""
+
+    ip: bytes
+    port: int
+    weight: int = 1
 
 
 class Answer(NamedTuple):
-    """Addresses in network order, of one family, sorted; ``ttl_s`` as the server said."""
+    """Addresses in network order, of one family, sorted; ``ttl_s`` as the server said.
+
+    ``order``: the addresses as the server listed them, when that is another order. ``services``: those of SRV records, then
+    ``addresses`` are their addresses.
+    """
 
     addresses: tuple[bytes, ...]
     ttl_s: int
+    order: tuple[bytes, ...] = ()
+    services: tuple[Service, ...] = ()
+
+    @property
+    def in_order(self) -> tuple[bytes, ...]:
+        return self.order or self.addresses
+
+    def texts(self) -> list[str]:
+        """ "10.0.0.1"; of services "10.0.0.1:80"."""
+        if not self.services:
+            return [str(ipaddress.ip_address(ip)) for ip in self.addresses]
+        hosts = [(ipaddress.ip_address(each.ip), each.port) for each in self.services]
+        return [f"[{host}]:{port}" if host.version == 6 else f"{host}:{port}" for host, port in hosts]
 
 
 class LookupFailed(Exception):
@@ -29,14 +65,17 @@ class NameNotFound(LookupFailed):
     """An answer that says: there is no such name, or it has no address."""
 
 
-Lookup = Callable[[str], Awaitable[Answer]]
+class Lookup(Protocol):
+    """Asks about a name; ``kind``: ADDRESSES or SERVICES. Raises NameNotFound, LookupFailed."""
+
+    def __call__(self, name: str, kind: str) -> Awaitable[Answer]: ...
 
 
 class CaresLookup:
-    """Asks for A and AAAA. IPv4 is used where there is any, as Istio's gateways do: a name that has both keeps working on a
+    """Asks for A and AAAA, or SRV. IPv4 is used where there is any, as Istio's gateways do: a name that has both keeps working on a
     machine without IPv6, and ``localhost`` does not alternate between two addresses of which one is deaf.
 
-    ``servers`` "ADDR:PORT" replace those of resolv.conf (tests).
+    ``servers`` "ADDR:PORT" replace those of resolv.conf.
     """
 
     def __init__(self, servers: Sequence[str] | None = None, deadline_s: float = DEADLINE_S) -> None:
@@ -46,10 +85,10 @@ class CaresLookup:
         self._made_s = 0.0
         self._renew = False
 
-    async def __call__(self, name: str) -> Answer:
+    async def __call__(self, name: str, kind: str = ADDRESSES) -> Answer:
         """Raises NameNotFound, LookupFailed."""
         try:
-            return await asyncio.wait_for(self._ask(name), self._deadline_s)
+            return await asyncio.wait_for(self._services(name) if kind == SERVICES else self._addresses(name), self._deadline_s)
         except TimeoutError:
             raise LookupFailed("no answer in time") from None
         except NameNotFound:
@@ -62,9 +101,34 @@ class CaresLookup:
             self._channel.close()
             self._channel = None
 
-    async def _ask(self, name: str) -> Answer:
+    async def _addresses(self, name: str) -> Answer:
+        result = await self._ask(
+            lambda channel, done: channel.getaddrinfo(name, None, type=socket.SOCK_STREAM, flags=_NOSORT, callback=done)
+        )
+        answer = choose_family([(node.family, bytes(node.addr[0]).decode(), node.ttl) for node in result.nodes])
+        if not answer.addresses:
+            raise NameNotFound("the name has no address")
+        return answer
+
+    async def _services(self, name: str) -> Answer:
+        """The targets of the lowest priority number that has any address (RFC 2782); one without is passed over."""
+        result = await self._ask(lambda channel, done: channel.query(name, pycares.QUERY_TYPE_SRV, callback=done))
+        records = [each for each in result.answer if isinstance(each.data, pycares.SRVRecordData)]
+        targets = sorted((each.data for each in records if each.data.target not in ("", ".")), key=_priority)
+        failure: LookupFailed = NameNotFound("the name has no SRV record that leads anywhere")
+        for _, group in groupby(targets, _priority):
+            best = list(group)
+            answers = await asyncio.gather(*(self._addresses(each.target) for each in best), return_exceptions=True)
+            found = [(each, answer) for each, answer in zip(best, answers, strict=True) if isinstance(answer, Answer)]
+            if found:
+                return join_services(found, min(each.ttl for each in records))
+            failure = next((answer for answer in answers if isinstance(answer, LookupFailed)), failure)
+        raise failure
+
+    async def _ask(self, question: Callable[[pycares.Channel, Callable[[Any, int | None], None]], None]) -> Any:
+        """The answer's records. Raises NameNotFound, LookupFailed."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answer] = loop.create_future()
+        future: asyncio.Future[Any] = loop.create_future()
 
         def on_answer(result: Any, error: int | None) -> None:
             # called in c-ares' thread, perhaps after the loop is gone
@@ -74,7 +138,7 @@ class CaresLookup:
                 return
 
         try:
-            self._fresh_channel().getaddrinfo(name, None, type=socket.SOCK_STREAM, callback=on_answer)
+            question(self._fresh_channel(), on_answer)
         except (pycares.AresError, UnicodeError, ValueError) as error:
             raise NameNotFound(str(error)) from None
         return await future
@@ -89,27 +153,40 @@ class CaresLookup:
         return self._channel
 
 
-def _settle(future: asyncio.Future[Answer], result: Any, error: int | None) -> None:
+def _settle(future: asyncio.Future[Any], result: Any, error: int | None) -> None:
     if future.done():
         return
     if error is None:
-        answer = choose_family([(node.family, bytes(node.addr[0]).decode(), node.ttl) for node in result.nodes])
-        if answer.addresses:
-            future.set_result(answer)
-        else:
-            future.set_exception(NameNotFound("the name has no address"))
+        future.set_result(result)
     elif error in (pycares.errno.ARES_ENOTFOUND, pycares.errno.ARES_ENODATA, pycares.errno.ARES_EBADNAME):
         future.set_exception(NameNotFound("no such name"))
     else:
         future.set_exception(LookupFailed(_error_text(error)))
 
 
+def _priority(record: Any) -> int:
+    return int(record.priority)
+
+
+def join_services(found: Sequence[tuple[Any, Answer]], ttl_s: int) -> Answer:
+    """SRV records with the addresses of their targets, which divide the record's weight among themselves."""
+    weights: dict[tuple[bytes, int], int] = {}
+    for record, answer in found:
+        for ip in answer.addresses:
+            weights[ip, record.port] = max(record.weight * _SHARES // len(answer.addresses), 1)
+    services = tuple(Service(ip, port, weight) for (ip, port), weight in sorted(weights.items()))
+    addresses = tuple(sorted({each.ip for each in services}))
+    return Answer(addresses, min(ttl_s, *(answer.ttl_s for _, answer in found)), services=services)
+
+
 def choose_family(nodes: Sequence[tuple[int, str, int]]) -> Answer:
-    """IPv4 when there is any, else IPv6; doubles dropped, order independent of the server's rotation."""
+    """IPv4 when there is any, else IPv6; doubles dropped, ``addresses`` independent of the server's rotation."""
     for family in (socket.AF_INET, socket.AF_INET6):
-        chosen = {(socket.inet_pton(family, text.partition("%")[0]), ttl) for kind, text, ttl in nodes if kind == family}
+        chosen = [(socket.inet_pton(family, text.partition("%")[0]), ttl) for kind, text, ttl in nodes if kind == family]
         if chosen:
-            return Answer(tuple(sorted({ip for ip, _ in chosen})), min(ttl for _, ttl in chosen))
+            order = tuple(dict.fromkeys(ip for ip, _ in chosen))
+            addresses = tuple(sorted(order))
+            return Answer(addresses, min(ttl for _, ttl in chosen), order if order != addresses else ())
     return Answer((), 0)
 
 

@@ -253,6 +253,7 @@ class Generations:
         except ImageNacked:
             self.current, self._sizes = before, before_sizes
             self.fleet.tell_image()
+            self._resolver.retain(before.dns if before else ())
             result.close()
             raise
         if before:

@@ -1,6 +1,7 @@
 """Keeps the DNS slots of the state segment true: every name that clusters need, refreshed by its TTL.
 
-Workers read the slots without a new image. A refresh that fails leaves the last good answer in place.
+Workers read the slots without a new image. A refresh that fails leaves the last good answer in place. A slot holds the addresses
+of all names of its cluster; a name that several clusters want is asked once for all of them.
 """
 
 from __future__ import annotations
@@ -9,16 +10,15 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from fastgw.native._native import lib
-from fastgw.supervisor.cells import CellPool, CellsExhausted
+from fastgw.supervisor.cells import CellPool, CellsExhausted, Key
 from fastgw.supervisor.compile_protocol import DnsTarget
-from fastgw.supervisor.dns_lookup import Answer, Lookup, LookupFailed, NameNotFound
-from fastgw.supervisor.state import UPPER_CELLS_FROM, StateSegment
+from fastgw.supervisor.dns_lookup import ADDRESSES, SERVICES, Answer, Lookup, LookupFailed, NameNotFound, Service
+from fastgw.supervisor.state import UPPER_CELLS_FROM, DnsAddress, StateSegment
 
 log = logging.getLogger("fastgw.dns")
 MIN_TTL_S = 1.0
@@ -30,7 +30,7 @@ PARALLEL = 1024
 
 
 class NameStatus(msgspec.Struct):
-    """What is known of a name, for the admin API."""
+    """What is known of a name, for the admin API. kind: "address", or "srv" for its SRV records."""
 
     name: str
     status: str = "unknown"
@@ -39,13 +39,14 @@ class NameStatus(msgspec.Struct):
     error: str = ""
     asked: int = 0
     failed: int = 0
+    kind: str = ADDRESSES
 
 
 class _Name:
     """One name, all slots that want it, and its refresh task."""
 
-    def __init__(self, name: str) -> None:
-        self.status = NameStatus(name)
+    def __init__(self, name: str, kind: str) -> None:
+        self.status = NameStatus(name, kind=kind)
         self.targets: set[DnsTarget] = set()
         self.answer: Answer | None = None
         self.missing_since_s: float | None = None
@@ -53,14 +54,29 @@ class _Name:
         self.first = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
+    def services(self, target: DnsTarget) -> list[Service]:
+        """What the answer means for one who wants it."""
+        if self.answer is None:
+            return []
+        if self.answer.services:
+            return [Service(each.ip, each.port, each.weight * target.weight) for each in self.answer.services]
+        addresses = self.answer.addresses if target.lookup != "first" else self.answer.in_order[:1]
+        return [Service(ip, target.port, target.weight) for ip in addresses]
+
 
 class Resolver:
     """``follow`` names before an image needs them, ``retain`` only those once it is in use."""
 
     def __init__(self, state: StateSegment, lookup: Lookup) -> None:
+        self.on_change: Callable[[int], None] = lambda slot: None
+        """Called with the number of a slot that has been written."""
         self._state = state
         self._lookup = lookup
-        self._names: dict[str, _Name] = {}
+        self._names: dict[tuple[str, str], _Name] = {}
+        self._slots: dict[int, dict[DnsTarget, None]] = {}
+        """the targets of each slot, in the order in which they came"""
+        self._held: dict[int, set[Key]] = {}
+        """the cells that each slot keeps"""
         cells_end = int(lib.FGW_STATE_CELLS)
         self._cells = CellPool(UPPER_CELLS_FROM, cells_end, lambda cell: state.cell(cell).active == 0, state.clear_cell)
         self._gate = asyncio.Semaphore(PARALLEL)
@@ -69,27 +85,38 @@ class Resolver:
         return [name.status for name in list(self._names.values())]
 
     def follow(self, targets: Iterable[DnsTarget]) -> None:
-        """Start resolving what is new; a slot of a name already known gets its answer at once."""
+        """Start resolving what is new; a slot of a name already known gets its answer at once. What the slot had before stays in
+        it until ``retain``: workers go over to the new image one after the other."""
+        touched = set()
         for target in targets:
-            name = self._names.get(target.name)
+            name = self._names.get(_key(target))
             if name is None:
-                name = self._names[target.name] = _Name(target.name)
+                name = self._names[_key(target)] = _Name(*_key(target))
                 name.task = asyncio.create_task(self._keep_fresh(name))
             if target not in name.targets:
                 name.targets.add(target)
-                self._write_slot(name, target)
+                self._slots.setdefault(target.slot, {})[target] = None
+                touched.add(target.slot)
+        for slot in touched:
+            self._write_known(slot)
 
     def retain(self, targets: Iterable[DnsTarget]) -> None:
         """Forget every target but these."""
         wanted = set(targets)
-        kept_slots = {target.slot for target in wanted}
+        touched = set()
         for key, name in list(self._names.items()):
             for target in name.targets - wanted:
-                self._forget(name, target, target.slot not in kept_slots)
+                name.targets.discard(target)
+                del self._slots[target.slot][target]
+                touched.add(target.slot)
             if not name.targets:
                 assert name.task
                 name.task.cancel()
                 del self._names[key]
+        for slot in touched:
+            self._write_known(slot)
+            if not self._slots[slot]:
+                del self._slots[slot], self._held[slot]
 
     async def wait_known(self, seconds: float) -> None:
         """Until every name was asked once, at the most this long."""
@@ -115,7 +142,7 @@ class Resolver:
         name.status.asked += 1
         try:
             async with self._gate:
-                answer = literal(name.status.name) or await self._lookup(name.status.name)
+                answer = literal(name.status) or await self._lookup(name.status.name, name.status.kind)
         except LookupFailed as error:
             return self._on_failure(name, error)
         name.retry_s = 0.0
@@ -134,7 +161,7 @@ class Resolver:
             kept = "; its last answer is kept" if name.answer else ""
             log.warning("%s cannot be resolved: %s%s", name.status.name, error, kept)
         name.status.error = str(error)
-        now_s = time.monotonic()
+        now_s = asyncio.get_running_loop().time()
         if not isinstance(error, NameNotFound):
             name.missing_since_s = None
         elif name.missing_since_s is None:
@@ -147,37 +174,51 @@ class Resolver:
         return name.retry_s
 
     def _store(self, name: _Name, answer: Answer | None) -> None:
-        before, name.answer = name.answer, answer
-        name.status.addresses = [str(ipaddress.ip_address(ip)) for ip in answer.addresses] if answer else []
-        for target in name.targets:
-            self._write_slot(name, target)
-            for ip in before.addresses if before else ():
-                if answer is None or ip not in answer.addresses:
-                    self._cells.release((target.cluster, ip, target.port))
+        name.answer = answer
+        name.status.addresses = answer.texts() if answer else []
+        for slot in sorted({target.slot for target in name.targets}):
+            self._write_slot(slot)
 
-    def _write_slot(self, name: _Name, target: DnsTarget) -> None:
-        status = {"ok": lib.FGW_DNS_OK, "failed": lib.FGW_DNS_FAILED}.get(name.status.status, lib.FGW_DNS_UNKNOWN)
+    def _write_known(self, slot: int) -> None:
+        """Write a slot; what finds no cell is tried again when its name is."""
+        try:
+            self._write_slot(slot)
+        except CellsExhausted as error:
+            log.error("%s", error)
+
+    def _write_slot(self, slot: int) -> None:
+        """All addresses of all names of a slot. One that two names have counts once, as the later target has it."""
+        names = {target: self._names[_key(target)] for target in self._slots[slot]}
+        found = {
+            (service.ip, service.port): (target, service) for target, name in names.items() for service in name.services(target)
+        }
+        before, keys = self._held.get(slot, set()), {(target.cluster, *place) for place, (target, _) in found.items()}
+        self._held[slot] = before | keys  # what has been taken when cells run out is not lost
         addresses = [
-            (_family(ip), ip, self._cells.take((target.cluster, ip, target.port)))
-            for ip in (name.answer.addresses[: lib.FGW_STATE_DNS_ADDRESSES] if name.answer else ())
+            DnsAddress(each.ip, each.port, self._cells.take((target.cluster, each.ip, each.port)), each.weight, target.endpoint)
+            for target, each in sorted(found.values(), key=lambda pair: (pair[0].endpoint, pair[1]))[: lib.FGW_STATE_DNS_ADDRESSES]
         ]
-        self._state.write_dns(target.slot, status, target.port, addresses)
-
-    def _forget(self, name: _Name, target: DnsTarget, clear_slot: bool) -> None:
-        name.targets.discard(target)
-        for ip in name.answer.addresses if name.answer else ():
-            self._cells.release((target.cluster, ip, target.port))
-        if clear_slot:
-            self._state.write_dns(target.slot, lib.FGW_DNS_UNKNOWN, 0, [])
+        self._state.write_dns(slot, _status([name.status.status for name in names.values()]), addresses)
+        for key in before - keys:
+            self._cells.release(key)
+        self._held[slot] = keys
+        self.on_change(slot)
 
 
-def literal(name: str) -> Answer | None:
+def _key(target: DnsTarget) -> tuple[str, str]:
+    return target.name, SERVICES if target.lookup == "srv" else ADDRESSES
+
+
+def _status(words: list[str]) -> int:
+    """Of a slot: as good as its best name; while one has not been asked and none has an answer, nothing is known."""
+    if "ok" in words:
+        return int(lib.FGW_DNS_OK)
+    return int(lib.FGW_DNS_UNKNOWN if "unknown" in words or not words else lib.FGW_DNS_FAILED)
+
+
+def literal(status: NameStatus) -> Answer | None:
     """The answer for a name that is an address already."""
     try:
-        return Answer((ipaddress.ip_address(name).packed,), int(MAX_TTL_S))
+        return Answer((ipaddress.ip_address(status.name).packed,), int(MAX_TTL_S))
     except ValueError:
         return None
-
-
-def _family(ip: bytes) -> int:
-    return int(lib.FGW_FAMILY_IPV4 if len(ip) == 4 else lib.FGW_FAMILY_IPV6)

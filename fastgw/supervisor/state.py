@@ -60,6 +60,17 @@ class Cell(NamedTuple):
     failures: int
 
 
+class DnsAddress(NamedTuple):
+    """One address of a name: fgw_dns_address. ``ip`` in network order."""
+
+    ip: bytes
+    port: int
+    cell: int
+    weight: int = 1
+    endpoint: int = 0
+    """place of the name among the cluster's endpoints"""
+
+
 class StateSegment:
     """Owns the memory file and its mapping. ``fd`` is handed to workers."""
 
@@ -123,29 +134,29 @@ class StateSegment:
         """Make the cell of an endpoint that is gone ready for another one. Only when nothing is active on it."""
         ffi.memmove(ffi.addressof(self._state.cells, index), bytes(ffi.sizeof("fgw_cell")), ffi.sizeof("fgw_cell"))
 
-    def write_dns(self, slot: int, status: int, port: int, addresses: list[tuple[int, bytes, int]]) -> None:
-        """``addresses``: (family, ip in network order, cell); what exceeds FGW_STATE_DNS_ADDRESSES is cut off."""
+    def write_dns(self, slot: int, status: int, addresses: list[DnsAddress]) -> None:
+        """What exceeds FGW_STATE_DNS_ADDRESSES is cut off."""
         value = ffi.new("fgw_dns_slot *")
         value.status = status
-        value.port = port
         value.count = min(len(addresses), int(lib.FGW_STATE_DNS_ADDRESSES))
-        for index, (family, ip, cell) in enumerate(addresses[: value.count]):
+        for index, address in enumerate(addresses[: value.count]):
             entry = value.addresses[index]
-            entry.family = family
-            entry.cell = cell
-            ffi.memmove(entry.ip, ip, len(ip))
+            entry.family = lib.FGW_FAMILY_IPV4 if len(address.ip) == 4 else lib.FGW_FAMILY_IPV6
+            entry.port, entry.weight, entry.cell, entry.endpoint = address.port, address.weight, address.cell, address.endpoint
+            ffi.memmove(entry.ip, address.ip, len(address.ip))
         lib.fgw_dns_write(ffi.addressof(self._state.dns, slot), value)
 
-    def read_dns(self, slot: int) -> tuple[int, int, list[tuple[int, bytes, int]]]:
-        """(status, port, addresses), as written."""
+    def read_dns(self, slot: int) -> tuple[int, list[DnsAddress]]:
+        """(status, addresses), as written."""
         value: Any = ffi.new("fgw_dns_slot *")
         status = int(lib.fgw_dns_read(ffi.addressof(self._state.dns, slot), value))
         addresses = []
         for index in range(value.count):
             entry = value.addresses[index]
             length = 4 if entry.family == lib.FGW_FAMILY_IPV4 else 16
-            addresses.append((int(entry.family), bytes(ffi.buffer(entry.ip, length)), int(entry.cell)))
-        return status, int(value.port), addresses
+            ip = bytes(ffi.buffer(entry.ip, length))
+            addresses.append(DnsAddress(ip, int(entry.port), int(entry.cell), int(entry.weight), int(entry.endpoint)))
+        return status, addresses
 
     def _read_worker(self, slot: int, offset: int, length: int) -> bytes:
         start = self._workers_offset + slot * int(ffi.sizeof(_WORKER)) + offset

@@ -8,7 +8,7 @@
 #include "base.h"
 
 /* cffi:begin */
-enum { FGW_IMAGE_VERSION = 4, FGW_NONE = 0xffffffff };
+enum { FGW_IMAGE_VERSION = 5, FGW_NONE = 0xffffffff };
 
 /* `count` records of the table's type, from `off`. */
 typedef struct fgw_table {
@@ -328,7 +328,10 @@ typedef struct fgw_img_destination {
     fgw_img_edits edits;
 } fgw_img_destination;
 
-enum fgw_discovery { FGW_DISCOVERY_STATIC = 0, FGW_DISCOVERY_DNS = 1 };
+enum fgw_discovery {
+    FGW_DISCOVERY_STATIC = 0,
+    FGW_DISCOVERY_DNS = 1, /* some endpoints are names (FGW_FAMILY_NAME), whose addresses are in the slot */
+};
 enum fgw_lb { FGW_LB_LEAST_REQUEST = 0, FGW_LB_ROUND_ROBIN = 1, FGW_LB_RANDOM = 2 };
 enum fgw_upstream_protocol { FGW_UPSTREAM_HTTP1 = 1, FGW_UPSTREAM_HTTP2 = 2, FGW_UPSTREAM_TCP = 3 };
 
@@ -343,7 +346,7 @@ typedef struct fgw_img_cluster {
     uint8_t lb;
     uint8_t protocol;
     uint8_t pad;
-    fgw_table endpoints; /* FGW_DISCOVERY_STATIC */
+    fgw_table endpoints;
     uint32_t dns_slot;   /* FGW_DISCOVERY_DNS: index of the slot in the state segment */
     uint32_t connect_timeout_ms;
     uint32_t tls;       /* index in upstream_tls, FGW_NONE: plain text */
@@ -351,7 +354,12 @@ typedef struct fgw_img_cluster {
     uint32_t origin;
 } fgw_img_cluster;
 
-enum fgw_family { FGW_FAMILY_UNIX = 1, FGW_FAMILY_IPV4 = 4, FGW_FAMILY_IPV6 = 6 };
+enum fgw_family {
+    FGW_FAMILY_UNIX = 1,
+    FGW_FAMILY_NAME = 2, /* a name: stands for the addresses of the cluster's slot that refer to it, and is never picked itself */
+    FGW_FAMILY_IPV4 = 4,
+    FGW_FAMILY_IPV6 = 6,
+};
 enum fgw_endpoint_flag { FGW_ENDPOINT_UNHEALTHY = 1 /* known not ready: never picked */ };
 
 typedef struct fgw_img_endpoint {
@@ -360,8 +368,8 @@ typedef struct fgw_img_endpoint {
     uint16_t port;
     uint32_t weight; /* >= 1 */
     uint8_t ip[16];  /* network order; IPv4 in the first four */
-    uint32_t cell;   /* index of its cell in the state segment, the same in every generation */
-    fgw_span path;   /* FGW_FAMILY_UNIX */
+    uint32_t cell;   /* index of its cell in the state segment, the same in every generation; FGW_NONE: FGW_FAMILY_NAME */
+    fgw_span path;   /* FGW_FAMILY_UNIX; FGW_FAMILY_NAME: the name */
 } fgw_img_endpoint;
 
 typedef struct fgw_img_regex {

@@ -7,11 +7,11 @@
 
 /* cffi:begin */
 enum {
-    FGW_STATE_VERSION = 2,
+    FGW_STATE_VERSION = 3,
     FGW_STATE_WORKERS = 64,   /* worker slots at the most */
     FGW_STATE_CELLS = 262144, /* endpoint cells; the block is sparse, unused cells cost no memory */
     FGW_STATE_DNS_SLOTS = 16384,
-    FGW_STATE_DNS_ADDRESSES = 32,
+    FGW_STATE_DNS_ADDRESSES = 128,
     FGW_STATE_SERIES = 8192, /* request series a worker can hold; the last one collects the overflow */
     FGW_STATE_TCP_SERIES = 1024, /* the same for connections that are relayed as bytes */
     FGW_STATE_BUCKETS = 20,  /* 19 bounds and +Inf (statement T8) */
@@ -94,21 +94,25 @@ typedef struct fgw_cell {
     uint64_t pad[4];
 } fgw_cell;
 
+/* One address that a name of a cluster has. */
 typedef struct fgw_dns_address {
     uint8_t family; /* enum fgw_family */
-    uint8_t pad[3];
+    uint8_t pad;
+    uint16_t port;
+    uint32_t weight; /* >= 1 */
     uint32_t cell;
+    uint32_t endpoint; /* place of the name among the cluster's endpoints; an image that is older or newer may have another there */
     uint8_t ip[16];
 } fgw_dns_address;
 
 enum fgw_dns_status { FGW_DNS_UNKNOWN = 0 /* not asked yet */, FGW_DNS_OK = 1, FGW_DNS_FAILED = 2 };
 
-/* Addresses of one name for one cluster. Written by the supervisor under a sequence lock: odd while it writes. */
+/* Addresses of all names of one cluster. Written by the supervisor under a sequence lock: odd while it writes. */
 typedef struct fgw_dns_slot {
     uint32_t sequence;
-    uint32_t status;
+    uint32_t status; /* FGW_DNS_OK when any of the names has an answer */
     uint32_t count;
-    uint32_t port;
+    uint32_t reserved;
     fgw_dns_address addresses[FGW_STATE_DNS_ADDRESSES];
 } fgw_dns_slot;
 
@@ -191,7 +195,7 @@ void fgw_series_add(fgw_series *s, uint64_t duration_us, uint64_t request_bytes,
 uint64_t fgw_state_bytes(uint32_t worker_slots);
 /* Shape a zeroed block. */
 void fgw_state_init(fgw_state *s, uint32_t worker_slots);
-/* Sequence-locked copy of a slot; returns its status. */
+/* Sequence-locked copy of a slot, of its `count` addresses; returns its status. */
 int fgw_dns_read(const fgw_dns_slot *slot, fgw_dns_slot *out);
 void fgw_dns_write(fgw_dns_slot *slot, const fgw_dns_slot *in);
 /* Take a dead worker's requests in flight off the shared cells, and zero its gauges. */

@@ -97,8 +97,6 @@ def _edits(edits: Edits) -> str:
 
 def _cluster(cluster: Cluster) -> str:
     words = [cluster.found_in]
-    if cluster.discovery == "dns":
-        words.append(f"dns {cluster.dns_name}:{cluster.dns_port}")
     words += [_endpoint(endpoint) for endpoint in cluster.endpoints]
     if cluster.lb != "least_request":
         words.append(cluster.lb)
@@ -122,7 +120,8 @@ def _tls(tls: UpstreamTls) -> str:
 
 def _endpoint(endpoint: Endpoint) -> str:
     weight = f"x{endpoint.weight}" if endpoint.weight != 1 else ""
-    return f"{endpoint.address}:{endpoint.port}{weight}{'' if endpoint.healthy else '(unhealthy)'}"
+    lookup = {"": "", "all": "dns ", "first": "dns first "}.get(endpoint.lookup, f"{endpoint.lookup} ")
+    return f"{lookup}{endpoint.address}:{endpoint.port}{weight}{'' if endpoint.healthy else '(unhealthy)'}"
 
 
 def _diagnostic(found: Diagnostic) -> str:

@@ -16,7 +16,7 @@ from fastgw.model.plan import Cluster, Endpoint, Plan
 from fastgw.native._native import lib
 from fastgw.supervisor import memfd
 from fastgw.supervisor.settings import Settings
-from fastgw.supervisor.state import UPPER_CELLS_FROM, StateSegment
+from fastgw.supervisor.state import UPPER_CELLS_FROM, DnsAddress, StateSegment
 from fastgw.supervisor.supervisor import Supervisor
 
 NAME = "outbound|80||web.example"
@@ -33,7 +33,7 @@ def image_fd(numbers: StateNumbers) -> Iterator[int]:
     endpoints = [Endpoint("10.0.0.1", 81), Endpoint("2001:db8::1", 82, healthy=False), Endpoint("unix:/run/web.sock", 0)]
     clusters = {
         NAME: Cluster(NAME, "web.example", 80, subset="v1", endpoints=endpoints, lb="round_robin"),
-        OVER_DNS: Cluster(OVER_DNS, "dns.example", 8080, discovery="dns", dns_name="dns.example", dns_port=8080),
+        OVER_DNS: Cluster(OVER_DNS, "dns.example", 8080, discovery="dns", endpoints=[Endpoint("dns.example", 8080, lookup="all")]),
     }
     fd = memfd.make_sealed("image", write_image(Plan(clusters=clusters), numbers, 1))
     yield fd
@@ -72,9 +72,9 @@ def test_resolved_endpoints_come_from_their_slot(image_fd: int, numbers: StateNu
 
     assert seen() == ("unknown", [])
     slot = numbers.dns_slot_of(OVER_DNS)
-    state.write_dns(slot, lib.FGW_DNS_OK, 8080, [(lib.FGW_FAMILY_IPV4, b"\x0a\0\0\5", UPPER_CELLS_FROM)])
+    state.write_dns(slot, lib.FGW_DNS_OK, [DnsAddress(b"\x0a\0\0\5", 8080, UPPER_CELLS_FROM)])
     assert seen() == ("ok", ["10.0.0.5:8080"])
-    state.write_dns(slot, lib.FGW_DNS_FAILED, 8080, [])
+    state.write_dns(slot, lib.FGW_DNS_FAILED, [])
     assert seen() == ("failed", [])
 
 

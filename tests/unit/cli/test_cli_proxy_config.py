@@ -216,7 +216,7 @@ def test_live_endpoints(admin: str, clusters: list[dict[str, Any]], run: Run, ru
 
 
 def test_endpoints_as_they_are_now(admin: str, clusters: list[dict[str, Any]], run_json: Json) -> None:
-    clusters[0] |= {"dnsStatus": "ok", "endpoints": [live_endpoint("::1", 9001, requests=7)]}
+    clusters[0] |= {"dnsStatus": "ok", "endpoints": [live_endpoint("::1", 9001, requests=7, name="fixed")]}
     clusters[1]["endpoints"][0] |= {"healthy": False, "ejected": True}
     entries, _ = run_json("proxy-config", "endpoints", "--admin", admin)
     assert [(entry["endpoint"], entry["status"], entry["outlierCheck"]) for entry in entries] == [

@@ -25,7 +25,7 @@ def test_example(path: Path) -> None:
     for action in actions:
         for destination in action.destinations:
             cluster = result.plan.clusters[destination.cluster]
-            assert cluster.endpoints or cluster.dns_name
+            assert cluster.endpoints
 
 
 def test_there_are_examples() -> None:

@@ -80,7 +80,7 @@ def test_an_address_needs_no_resolver() -> None:
 def test_an_external_name_without_ports_leads_on() -> None:
     alias = resource("Service", "web", {"type": "ExternalName", "externalName": "Api.Example.org"})
     cluster = one_cluster(alias)
-    assert (cluster.name, cluster.dns_name) == ("outbound|80||api.example.org", "api.example.org")
+    assert (cluster.name, cluster.endpoints) == ("outbound|80||api.example.org", [Endpoint("api.example.org", 80, lookup="all")])
 
 
 def test_a_visible_entry_comes_before_a_hidden_one() -> None:

@@ -12,7 +12,7 @@ import re
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from fastgw.dataplane import (
@@ -327,7 +327,8 @@ class Gateway:
     def relay(self, *upstreams: Upstream | int, chains: Iterable[Chain] = (), lb: str = "round_robin", **cluster: Any) -> None:
         """The same for a listener of these chains; without chains every connection goes to the cluster."""
         ports = [u if isinstance(u, int) else u.port for u in upstreams]
-        found = Cluster("c", "c", 80, endpoints=[Endpoint("127.0.0.1", p) for p in ports], lb=lb, **cluster)
+        cluster.setdefault("endpoints", [Endpoint("127.0.0.1", p) for p in ports])
+        found = Cluster("c", "c", 80, lb=lb, **cluster)
         self.attach_chains(list(chains) or [tcp_chain()], [found])
 
     def relay_to(self, upstreams: dict[str, Upstream], weights: dict[str, int], **chain: Any) -> None:
@@ -349,14 +350,14 @@ class Gateway:
         os.close(fd)
         self.server.on_image()
 
-    def answer_dns(self, cluster: str, status: str, *ports_and_cells: tuple[int, int]) -> None:
-        """What the resolver would write: 127.0.0.1 at one port, with one cell an address."""
+    def answer_dns(self, cluster: str, status: str, *ports_and_cells: tuple[int, int], weights: Sequence[int] = ()) -> None:
+        """What the resolver would write: 127.0.0.1 at these ports, with one cell an address."""
         slot = ffi.new("fgw_dns_slot *")
         slot.status = getattr(lib, f"FGW_DNS_{status}")
         slot.count = len(ports_and_cells)
         for i, (port, cell) in enumerate(ports_and_cells):
-            slot.port = port
-            slot.addresses[i].family = lib.FGW_FAMILY_IPV4
+            slot.addresses[i].family, slot.addresses[i].port = lib.FGW_FAMILY_IPV4, port
+            slot.addresses[i].weight = weights[i] if weights else 1
             slot.addresses[i].cell = cell
             slot.addresses[i].ip[0:4] = [127, 0, 0, 1]
             self.dns_cells.append(cell)

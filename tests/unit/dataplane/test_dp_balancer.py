@@ -43,19 +43,20 @@ def count(gateway: Gateway) -> Callable[[list[Upstream], int], list[int]]:
     return run
 
 
-def answer(gateway: Gateway, ups: list[Upstream], taken: dict[int, list[Peer]]) -> None:
+def answer(gateway: Gateway, ups: list[Upstream], taken: dict[int, list[Peer]]) -> int:
+    """Answer the one request that is waiting; the port of the endpoint that has got it."""
     for up in ups:
         for peer in taken[up.port]:
             if peer.poll().data:
                 peer.request()
                 peer.send(OK)
-                return
+                return up.port
     for up in ups:
         if up.has_connection(gateway):
             taken[up.port].append(gateway.peers[-1])
             gateway.peers[-1].request()
             gateway.peers[-1].send(OK)
-            return
+            return up.port
     raise AssertionError("nobody got the request")
 
 
@@ -233,3 +234,65 @@ def test_an_address_of_ipv6_and_of_a_unix_socket(gateway: Gateway, tmp_path: Pat
             assert up.request().start == "GET / HTTP/1.1"
             up.send(OK)
             assert client.response().body == b"ok"
+
+
+def named(gateway: Gateway, *endpoints: Endpoint, lb: str = "round_robin") -> None:
+    gateway.attach(make_plan([Cluster("c", "c", 80, discovery="dns", endpoints=list(endpoints), lb=lb)]))
+
+
+NAME = Endpoint("c.test", 80, lookup="all")
+
+
+@pytest.mark.parametrize("lb", ["round_robin", "random", "least_request"])
+def test_addresses_and_names_are_chosen_from_alike(gateway: Gateway, lb: str) -> None:
+    ups = [gateway.upstream() for _ in range(3)]
+    named(gateway, NAME, Endpoint("127.0.0.1", ups[0].port), lb=lb)
+    gateway.answer_dns("c", "OK", (ups[1].port, 200_001), (ups[2].port, 200_002))
+    requests = drawn(gateway, ups, 60)
+    assert sum(requests) == 60 and min(requests) >= (20 if lb == "round_robin" else 3)
+
+
+def test_an_address_is_used_while_the_names_are_not_known(gateway: Gateway) -> None:
+    up = gateway.upstream()
+    named(gateway, NAME, Endpoint("127.0.0.1", up.port))
+    client = gateway.client().send(GET)
+    up.accept(gateway).send(OK)
+    assert client.response().status == 200
+
+
+def test_names_have_weights(gateway: Gateway) -> None:
+    ups = [gateway.upstream() for _ in range(2)]
+    named(gateway, NAME, lb="random")
+    gateway.answer_dns("c", "OK", (ups[0].port, 200_001), (ups[1].port, 200_002), weights=[1, 9])
+    light, heavy = drawn(gateway, ups, 200)
+    assert light < 50 < heavy  # 20 expected: 50 is more than six standard deviations away
+
+
+@pytest.mark.parametrize("status", ["OK", "FAILED"])
+def test_names_without_an_address_are_a_503(gateway: Gateway, status: str) -> None:
+    named(gateway, NAME)
+    gateway.answer_dns("c", status)
+    answer = gateway.client().send(GET).response()
+    assert (answer.status, answer.body) == (503, b"no healthy upstream")
+
+
+def test_an_address_of_a_name_that_is_unhealthy_gets_nothing(gateway: Gateway) -> None:
+    ups = [gateway.upstream() for _ in range(3)]
+    named(gateway, NAME, Endpoint("127.0.0.1", ups[2].port))
+    gateway.answer_dns("c", "OK", (ups[0].port, 200_001), (ups[1].port, 200_002))
+    gateway.state.cells[200_001].flags = UNHEALTHY
+    assert drawn(gateway, ups, 10)[0] == 0
+    gateway.state.cells[200_001].flags = 0
+
+
+def drawn(gateway: Gateway, ups: list[Upstream], requests: int) -> list[int]:
+    """How many of these requests each got, one after the other."""
+    taken: dict[int, list[Peer]] = defaultdict(list)
+    counts = Counter[int]()
+    client = gateway.client()
+    for _ in range(requests):
+        client.send(GET)
+        counts[answer(gateway, ups, taken)] += 1
+        assert client.response().status == 200
+    client.close()
+    return [counts[up.port] for up in ups]

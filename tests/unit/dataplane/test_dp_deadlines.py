@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from dataplane_support import GET, OK, Gateway, Peer, make_plan, post
 
-from fastgw.model.plan import Cluster
+from fastgw.model.plan import Cluster, Endpoint
 
 MakeGateway = Callable[..., Gateway]
 UNHEALTHY = b"no healthy upstream"
@@ -290,7 +290,7 @@ def test_an_upstream_that_does_not_answer_in_time_is_a_504(make_gateway: MakeGat
 
 @pytest.fixture
 def by_name(gateway: Gateway) -> Gateway:
-    gateway.attach(make_plan([Cluster("d", "d.test", 80, discovery="dns", dns_name="d.test", dns_port=80)]))
+    gateway.attach(make_plan([Cluster("d", "d.test", 80, discovery="dns", endpoints=[Endpoint("d.test", 80, lookup="all")])]))
     return gateway
 
 

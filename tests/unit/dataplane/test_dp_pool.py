@@ -144,7 +144,7 @@ def test_a_middle_connection_leaves_the_list_whole(gateway: Gateway) -> None:
 
 def test_connections_to_an_earlier_address_of_a_cell_are_closed(gateway: Gateway) -> None:
     """DNS may give a cell another address; what is pooled for the old one may not be used for the new one."""
-    gateway.attach(make_plan([Cluster("d", "d.test", 80, discovery="dns", dns_name="d.test", dns_port=80)]))
+    gateway.attach(make_plan([Cluster("d", "d.test", 80, discovery="dns", endpoints=[Endpoint("d.test", 80, lookup="all")])]))
     old, new = gateway.upstream(), gateway.upstream()
     gateway.answer_dns("d", "OK", (old.port, 200_001))
     client = gateway.client().send(GET)

@@ -11,6 +11,7 @@ from dataplane_support import Gateway, Peer, free_port, tcp_chain
 
 from fastgw.dataplane import pipes
 from fastgw.image.layout import lib
+from fastgw.model.plan import Endpoint
 
 BULK = 4 << 20
 
@@ -341,7 +342,7 @@ def test_no_route(gateway: Gateway) -> None:
 
 def test_a_name_that_is_resolved_a_little_later(gateway: Gateway) -> None:
     up = gateway.upstream()
-    gateway.relay(discovery="dns", dns_name="db.test", dns_port=up.port)
+    gateway.relay(discovery="dns", endpoints=[Endpoint("db.test", up.port, lookup="all")])
     client = gateway.client()
     client.try_send(b"hello")
     gateway.pass_ms(1000)
@@ -352,7 +353,7 @@ def test_a_name_that_is_resolved_a_little_later(gateway: Gateway) -> None:
 
 
 def test_a_name_that_is_never_resolved(gateway: Gateway) -> None:
-    gateway.relay(discovery="dns", dns_name="db.test", dns_port=1)
+    gateway.relay(discovery="dns", endpoints=[Endpoint("db.test", 1, lookup="all")])
     client = gateway.client()
     gateway.pass_ms(6000)
     assert client.until_end() == "reset"

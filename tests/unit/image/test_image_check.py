@@ -187,6 +187,21 @@ def test_a_value_out_of_range_is_refused(table: str, field: str) -> None:
     assert lib.fgw_image_check(ffi.from_buffer(broken), len(broken)) < 0
 
 
+def test_only_a_name_has_no_cell() -> None:
+    record = TABLES["endpoints"]
+    data = image(vhost(["a.com"], rule("r")))
+    at = dict(zip(HEADER.names, HEADER.unpack_from(data), strict=True))["endpoints.off"]
+    row = dict(zip(record.names, record.unpack_from(data, at), strict=True))
+
+    def verdict(**changed: int) -> int:
+        broken = data[:at] + record.pack(*(row | changed).values()) + data[at + record.size :]
+        return int(lib.fgw_image_check(ffi.from_buffer(broken), len(broken)))
+
+    assert verdict(family=lib.FGW_FAMILY_NAME, cell=lib.FGW_NONE) == 1
+    assert verdict(family=lib.FGW_FAMILY_NAME) < 0
+    assert verdict(cell=lib.FGW_NONE) < 0
+
+
 MUST_BE_CHECKED_OF_TLS = {
     "listeners": "plain sni chains.off chains.count",
     "chains": "name.off name.len kind tls tls_context route_table action virtual_service origin",

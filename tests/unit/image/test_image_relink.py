@@ -71,7 +71,7 @@ def edited_clusters(random: Random, clusters: dict[str, Cluster]) -> dict[str, C
         port = random.randint(1, 3)
         dns = random.random() < 0.3
         clusters[name] = (
-            Cluster(name, name, 80, discovery="dns", dns_name=name, dns_port=port)
+            Cluster(name, name, 80, discovery="dns", endpoints=[Endpoint("10.0.0.2", port), Endpoint(name, port, lookup="all")])
             if dns
             else Cluster(name, name, 80, endpoints=[Endpoint("10.0.0.1", port), Endpoint("unix:/run/a", 0)])
         )

@@ -80,13 +80,18 @@ def test_an_action_without_destinations_is_answered_not_passed_over() -> None:
 
 def test_clusters_and_endpoints() -> None:
     endpoints = [Endpoint("10.1.2.3", 81, 5, False), Endpoint("fd00::7", 82), Endpoint("unix:/run/x.sock", 0)]
-    by_name = Cluster("dns", "b", 80, discovery="dns", dns_name="b", dns_port=80)
+    by_name = Cluster("dns", "b", 80, discovery="dns", endpoints=[Endpoint("b", 80, lookup="all")])
     clusters = [Cluster("static", "a", 80, endpoints=endpoints), by_name]
     numbers = StateNumbers()
     reader = written(plan(clusters=clusters), numbers)
     static, dns = reader.rows("clusters")
     assert (static["dns_slot"], dns["dns_slot"]) == (NONE, numbers.dns_slot_of("dns"))
-    assert [reader.address(row) for row in reader.rows("endpoints")] == ["10.1.2.3:81", "[fd00::7]:82", "unix:/run/x.sock"]
+    assert [reader.address(row) for row in reader.rows("endpoints")] == [
+        "10.1.2.3:81",
+        "[fd00::7]:82",
+        "unix:/run/x.sock",
+        "b:80",
+    ]
     first = reader.row("endpoints", 0)
     assert (first["flags"], first["weight"], first["cell"]) == (
         lib.FGW_ENDPOINT_UNHEALTHY,

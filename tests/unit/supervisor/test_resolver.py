@@ -8,6 +8,7 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from supervisor_tools import until
@@ -16,19 +17,32 @@ from fastgw.native._native import lib
 from fastgw.supervisor import resolver as resolver_module
 from fastgw.supervisor.cells import CellPool, CellsExhausted
 from fastgw.supervisor.compile_protocol import DnsTarget
-from fastgw.supervisor.dns_lookup import Answer, CaresLookup, LookupFailed, NameNotFound, choose_family
+from fastgw.supervisor.dns_lookup import (
+    ADDRESSES,
+    SERVICES,
+    Answer,
+    CaresLookup,
+    LookupFailed,
+    NameNotFound,
+    Service,
+    choose_family,
+)
 from fastgw.supervisor.resolver import Resolver
-from fastgw.supervisor.state import UPPER_CELLS_FROM, StateSegment
+from fastgw.supervisor.state import UPPER_CELLS_FROM, DnsAddress, StateSegment
 
-A, AAAA = 1, 28
+A, AAAA, SRV = 1, 28, 33
 OK, FAILED, UNKNOWN = lib.FGW_DNS_OK, lib.FGW_DNS_FAILED, lib.FGW_DNS_UNKNOWN
 
 
+Entry = tuple[int, list[str]] | str
+
+
 class NameServer(asyncio.DatagramProtocol):
-    """Answers from ``zone``: name -> (ttl, addresses), "nxdomain", "servfail" or "silent"."""
+    """Answers from ``zone``: name -> (ttl, records), "nxdomain", "servfail" or "silent". A record is an address, or
+    "priority weight port target" for SRV."""
 
     def __init__(self) -> None:
-        self.zone: dict[str, tuple[int, list[str]] | str] = {}
+        self.zone: dict[str, Entry] = {}
         self.asked: Counter[str] = Counter()
         self.address = ""
 
@@ -49,25 +63,35 @@ class NameServer(asyncio.DatagramProtocol):
         if entry != "silent":
             self.transport.sendto(self.reply(data[: position + 5], kind, entry), peer)
 
-    def reply(self, question: bytes, kind: int, entry: tuple[int, list[str]] | str) -> bytes:
+    def reply(self, question: bytes, kind: int, entry: Entry) -> bytes:
         rcode = {"nxdomain": 3, "servfail": 2}[entry] if isinstance(entry, str) else 0
         records = []
         for text in entry[1] if not isinstance(entry, str) else []:
-            packed = ipaddress.ip_address(text).packed
-            if (A if len(packed) == 4 else AAAA) == kind:
+            record_kind, packed = record_data(text)
+            if record_kind == kind:
                 records.append(b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, int(entry[0]), len(packed)) + packed)
         header = question[:2] + struct.pack("!HHHHH", 0x8180 | rcode, 1, len(records), 0, 0)
         return header + question[12:] + b"".join(records)
 
 
-def ask(zone: dict[str, tuple[int, list[str]] | str], name: str, deadline_s: float = 4.5) -> Answer:
+def record_data(text: str) -> tuple[int, bytes]:
+    """Type and data of a record."""
+    if " " not in text:
+        address = ipaddress.ip_address(text)
+        return (A if address.version == 4 else AAAA), address.packed
+    *numbers, target = text.split()
+    labels = [bytes([len(label)]) + label.encode() for label in target.split(".") if label]
+    return SRV, struct.pack("!3H", *map(int, numbers)) + b"".join(labels) + b"\0"
+
+
+def ask(zone: dict[str, Entry], name: str, deadline_s: float = 4.5, kind: str = ADDRESSES) -> Answer:
     async def main() -> Answer:
         server = NameServer()
         await server.start()
         server.zone = zone
         lookup = CaresLookup([server.address], deadline_s)
         try:
-            return await lookup(name)
+            return await lookup(name, kind)
         finally:
             lookup.close()
             server.transport.close()
@@ -80,7 +104,8 @@ def packed(*texts: str) -> tuple[bytes, ...]:
 
 
 def test_addresses_come_sorted_with_the_least_ttl() -> None:
-    assert ask({"a.test": (30, ["10.0.0.2", "10.0.0.1"])}, "a.test") == Answer(packed("10.0.0.1", "10.0.0.2"), 30)
+    found = ask({"a.test": (30, ["10.0.0.2", "10.0.0.1"])}, "a.test")
+    assert found == Answer(packed("10.0.0.1", "10.0.0.2"), 30, packed("10.0.0.2", "10.0.0.1"))
 
 
 def test_ipv4_is_used_where_there_is_any_and_ipv6_where_not() -> None:
@@ -89,12 +114,43 @@ def test_ipv4_is_used_where_there_is_any_and_ipv6_where_not() -> None:
     assert choose_family([(socket.AF_INET, "1.1.1.1", 9), (socket.AF_INET, "1.1.1.1", 5)]) == Answer(packed("1.1.1.1"), 5)
 
 
+def test_addresses_are_also_known_in_the_order_of_the_server() -> None:
+    listed = ["10.0.0.2", "10.9.9.9", "127.0.0.1", "10.0.0.1"]
+    assert ask({"a.test": (30, listed)}, "a.test").in_order == packed(*listed)
+
+
+SRV_ZONE: dict[str, Entry] = {
+    "_http._tcp.test": (30, ["10 3 81 two.test", "10 1 80 one.test", "20 1 80 spare.test", "10 0 80 none.test"]),
+    "one.test": (20, ["10.0.0.1"]),
+    "two.test": (30, ["10.0.0.2", "10.0.0.3"]),
+    "spare.test": (5, ["10.0.0.9"]),
+}
+
+
+def test_services_are_the_targets_of_the_best_priority_with_their_share() -> None:
+    found = ask(SRV_ZONE, "_http._tcp.test", kind=SERVICES)
+    one, two, three = packed("10.0.0.1", "10.0.0.2", "10.0.0.3")
+    assert found.services == (Service(one, 80, 64), Service(two, 81, 96), Service(three, 81, 96))
+    assert (found.addresses, found.ttl_s) == ((one, two, three), 20)
+
+
+def test_services_of_the_next_priority_when_the_best_have_no_address() -> None:
+    zone = SRV_ZONE | {"one.test": "nxdomain", "two.test": "servfail"}
+    assert ask(zone, "_http._tcp.test", kind=SERVICES).services == (Service(*packed("10.0.0.9"), 80, 64),)
+
+
+@pytest.mark.parametrize("records", [[], ["0 0 0 ."], ["1 1 80 none.test"]])
+def test_services_that_lead_nowhere(records: list[str]) -> None:
+    with pytest.raises(NameNotFound):
+        ask({"_http._tcp.test": (30, records)}, "_http._tcp.test", kind=SERVICES)
+
+
 def test_localhost_and_the_hosts_file_need_no_server() -> None:
     assert ask({}, "localhost").addresses == packed("127.0.0.1")
 
 
 @pytest.mark.parametrize("entry", ["nxdomain", (30, [])])
-def test_a_name_that_does_not_exist(entry: tuple[int, list[str]] | str) -> None:
+def test_a_name_that_does_not_exist(entry: Entry) -> None:
     with pytest.raises(NameNotFound):
         ask({"a.test": entry}, "a.test")
 
@@ -125,7 +181,7 @@ class Script:
         self.zone: dict[str, Answer | Exception] = {}
         self.asked: Counter[str] = Counter()
 
-    async def __call__(self, name: str) -> Answer:
+    async def __call__(self, name: str, kind: str) -> Answer:
         self.asked[name] += 1
         found = self.zone.get(name, NameNotFound("no such name"))
         if isinstance(found, Exception):
@@ -139,8 +195,14 @@ class Scene:
         self.script = Script()
         self.resolver = Resolver(self.state, self.script)
 
+    def ips(self, slot: int) -> list[bytes]:
+        return [each.ip for each in self.state.read_dns(slot)[1]]
+
+    def cells(self, slot: int) -> dict[bytes, int]:
+        return {each.ip: each.cell for each in self.state.read_dns(slot)[1]}
+
     def addresses(self, slot: int) -> list[str]:
-        return [str(ipaddress.ip_address(ip)) for _, ip, _ in self.state.read_dns(slot)[2]]
+        return [str(ipaddress.ip_address(ip)) for ip in self.ips(slot)]
 
     def status(self, slot: int) -> int:
         return self.state.read_dns(slot)[0]
@@ -159,8 +221,8 @@ def play(act: Callable[[Scene], Awaitable[None]]) -> None:
     asyncio.run(main())
 
 
-def target(slot: int, name: str = "a.test", port: int = 80, cluster: str = "") -> DnsTarget:
-    return DnsTarget(slot, name, port, cluster or f"c{slot}")
+def target(slot: int, name: str = "a.test", port: int = 80, **more: Any) -> DnsTarget:
+    return DnsTarget(slot, name, port, f"c{slot}", **more)
 
 
 @pytest.fixture(autouse=True)
@@ -175,10 +237,9 @@ def test_a_slot_holds_the_answer_with_port_and_cells_of_the_upper_half() -> None
         assert scene.status(3) == UNKNOWN
         scene.resolver.follow([target(3, port=8080)])
         await scene.resolver.wait_known(5.0)
-        status, port, found = scene.state.read_dns(3)
-        assert (status, port, scene.addresses(3)) == (OK, 8080, ["10.0.0.1", "10.0.0.2"])
-        assert [family for family, _, _ in found] == [lib.FGW_FAMILY_IPV4] * 2
-        assert sorted(cell for _, _, cell in found) == [UPPER_CELLS_FROM, UPPER_CELLS_FROM + 1]
+        one, two = packed("10.0.0.1", "10.0.0.2")
+        cells = [UPPER_CELLS_FROM, UPPER_CELLS_FROM + 1]
+        assert scene.state.read_dns(3) == (OK, [DnsAddress(one, 8080, cells[0]), DnsAddress(two, 8080, cells[1])])
 
     play(act)
 
@@ -191,7 +252,7 @@ def test_a_name_is_asked_once_for_all_clusters_that_want_it() -> None:
         scene.resolver.follow([target(1), target(2), target(3)])
         assert scene.addresses(1) == scene.addresses(2) == scene.addresses(3) == ["10.0.0.1"]
         assert scene.script.asked == {"a.test": 1}
-        assert len({scene.state.read_dns(slot)[2][0][2] for slot in (1, 2, 3)}) == 3
+        assert len({scene.state.read_dns(slot)[1][0].cell for slot in (1, 2, 3)}) == 3
 
     play(act)
 
@@ -201,15 +262,15 @@ def test_an_answer_is_refreshed_after_its_ttl_and_cells_stay_with_their_address(
         scene.script.zone["a.test"] = Answer(packed("10.0.0.1", "10.0.0.2"), 0)
         scene.resolver.follow([target(1)])
         await scene.resolver.wait_known(5.0)
-        before = {ip: cell for _, ip, cell in scene.state.read_dns(1)[2]}
+        before = scene.cells(1)
         scene.script.zone["a.test"] = Answer(packed("10.0.0.2", "10.0.0.3"), 0)
         await until(lambda: scene.addresses(1) == ["10.0.0.2", "10.0.0.3"])
-        after = {ip: cell for _, ip, cell in scene.state.read_dns(1)[2]}
+        after = scene.cells(1)
         kept, new = packed("10.0.0.2", "10.0.0.3")
         assert after[kept] == before[kept] and after[new] not in before.values()
         scene.script.zone["a.test"] = Answer(packed("10.0.0.1", "10.0.0.2"), 300)
         await until(lambda: scene.addresses(1) == ["10.0.0.1", "10.0.0.2"])
-        assert {ip: cell for _, ip, cell in scene.state.read_dns(1)[2]} == before
+        assert scene.cells(1) == before
 
     play(act)
 
@@ -271,11 +332,106 @@ def test_an_address_as_name_is_its_own_answer() -> None:
 
 def test_more_addresses_than_a_slot_holds_are_cut_always_the_same() -> None:
     async def act(scene: Scene) -> None:
-        many = [f"10.0.0.{number}" for number in range(1, 41)]
+        many = [f"10.0.0.{number}" for number in range(1, 201)]
         scene.script.zone["a.test"] = Answer(packed(*many), 300)
         scene.resolver.follow([target(1)])
         await scene.resolver.wait_known(5.0)
-        assert scene.addresses(1) == many[: lib.FGW_STATE_DNS_ADDRESSES]
+        assert scene.addresses(1) == sorted(many, key=ipaddress.ip_address)[: lib.FGW_STATE_DNS_ADDRESSES]
+
+    play(act)
+
+
+def test_a_slot_holds_the_addresses_of_all_names_of_a_cluster() -> None:
+    async def act(scene: Scene) -> None:
+        one, two, both = packed("10.0.0.1", "10.0.0.2", "10.0.0.9")
+        scene.script.zone |= {"a.test": Answer((two, both), 300), "b.test": Answer((one, both), 300)}
+        scene.resolver.follow([target(1, weight=3), target(1, "b.test", 81, endpoint=2), target(1, "c.test", 81, endpoint=3)])
+        await scene.resolver.wait_known(5.0)
+        status, found = scene.state.read_dns(1)
+        assert status == OK, "one of the names has no address, the others have"
+        assert [(each.ip, each.port, each.weight, each.endpoint) for each in found] == [
+            (two, 80, 3, 0),
+            (both, 80, 3, 0),
+            (one, 81, 1, 2),
+            (both, 81, 1, 2),
+        ]
+        assert len({each.cell for each in found}) == 4
+        scene.resolver.retain([target(1, "b.test", 81, endpoint=2)])
+        assert scene.addresses(1) == ["10.0.0.1", "10.0.0.9"]
+
+    play(act)
+
+
+def test_an_address_that_two_names_have_counts_once() -> None:
+    async def act(scene: Scene) -> None:
+        scene.script.zone |= {"a.test": Answer(packed("10.0.0.1"), 300), "b.test": Answer(packed("10.0.0.1"), 0)}
+        scene.resolver.follow([target(1), target(1, "b.test", weight=2, endpoint=1)])
+        await scene.resolver.wait_known(5.0)
+        (found,) = scene.state.read_dns(1)[1]
+        scene.script.zone["b.test"] = Answer(packed("10.0.0.2"), 0)
+        await until(lambda: scene.addresses(1) == ["10.0.0.1", "10.0.0.2"])
+        assert scene.state.read_dns(1)[1][0].cell == found.cell
+
+    play(act)
+
+
+def test_nothing_is_known_while_one_name_has_not_been_asked_and_none_answered() -> None:
+    async def act(scene: Scene) -> None:
+        release = asyncio.Event()
+
+        async def slow(name: str, kind: str) -> Answer:
+            if name == "a.test":
+                raise NameNotFound("no such name")
+            await release.wait()
+            raise NameNotFound("no such name")
+
+        scene.resolver._lookup = slow
+        scene.resolver.follow([target(1), target(1, "b.test")])
+        await until(lambda: scene.resolver.statuses()[0].status == "failed")
+        assert scene.status(1) == UNKNOWN
+        release.set()
+        await until(lambda: scene.status(1) == FAILED)
+
+    play(act)
+
+
+def test_of_a_round_robin_name_the_first_address_counts() -> None:
+    async def act(scene: Scene) -> None:
+        one, two = packed("10.0.0.1", "10.0.0.2")
+        scene.script.zone["a.test"] = Answer((one, two), 0, (two, one))
+        scene.resolver.follow([target(1, lookup="first"), target(2)])
+        await scene.resolver.wait_known(5.0)
+        assert (scene.addresses(1), scene.addresses(2)) == (["10.0.0.2"], ["10.0.0.1", "10.0.0.2"])
+        assert scene.script.asked == {"a.test": 1}
+        scene.script.zone["a.test"] = Answer((one, two), 0)
+        await until(lambda: scene.addresses(1) == ["10.0.0.1"])
+
+    play(act)
+
+
+def test_services_bring_ports_and_weights() -> None:
+    async def act(scene: Scene) -> None:
+        ip = packed("10.0.0.1")
+        scene.script.zone["_http._tcp.test"] = Answer(ip, 300, services=(Service(ip[0], 81, 2), Service(ip[0], 82, 1)))
+        scene.resolver.follow([target(1, "_http._tcp.test", lookup="srv", weight=5)])
+        await scene.resolver.wait_known(5.0)
+        assert [(each.ip, each.port, each.weight) for each in scene.state.read_dns(1)[1]] == [(ip[0], 81, 10), (ip[0], 82, 5)]
+        (status,) = scene.resolver.statuses()
+        assert (status.kind, status.addresses) == ("srv", ["10.0.0.1:81", "10.0.0.1:82"])
+
+    play(act)
+
+
+def test_a_slot_keeps_what_it_has_until_the_new_image_is_in_use() -> None:
+    async def act(scene: Scene) -> None:
+        scene.script.zone |= {"a.test": Answer(packed("10.0.0.1"), 300), "b.test": Answer(packed("10.0.0.2"), 300)}
+        scene.resolver.follow([target(1)])
+        await scene.resolver.wait_known(5.0)
+        scene.resolver.follow([target(1, "b.test")])
+        assert (scene.status(1), scene.addresses(1)) == (OK, ["10.0.0.1"])
+        await until(lambda: scene.addresses(1) == ["10.0.0.1", "10.0.0.2"])
+        scene.resolver.retain([target(1, "b.test")])
+        assert scene.addresses(1) == ["10.0.0.2"]
 
     play(act)
 
@@ -296,7 +452,7 @@ def test_forgotten_names_are_asked_no_more_and_their_slots_cleared() -> None:
 
 def test_waiting_for_names_is_bounded() -> None:
     async def act(scene: Scene) -> None:
-        async def never(name: str) -> Answer:
+        async def never(name: str, kind: str) -> Answer:
             await asyncio.Event().wait()
             raise AssertionError
 

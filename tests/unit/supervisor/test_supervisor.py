@@ -36,7 +36,7 @@ spec:
 """
 
 
-async def lookup(name: str) -> Answer:
+async def lookup(name: str, kind: str) -> Answer:
     if name == "up.example":
         return Answer((b"\x0a\0\0\1",), 300)
     raise NameNotFound("no such name")

@@ -21,7 +21,7 @@ __attribute__((constructor)) static void choose_scanner(void) {
 
 const char *fgw_simd_name(void) { return chosen->name; }
 
-static fgw_limits with_defaults(const fgw_limits *given) {
+fgw_limits fgw_limits_with_defaults(const fgw_limits *given) {
     fgw_limits limits = *given;
     if (limits.head_bytes == 0)
         limits.head_bytes = DEFAULT_HEAD_BYTES;
@@ -57,7 +57,7 @@ static long not_judged(long used, size_t n, const fgw_limits *limits) {
 
 static long parse_request(const fgw_scanner *scanner, const char *p, size_t n, size_t seen, const fgw_limits *given,
                           fgw_request *out, fgw_field *fields, size_t cap) {
-    const fgw_limits limits = with_defaults(given);
+    const fgw_limits limits = fgw_limits_with_defaults(given);
     if (n < limits.head_bytes && !worth_scanning(p, n, seen, limits.target_bytes))
         return 0;
     const char *end = p + (n < limits.head_bytes ? n : limits.head_bytes);
@@ -76,7 +76,7 @@ static long parse_request(const fgw_scanner *scanner, const char *p, size_t n, s
 
 static long parse_response(const fgw_scanner *scanner, const char *p, size_t n, size_t seen, const fgw_limits *given,
                            fgw_response *out, fgw_field *fields, size_t cap) {
-    const fgw_limits limits = with_defaults(given);
+    const fgw_limits limits = fgw_limits_with_defaults(given);
     if (n < limits.head_bytes && seen != 0 && seen <= n && memchr(p + seen, '\n', n - seen) == NULL)
         return 0;
     const char *end = p + (n < limits.head_bytes ? n : limits.head_bytes);

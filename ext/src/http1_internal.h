@@ -78,6 +78,13 @@ int fgw_te_names_trailers(const char *value, size_t n);
 /* The next member of a comma list: 1 with the member (OWS trimmed, maybe empty) in item, 0 at the end. */
 int fgw_next_item(const char **p, const char *end, const char **item, size_t *item_len);
 
+/* http1_start.c; methods are case-sensitive (RFC 9110 section 9.1). */
+int fgw_method_id_of(const char *p, size_t n);
+/* http1_request.c: methods that no one may use here. */
+int fgw_check_method(int method_id);
+/* http1.c */
+fgw_limits fgw_limits_with_defaults(const fgw_limits *given);
+
 /* http1_request.c, http1_response.c: 0 or an enum fgw_reason. */
 int fgw_judge_request(const char *p, const fgw_scan *scan, fgw_request *out);
 int fgw_judge_response(const char *p, const fgw_scan *scan, fgw_response *out);

@@ -13,8 +13,8 @@ typedef struct request_facts {
     int upgrades; /* some Upgrade member is not h2c */
 } request_facts;
 
-static int check_method(const fgw_request *r) {
-    switch (r->method_id) {
+int fgw_check_method(int method_id) {
+    switch (method_id) {
     case FGW_METHOD_CONNECT: return FGW_R_CONNECT_NOT_ALLOWED;
     case FGW_METHOD_TRACE:
     case FGW_METHOD_TRACK: return FGW_R_METHOD_NOT_ALLOWED;
@@ -187,7 +187,7 @@ static int judge_deciding_fields(const char *p, const fgw_scan *scan, fgw_reques
 int fgw_judge_request(const char *p, const fgw_scan *scan, fgw_request *r) {
     uint32_t port = 0;
     r->leniencies = scan->leniencies;
-    int reason = check_method(r);
+    int reason = fgw_check_method(r->method_id);
     if (reason == FGW_OK)
         reason = judge_target(p, scan, r, &port);
     if (reason == FGW_OK)

@@ -91,8 +91,7 @@ static long target_fault(const char *start, const char *at, const char *end) {
 
 #define IS_METHOD(p, text, id) (memcmp((p), (text), sizeof(text) - 1) == 0 ? (id) : FGW_METHOD_OTHER)
 
-/* Methods are case-sensitive (RFC 9110 section 9.1). */
-static int method_id(const char *p, size_t n) {
+int fgw_method_id_of(const char *p, size_t n) {
     switch (n) {
     case 3: return *p == 'G' ? IS_METHOD(p, "GET", FGW_METHOD_GET) : IS_METHOD(p, "PUT", FGW_METHOD_PUT);
     case 4: return *p == 'P' ? IS_METHOD(p, "POST", FGW_METHOD_POST) : IS_METHOD(p, "HEAD", FGW_METHOD_HEAD);
@@ -118,7 +117,7 @@ static long scan_method(const char *base, const char *p, const char *end, fgw_re
     if (*at != ' ' || at == p)
         return -method_fault(p, at);
     out->method = (fgw_span){(uint32_t)(p - base), (uint32_t)(at - p)};
-    out->method_id = (uint8_t)method_id(p, (size_t)(at - p));
+    out->method_id = (uint8_t)fgw_method_id_of(p, (size_t)(at - p));
     return at + 1 - p;
 }
 

@@ -26,6 +26,14 @@ def heads(name: str) -> Iterator[tuple[str, bytes]]:
             yield case.id, case.data
 
 
+def h2_heads() -> Iterator[tuple[str, bytes]]:
+    """The requests of the HTTP/2 wire cases, a response and trailers."""
+    yield from heads("h2_requests")
+    yield "response", b"r:status=200|content-type=text/plain|content-length=5"
+    yield "trailers", b"tgrpc-status=0|grpc-message=ok"
+    yield "websocket", b"w:method=CONNECT|:protocol=websocket|:scheme=https|:path=/|:authority=a.test"
+
+
 def chunked() -> Iterator[tuple[str, bytes]]:
     """The bodies of the wire requests that have one."""
     for case in load("requests"):
@@ -91,6 +99,7 @@ def images() -> Iterator[tuple[str, bytes]]:
 CORPORA = {
     "fuzz_http1_request": lambda: heads("requests"),
     "fuzz_http1_response": lambda: heads("responses"),
+    "fuzz_http2_head": h2_heads,
     "fuzz_chunked": chunked,
     "fuzz_uri": targets,
     "fuzz_tls_hello": hellos,

@@ -2,11 +2,11 @@
 
 ``*.tsv`` hold one case a line, tab-separated; ``#`` starts a comment line. Columns:
 
-requests, responses: id, what the gateway owes (``accept``, ``reject``, ``reject-body``, ``either``), the parser's verdict, bytes.
+requests, responses, h2_requests: id, what is owed (``accept``, ``reject``, ``reject-body``, ``either``), verdict, bytes.
 
 A verdict is ``more`` (the head is not whole), a reason (``bad_host``), or ``ok``, followed for a message with a body by ``/``
 and ``ok``, ``more`` or the reason of the body. Bytes are ASCII with the escapes ``\\r \\n \\t \\\\ \\xHH``, and
-``\\{70000*a}`` for 70000 times ``a``.
+``\\{70000*a}`` for 70000 times ``a``. h2_requests holds field blocks instead: see the head of the file.
 """
 
 from __future__ import annotations

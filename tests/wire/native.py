@@ -85,6 +85,34 @@ def parse_response(data: bytes, *, scalar: bool = False, seen: int = 0, **given:
     return head
 
 
+def parse_h2_request(data: bytes, *, options: int = 0, **given: int) -> Head:
+    """Collect and judge a field block of an HTTP/2 request, in the notation of h2_requests.tsv."""
+    memory, entries = ffi.new("char[]", 65536 + lib.FGW_H2_SLACK), ffi.new("fgw_field[]", FIELDS_MAX + 2)
+    block, out = ffi.new("fgw_h2_head *"), ffi.new("fgw_request *")
+    block.base, block.cap, block.fields, block.field_cap = memory, len(memory), entries, len(entries)
+    lib.fgw_h2_start(block, lib.FGW_H2_REQUEST, options, limits(**given))
+    for item in data[1:].split(b"|") if data[1:] else []:
+        name, _, value = item.partition(b"=")
+        lib.fgw_h2_add(block, ffi.from_buffer(name), len(name), ffi.from_buffer(value), len(value))
+    refused = lib.fgw_h2_request(block, data[:1] == b".", out)
+    if refused:
+        return Head(reason(-refused))
+    kept = ffi.buffer(memory, block.len)[:]
+
+    def text(span) -> bytes:
+        return kept[span.off : span.off + span.len]
+
+    head = Head("ok", out.head_len, out.flags, out.framing, out.content_length, minor=out.minor, leniencies=out.leniencies)
+    head.method, head.target, head.path = text(out.method), text(out.target), text(out.path)
+    head.query = text(out.query) if out.has_query else None
+    head.authority, head.host = text(out.authority), text(out.host)
+    for f in entries[0 : out.field_count]:
+        head.fields.append((kept[f.name_off : f.name_off + f.name_len], kept[f.value_off : f.value_off + f.value_len]))
+        head.ids.append(f.id)
+        head.field_flags.append(f.flags)
+    return head
+
+
 def decode_chunked(data: bytes, piece: int = 1 << 30) -> tuple[str, bytes, int]:
     """Verdict, body and bytes used of a chunked body that arrives in pieces of at most ``piece`` bytes."""
     state = ffi.new("fgw_chunked *")

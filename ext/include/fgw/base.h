@@ -138,6 +138,29 @@ enum fgw_reason {
     FGW_R_BODY_TOO_SHORT,
     FGW_R_HEAD_TIMEOUT,
     FGW_R_BODY_TIMEOUT,
+    /* HTTP/2 messages, beside those of HTTP/1 heads */
+    FGW_R_H2_PSEUDO, /* a pseudo-header field is missing, unknown, repeated, late or where none may be */
+    FGW_R_H2_UPPER_CASE,
+    FGW_R_H2_CONNECTION_FIELD,
+    FGW_R_H2_BODY_LENGTH, /* content-length and the DATA frames disagree */
+    FGW_R_H2_TRAILERS_OPEN, /* a second header block that does not end the stream */
+    FGW_R_H2_PROTOCOL,      /* :protocol of an extended CONNECT */
+    /* HTTP/2 connections: each ends one with GOAWAY */
+    FGW_R_H2_BAD_PREFACE,
+    FGW_R_H2_FRAMING,     /* an error of the connection that the frame layer found */
+    FGW_R_H2_COMPRESSION, /* header compression cannot go on */
+    FGW_R_H2_HEADER_BOMB,
+    FGW_R_H2_CONTINUATION_FLOOD,
+    FGW_R_H2_RAPID_RESET,
+    FGW_R_H2_RESETS_WITHOUT_ANSWER,
+    FGW_R_H2_PING_FLOOD,
+    FGW_R_H2_SETTINGS_FLOOD,
+    FGW_R_H2_EMPTY_FRAMES,
+    FGW_R_H2_PRIORITY_FLOOD,
+    FGW_R_H2_WINDOW_UPDATE_FLOOD,
+    FGW_R_H2_UNKNOWN_FRAMES,
+    FGW_R_H2_MOSTLY_OVERHEAD,
+    FGW_R_H2_STREAM_STALLED,
     /* TLS ClientHello */
     FGW_R_NOT_TLS,
     FGW_R_HELLO_MALFORMED,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from wire import Case, load
-from wire.native import lib, parse_request, parse_response, reason, request_verdict, response_verdict
+from wire.native import lib, parse_h2_request, parse_request, parse_response, reason, request_verdict, response_verdict
 
 REASONS = {reason(-code): code for code in range(lib.FGW_R_COUNT)}
 
@@ -35,14 +35,27 @@ def test_response(case: Case) -> None:
     assert response_verdict(case.data, scalar=True) == case.verdict
 
 
+@pytest.mark.parametrize("case", load("h2_requests"), ids=lambda c: c.id)
+def test_h2_request(case: Case) -> None:
+    assert is_owed(case)
+    assert parse_h2_request(case.data).verdict == case.verdict
+
+
+def test_h2_request_reads_as_http1_does() -> None:
+    one = parse_h2_request(b".:method=GET|:scheme=https|:path=/a?b|:authority=a.test:80|cookie=c|x_b=2")
+    other = parse_request(b"GET /a?b HTTP/1.1\r\ncookie: c\r\nx_b: 2\r\nhost: a.test:80\r\n\r\n")
+    one.used = other.used = 0
+    assert one == other
+
+
 def test_ids_are_unique() -> None:
-    for name in ("requests", "responses"):
+    for name in ("requests", "responses", "h2_requests"):
         ids = [case.id for case in load(name)]
         assert len(ids) == len(set(ids)) and len(ids) > 20
 
 
 def test_every_refused_request_has_a_status() -> None:
-    for case in load("requests"):
+    for case in [*load("requests"), *load("h2_requests")]:
         head = case.verdict.partition("/")[0]
         if head not in ("ok", "more"):
             assert lib.fgw_reason_status(REASONS[head]) in (400, 405, 414, 417, 431, 501, 505), case.id

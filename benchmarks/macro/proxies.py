@@ -176,10 +176,11 @@ def version_of(command: list[str]) -> str:
     return found.group() if found else ""
 
 
-def start_origin(bench: Bench) -> Server:
+def start_origin(bench: Bench, *bodies: str) -> Server:
+    """``bodies``: PREFIX=BYTES, what targets that begin with the prefix are answered with."""
     bench.origin_port = free_port()
     program = compile_c("origin", bench.directory)
-    return bench.start("origin", bench.origin_port, [program, str(bench.origin_port)], bench.load_core)
+    return bench.start("origin", bench.origin_port, [program, str(bench.origin_port), *bodies], bench.load_core)
 
 
 def start_relay(bench: Bench) -> Server:
@@ -224,18 +225,23 @@ def gateway_documents(origin_port: int, hosts: int = 32, rules: int = 8) -> list
             "servers": [{"port": {"number": HTTP_PORT, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]}],
         },
     }
-    origin = {
-        "apiVersion": api,
+    origin = service_entry("origin", "origin.bench", "HTTP", origin_port)
+    return [gateway, origin, *(virtual_service(i, name, rules) for i, name in enumerate(names))]
+
+
+def service_entry(name: str, host: str, protocol: str, port: int) -> dict[str, object]:
+    """Port 8080 of ``host``, served on this machine."""
+    return {
+        "apiVersion": "networking.istio.io/v1",
         "kind": "ServiceEntry",
-        "metadata": {"name": "origin"},
+        "metadata": {"name": name},
         "spec": {
-            "hosts": ["origin.bench"],
-            "ports": [{"number": 8080, "name": "http", "protocol": "HTTP"}],
+            "hosts": [host],
+            "ports": [{"number": 8080, "name": "main", "protocol": protocol}],
             "resolution": "STATIC",
-            "endpoints": [{"address": "127.0.0.1", "ports": {"http": origin_port}}],
+            "endpoints": [{"address": "127.0.0.1", "ports": {"main": port}}],
         },
     }
-    return [gateway, origin, *(virtual_service(i, name, rules) for i, name in enumerate(names))]
 
 
 def virtual_service(number: int, host: str, rules: int) -> dict[str, object]:

@@ -7,6 +7,7 @@ import json
 import resource
 import ssl
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import development_ca
 import proxies
@@ -45,12 +46,15 @@ class Edge:
     """Starts proxies in front of the bench's origin with one credential."""
 
     credential: development_ca.Credential
+    kind: ClassVar[str] = "tls"
+    """The part of the templates' names that says which of a proxy's configurations it is."""
 
     def starters(self) -> dict[str, rounds.Starter]:
         return {"fastgw": self.fastgw, "nginx": self.nginx, "haproxy": self.haproxy, "envoy": self.envoy}
 
-    def _template(self, name: str, bench: proxies.Bench, port: int) -> str:
-        values = {
+    def values(self, bench: proxies.Bench, port: int) -> dict[str, object]:
+        """What is filled into templates."""
+        return {
             "PORT": port,
             "ORIGIN": bench.origin_port,
             "CHAIN": self.credential.chain,
@@ -58,34 +62,40 @@ class Edge:
             "BOTH": self.credential.both,
             "DESCRIPTORS": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         }
-        return proxies.fill_template(name, bench.directory, values)
 
-    def nginx(self, bench: proxies.Bench) -> proxies.Server:
-        port, program = proxies.free_port(), proxies.find_program("nginx")
-        config = self._template("nginx-tls.conf.in", bench, port)
-        return bench.start("nginx", port, [program, "-c", config], bench.proxy_core, [program, "-v"], probe=answers)
-
-    def haproxy(self, bench: proxies.Bench) -> proxies.Server:
-        port, program = proxies.free_port(), proxies.find_program("haproxy")
-        config = self._template("haproxy-tls.cfg.in", bench, port)
-        return bench.start("haproxy", port, [program, "-f", config], bench.proxy_core, [program, "-v"], probe=answers)
-
-    def envoy(self, bench: proxies.Bench) -> proxies.Server:
-        port, program = proxies.free_port(), proxies.find_program("envoy")
-        config = self._template("envoy-tls.yaml.in", bench, port)
-        command = [program, "-c", config, "--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
-        return bench.start("envoy", port, command, bench.proxy_core, [program, "--version"], probe=answers)
-
-    def fastgw(self, bench: proxies.Bench) -> proxies.Server:
-        documents = proxies.gateway_documents(bench.origin_port)
-        documents[0]["spec"]["servers"] = [  # type: ignore[index]
+    def documents(self, bench: proxies.Bench) -> list[dict[str, Any]]:
+        """What fastgw serves."""
+        documents: list[dict[str, Any]] = proxies.gateway_documents(bench.origin_port)
+        documents[0]["spec"]["servers"] = [
             {
                 "port": {"number": HTTPS_PORT, "name": "https", "protocol": "HTTPS"},
                 "hosts": [proxies.HOST, "*.example.com"],
                 "tls": {"mode": "SIMPLE", "credentialName": self.credential.name},
             }
         ]
+        return documents
+
+    def _configure(self, proxy: str, suffix: str, bench: proxies.Bench, port: int) -> str:
+        return proxies.fill_template(f"{proxy}-{self.kind}.{suffix}.in", bench.directory, self.values(bench, port))
+
+    def nginx(self, bench: proxies.Bench) -> proxies.Server:
+        port, program = proxies.free_port(), proxies.find_program("nginx")
+        config = self._configure("nginx", "conf", bench, port)
+        return bench.start("nginx", port, [program, "-c", config], bench.proxy_core, [program, "-v"], probe=answers)
+
+    def haproxy(self, bench: proxies.Bench) -> proxies.Server:
+        port, program = proxies.free_port(), proxies.find_program("haproxy")
+        config = self._configure("haproxy", "cfg", bench, port)
+        return bench.start("haproxy", port, [program, "-f", config], bench.proxy_core, [program, "-v"], probe=answers)
+
+    def envoy(self, bench: proxies.Bench) -> proxies.Server:
+        port, program = proxies.free_port(), proxies.find_program("envoy")
+        config = self._configure("envoy", "yaml", bench, port)
+        command = [program, "-c", config, "--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
+        return bench.start("envoy", port, command, bench.proxy_core, [program, "--version"], probe=answers)
+
+    def fastgw(self, bench: proxies.Bench) -> proxies.Server:
         settings = bench.directory / "fastgw-settings.yaml"
         settings.write_text(json.dumps(SETTINGS))
         options = ["--secrets", str(self.credential.secrets), "--config", str(settings)]
-        return proxies.run_fastgw(bench, documents, {HTTPS_PORT: proxies.free_port()}, options, answers)
+        return proxies.run_fastgw(bench, self.documents(bench), {HTTPS_PORT: proxies.free_port()}, options, answers)

@@ -11,16 +11,22 @@ import procfs
 
 
 @dataclass(frozen=True)
+class Goal:
+    """fastgw's cost may be ``times`` that of the best of ``against``."""
+
+    times: float
+    against: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Scene:
-    """``unit`` is what is counted, ``cost`` what one unit is measured in. fastgw's cost may be ``goal`` times that of the best of
-    ``against``, or ``limit`` at the most."""
+    """``rate`` says what is counted, ``cost`` what one of it is measured in. ``limit``: what fastgw's cost may be at the most."""
 
     name: str
     title: str
     rate: str
     cost: str
-    against: tuple[str, ...] = ()
-    goal: float | None = None
+    goals: tuple[Goal, ...] = ()
     limit: float | None = None
 
     def progress(self, turn: int, sample: Sample) -> str:
@@ -49,7 +55,7 @@ def sample(
     units: float,
     used: procfs.CpuTime,
     took_us: float,
-    latency: Mapping[str, float],
+    latency: Mapping[str, float] | None = None,
     cost_ns: float = 1e3,
 ) -> Sample:
     """``units`` that took the proxy ``used`` of processor time. ``cost_ns``: what the cost is counted in."""
@@ -61,8 +67,8 @@ def sample(
         cost=round(used.total_ns / cost_ns / units, 4),
         user_share=round(used.user_share, 3),
         busy=round(used.total_ns / 1e3 / took_us, 3),
-        p50_ms=latency["p50_ms"],
-        p99_ms=latency["p99_ms"],
+        p50_ms=latency["p50_ms"] if latency else 0.0,
+        p99_ms=latency["p99_ms"] if latency else 0.0,
     )
 
 
@@ -116,17 +122,20 @@ def _row(group: Sequence[Sample], ours: Sequence[Sample]) -> Row:
 
 
 def verdict(scene: Scene, rows: Iterable[Row]) -> str:
-    """The goal and how far fastgw is from it, or nothing when it was not measured."""
+    """The goals and how far fastgw is from them, or nothing when it was not measured."""
     rows = [row for row in rows if row.scene == scene.name]
     ours = next((row for row in rows if row.proxy == "fastgw"), None)
     if ours is None:
         return ""
     if scene.limit is not None:
         return f"goal: at most {scene.limit:g} {scene.cost}; fastgw: {ours.cost:.1f}"
-    ratios = [row.ratio for row in rows if row.proxy in scene.against and row.ratio is not None]
-    if scene.goal is None or not ratios:
-        return ""
-    return f"goal: at most x {scene.goal:g} of the best of {', '.join(scene.against)}; fastgw: x {max(ratios):.2f}"
+    said = []
+    for goal in scene.goals:
+        ratios = [row.ratio for row in rows if row.proxy in goal.against and row.ratio is not None]
+        best_of = "the best of " if len(goal.against) > 1 else ""
+        if ratios:
+            said.append(f"at most x {goal.times:g} of {best_of}{', '.join(goal.against)}; fastgw: x {max(ratios):.2f}")
+    return f"goal: {'. Goal: '.join(said)}" if said else ""
 
 
 def as_tables(kinds: Sequence[Scene], rows: Sequence[Row]) -> str:

@@ -63,6 +63,8 @@ COUNTERS = {
     "FGW_C_UPSTREAM_TLS_HANDSHAKES": ("upstream_tls_handshakes", "TLS handshakes with upstreams completed, resumed ones included"),
     "FGW_C_UPSTREAM_TLS_RESUMED": ("upstream_tls_handshakes_resumed", "TLS handshakes with upstreams that resumed a session"),
     "FGW_C_UPSTREAM_TLS_FAILED": ("upstream_tls_handshakes_failed", "TLS handshakes with upstreams that failed"),
+    "FGW_C_WEBSOCKETS": ("websockets", "WebSockets opened"),
+    "FGW_C_STREAM_TIMEOUTS": ("stream_timeouts", "Answers and WebSockets cut because not a byte moved for too long"),
 }
 """enum fgw_counter -> name without prefix and suffix, help."""
 
@@ -78,6 +80,7 @@ GAUGES = {
     "FGW_G_IMAGES_ALIVE": ("images_alive", "Route images mapped by workers"),
     "FGW_G_TIMERS_ALIVE": ("timers_alive", "Timers set"),
     "FGW_G_TUNNELS_ACTIVE": ("tunnels_active", "Connections being relayed as bytes"),
+    "FGW_G_WEBSOCKETS_ACTIVE": ("websockets_active", "Open WebSockets"),
     "FGW_G_TLS_CONTEXTS": ("tls_contexts_loaded", "TLS server contexts that workers have loaded"),
     "FGW_G_TLS_HANDSHAKING": ("tls_handshakes_active", "TLS handshakes with clients under way"),
 }

@@ -79,6 +79,7 @@ OPTIONS = [
     _seconds("--request-timeout", "For a whole request, 0: none [default: 0]."),
     _seconds("--upstream-idle-timeout", "Of a kept-alive upstream connection [default: 60]."),
     _seconds("--upstream-response-timeout", "For the head of the answer, 0: none [default: 0]."),
+    _seconds("--stream-idle-timeout", "Of an answer or a WebSocket under way, 0: none [default: 0]."),
 ]
 
 

@@ -13,6 +13,7 @@ cdef enum ClientState:
     WAIT_ANSWER = 2    # the request is complete; what else arrives is the next one
     LINGER = 3         # the answer is out, input is thrown away until the peer closes
     CLOSED = 4
+    SWITCHED = 5       # a WebSocket: bytes go upstream as they are
 
 
 cdef class ClientHttp1(ClientStream):
@@ -44,6 +45,7 @@ cdef class ClientHttp1(ClientStream):
     cdef size_t consume_head(self, const char *p, size_t n) except? <size_t>-1
     cdef size_t consume_body(self, const char *p, size_t n) except? <size_t>-1
     cdef size_t consume_chunked(self, const char *p, size_t n) except? <size_t>-1
+    cdef size_t consume_switched(self, const char *p, size_t n) except? <size_t>-1
     cdef int proceed(self) except -1
     cdef int after_consume(self) except -1
     cdef int check_head_time(self, int64_t now) except -1

@@ -108,6 +108,8 @@ cdef class ClientHttp1(ClientStream):
                     used = self.consume_head(p + at, n - at)
                 elif self.state == READ_BODY:
                     used = self.consume_body(p + at, n - at)
+                elif self.state == SWITCHED:
+                    used = self.consume_switched(p + at, n - at)
                 elif self.state == LINGER:
                     self.linger_left -= min(self.linger_left, n - at)
                     used = n - at
@@ -208,6 +210,13 @@ cdef class ClientHttp1(ClientStream):
                 break
         return at
 
+    cdef size_t consume_switched(self, const char *p, size_t n) except? <size_t>-1:
+        cdef Exchange x = self.exchange
+        if x is None or not x.can_take_body():
+            return 0
+        x.on_request_body(p, n)
+        return n
+
     cdef int body_error(self, int reason) except -1:
         """Malformed or late body: the upstream sees an aborted message, the client an error and the end."""
         self.close_after = True
@@ -217,6 +226,8 @@ cdef class ClientHttp1(ClientStream):
     cdef int on_eof(self) except -1:
         """The client will send no more: a request that is not answered yet is abandoned."""
         cdef Exchange x = self.exchange
+        if x is not None and self.state == SWITCHED:
+            return x.on_request_end()
         if x is not None:
             self.close_after = True
             self.transport.close()
@@ -293,6 +304,10 @@ cdef class ClientHttp1(ClientStream):
         to += fgw_write_fields(to, head.base, head.fields, head.field_count)
         to += self.write_own_fields(x, head, to)
         out.end += <size_t>(to - start)
+        if head.status == 101:
+            self.state = SWITCHED
+            self.transport.reads_rest = self.transport.keeps_unread = True
+            self.transport.watch_peer()
         return 0
 
     cdef int write_own_fields(self, Exchange x, ResponseHead *head, char *to) except -1:
@@ -335,7 +350,10 @@ cdef class ClientHttp1(ClientStream):
         memcpy(to, b"server: ", 8)
         memcpy(to + 8, self.ctx.server, self.ctx.server_len)
         to += 8 + self.ctx.server_len
-        if self.close_after:
+        if head.status == 101:
+            memcpy(to, b"\r\nconnection: upgrade\r\nupgrade: websocket", 41)
+            to += 41
+        elif self.close_after:
             memcpy(to, b"\r\nconnection: close", 19)
             to += 19
         elif self.minor0:
@@ -354,6 +372,8 @@ cdef class ClientHttp1(ClientStream):
         return self.transport.write_piece(p, n, NULL, 0)
 
     cdef int end_response(self) except -1:
+        if self.state == SWITCHED:
+            return self.transport.shut()
         if self.chunk_answer and not self.no_answer_body:
             self.transport.write(b"0\r\n\r\n", 5)
         return 0
@@ -361,7 +381,7 @@ cdef class ClientHttp1(ClientStream):
     cdef int abort_response(self) except -1:
         """Cut the connection before the message's end; HTTP/1.0 bodies end with the connection, so that one is reset."""
         self.close_after = True
-        if self.minor0 and not self.chunk_answer:
+        if self.state == SWITCHED or (self.minor0 and not self.chunk_answer):
             self.transport.reset()
         else:
             self.transport.finish()
@@ -428,7 +448,7 @@ cdef class ClientHttp1(ClientStream):
             if x.reject_reason or not x.request_done or unread or self.transport.readable:
                 self.linger_left = LINGER_BYTES
                 return self.linger()
-            if self.transport.queued():
+            if self.transport.queued() and not self.transport.failed:
                 return self.arm()
             return self.destroy()
         self.wait_for_head()
@@ -549,3 +569,8 @@ cdef class ClientHttp1(ClientStream):
         self.close_after = True
         if self.state == READ_HEAD and self.seen == 0 and self.exchange is None and self.pending.size() == 0:
             self.destroy()
+
+    def cut(self):
+        """A WebSocket is recorded as what it was; other exchanges had their time."""
+        if self.state == SWITCHED and self.exchange is not None:
+            self.exchange.end_switched(b"drained")

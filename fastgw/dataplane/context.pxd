@@ -80,6 +80,7 @@ cdef class Context:
     cdef readonly int64_t request_timeout_ms
     cdef readonly int64_t upstream_idle_timeout_ms
     cdef readonly int64_t upstream_response_timeout_ms
+    cdef readonly int64_t stream_idle_timeout_ms
     cdef readonly int64_t max_connections
     cdef readonly int64_t max_requests_per_connection
     cdef readonly int connect_attempts

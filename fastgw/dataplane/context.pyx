@@ -155,6 +155,7 @@ cdef class Context:
         self.request_timeout_ms = limits.request_timeout_ms
         self.upstream_idle_timeout_ms = limits.upstream_idle_timeout_ms
         self.upstream_response_timeout_ms = limits.upstream_response_timeout_ms
+        self.stream_idle_timeout_ms = limits.stream_idle_timeout_ms
         self.max_connections = client_limit(limits.max_connections)
         self.max_requests_per_connection = limits.max_requests_per_connection
         self.connect_attempts = max(1, limits.connect_attempts)

@@ -115,6 +115,8 @@ cdef class Exchange(Served):
     cdef bint response_started
     cdef bint response_done
     cdef bint replayable
+    cdef bint upgrade              # the request asks for a WebSocket; it ends when the client's bytes end
+    cdef bint switched             # and the upstream has agreed (101): bodies are what both sides say from now on
     # what is recorded
     cdef int64_t upstream_start_ns
     cdef int64_t response_ns       # first byte of the answer, 0 before
@@ -157,6 +159,9 @@ cdef class Exchange(Served):
     cdef int on_response_body(self, const char *p, size_t n) except -1
     cdef int on_response_trailers(self, const char *base, fgw_field *fields, uint32_t count) except -1
     cdef int on_response_end(self) except -1
+    cdef int switch(self) except -1
+    cdef int check_switched_end(self) except -1
+    cdef int end_switched(self, const char *details) except -1
     cdef int on_upstream_fault(self, int fault, int reason, int error) except -1
     cdef bint idempotent(self) noexcept
     cdef int reply(self, int status, uint32_t flags, const char *details, const char *body, size_t n) except -1

@@ -15,6 +15,7 @@ from fastgw.dataplane.field_table cimport FieldTable
 from fastgw.dataplane.headers cimport mark_response, mark_trailers, write_decimal
 from fastgw.dataplane.request_head cimport RequestHead
 from fastgw.dataplane.served cimport Address, ClientSide, Observer, Served, clock_ns
+from fastgw.dataplane.websocket cimport wants_websocket
 from fastgw.native.base cimport (
     FGW_HDR_X_ENVOY_UPSTREAM_SERVICE_TIME, FGW_R_HTTP10, FGW_R_UPGRADE_NOT_ALLOWED, fgw_field, fgw_reason_name,
     fgw_reason_status,
@@ -31,9 +32,10 @@ from fastgw.native.route cimport (
 )
 from fastgw.native.state cimport (
     FGW_C_CLIENT_REQUESTS, FGW_C_LENIENT_ABSOLUTE_HOST, FGW_C_LENIENT_EQUAL_LENGTHS, FGW_C_LENIENT_FRAGMENT,
-    FGW_C_LENIENT_LF_IN_HEAD, FGW_C_MISDIRECTED, FGW_C_UPSTREAM_CONNECT_FAILURES, FGW_C_UPSTREAM_CONNECT_TIMEOUTS,
-    FGW_C_UPSTREAM_REQUESTS, FGW_C_UPSTREAM_RETRIES, FGW_C_UPSTREAM_REUSED, FGW_F_DC, FGW_F_DPE, FGW_F_NC, FGW_F_NR, FGW_F_UC,
-    FGW_F_UH, FGW_F_UR, FGW_G_EXCHANGES_ACTIVE, fgw_series_add, fgw_series_key, fgw_series_of,
+    FGW_C_LENIENT_LF_IN_HEAD, FGW_C_MISDIRECTED, FGW_C_STREAM_TIMEOUTS, FGW_C_UPSTREAM_CONNECT_FAILURES,
+    FGW_C_UPSTREAM_CONNECT_TIMEOUTS, FGW_C_UPSTREAM_REQUESTS, FGW_C_UPSTREAM_RETRIES, FGW_C_UPSTREAM_REUSED, FGW_C_WEBSOCKETS,
+    FGW_F_DC, FGW_F_DPE, FGW_F_NC, FGW_F_NR, FGW_F_SI, FGW_F_UC, FGW_F_UH, FGW_F_UR, FGW_G_EXCHANGES_ACTIVE,
+    FGW_G_WEBSOCKETS_ACTIVE, fgw_series_add, fgw_series_key, fgw_series_of,
 )
 from fastgw.native.system cimport CLOCK_MONOTONIC
 
@@ -187,6 +189,7 @@ cdef class Exchange(Served):
         self.stale_retried = self.head_sent = self.continue_sent = False
         self.request_done = self.response_started = self.response_done = False
         self.replayable = True
+        self.upgrade = self.switched = False
         self.upstream_start_ns = self.response_ns = 0
         self.response_head_bytes = 0
         self.status = 0
@@ -200,7 +203,8 @@ cdef class Exchange(Served):
         cdef int reason
         self.open()
         self.head.take(p, r, fields)
-        self.request_done = r.framing == FGW_FRAMING_NONE or (r.framing == FGW_FRAMING_LENGTH and r.content_length == 0)
+        self.request_done = not r.flags & FGW_MSG_UPGRADE and (
+            r.framing == FGW_FRAMING_NONE or (r.framing == FGW_FRAMING_LENGTH and r.content_length == 0))
         if r.leniencies:
             self.count_leniencies(r.leniencies)
         if r.minor == 0 and not self.ctx.http10:
@@ -257,7 +261,8 @@ cdef class Exchange(Served):
             return self.redirect_to_https()
         if self.route.verdict != FGW_ROUTE_MATCH:
             return self.reply(404, FGW_F_NR, b"route_not_found", NULL, 0)
-        if self.head.req.flags & FGW_MSG_UPGRADE:
+        self.upgrade = bool(self.head.req.flags & FGW_MSG_UPGRADE)
+        if self.upgrade and not wants_websocket(self.head):
             self.reject_reason = FGW_R_UPGRADE_NOT_ALLOWED
             self.ctx.reject(FGW_R_UPGRADE_NOT_ALLOWED)
             return self.reply(403, 0, b"upgrade_failed", NULL, 0)
@@ -406,7 +411,8 @@ cdef class Exchange(Served):
         if self.request_done:
             self.upstream.end_request()
             return self.upstream.flush()
-        if self.head.req.flags & FGW_MSG_EXPECT_CONTINUE and self.bytes_received == 0 and not self.continue_sent:
+        if (self.head.req.flags & FGW_MSG_EXPECT_CONTINUE and self.bytes_received == 0 and not self.continue_sent
+                and not self.upgrade):
             self.continue_sent = True
             self.client.send_continue()
         return self.client.resume_request()
@@ -420,11 +426,12 @@ cdef class Exchange(Served):
     # ---- request body
 
     cdef bint can_take_body(self) noexcept:
-        return self.head_sent and self.upstream is not None and not self.upstream.backlogged()
+        return (self.head_sent and self.upstream is not None and (self.switched or not self.upgrade)
+                and not self.upstream.backlogged())
 
     cdef int on_request_body(self, const char *p, size_t n) except -1:
         self.bytes_received += n
-        if self.replayable:
+        if self.replayable and not self.switched:
             self.keep_for_replay(p, n)
         if self.upstream is not None:
             self.upstream.write_body(p, n)
@@ -453,7 +460,7 @@ cdef class Exchange(Served):
         if self.upstream is not None:
             self.upstream.end_request()
             self.upstream.flush()
-        return 0
+        return self.check_switched_end() if self.switched else 0
 
     cdef int on_request_error(self, int reason) except -1:
         """The body is malformed or did not come in time: the upstream must see an aborted message (A14)."""
@@ -481,7 +488,7 @@ cdef class Exchange(Served):
     cdef int on_upstream_writable(self) except -1:
         if not self.request_done and self.active:
             self.client.resume_request()
-        return 0
+        return self.check_switched_end() if self.switched else 0
 
     # ---- response
 
@@ -508,7 +515,8 @@ cdef class Exchange(Served):
             return self.reply(500, 0, b"response_headers_too_large", NULL, 0)
         if self.observer is not None and self.observer.wants_response:
             self.observer.on_response(self, head)
-        return self.client.start_response(self, head)
+        self.client.start_response(self, head)
+        return self.switch() if head.status == 101 else 0
 
     cdef int on_response_body(self, const char *p, size_t n) except -1:
         self.bytes_sent += n
@@ -521,7 +529,30 @@ cdef class Exchange(Served):
     cdef int on_response_end(self) except -1:
         """The upstream stream has untied itself (and may serve another exchange already)."""
         self.response_done = True
+        if self.switched:
+            self.client.end_response()
+            return self.check_switched_end()
         self.uncharge(False)
+        self.client.end_response()
+        return self.finish()
+
+    # ---- after 101
+
+    cdef int switch(self) except -1:
+        """Both sides have agreed on a WebSocket. What the client has said already goes upstream now and not before (A19)."""
+        self.switched = True
+        self.ctx.loop.count(FGW_C_WEBSOCKETS)
+        self.ctx.gauge(FGW_G_WEBSOCKETS_ACTIVE, 1)
+        return self.client.resume_request()
+
+    cdef int check_switched_end(self) except -1:
+        """Over when both directions have ended, and the upstream has got everything."""
+        if not self.active or not self.request_done or not self.response_done:
+            return 0
+        return self.finish() if self.upstream is None or not self.upstream.backlogged() else 0
+
+    cdef int end_switched(self, const char *details) except -1:
+        self.details = details
         self.client.end_response()
         return self.finish()
 
@@ -535,6 +566,16 @@ cdef class Exchange(Served):
         cdef bint reused = self.upstream is not None and self.upstream.reused
         self.upstream = None
         self.uncharge(True)
+        if self.switched and self.response_done:  # the upstream had said all that it wanted to say
+            return self.finish()
+        if self.response_started and fault == FAULT_TIMEOUT:
+            self.flags |= FGW_F_SI
+            self.ctx.loop.count(FGW_C_STREAM_TIMEOUTS)
+            if self.switched:
+                return self.end_switched(b"stream_idle_timeout")
+            self.details = b"stream_idle_timeout"
+            self.client.abort_response()
+            return self.finish()
         if self.response_started:
             self.flags |= FGW_F_UR if fault == FAULT_RESET else FGW_F_UC
             self.details = (b"upstream_reset_after_response_started{remote_reset}" if fault == FAULT_RESET
@@ -614,6 +655,8 @@ cdef class Exchange(Served):
         self.abandon_upstream()
         self.record()
         self.ctx.gauge(FGW_G_EXCHANGES_ACTIVE, -1)
+        if self.switched:
+            self.ctx.gauge(FGW_G_WEBSOCKETS_ACTIVE, -1)
         self.image = None
         self.head.release()
         if self.replay is not None:

@@ -25,5 +25,6 @@ cdef class FieldTable:
     cdef const fgw_field *find(self, int header_id, const char *name, size_t n) noexcept
 
 
+cdef bint same_name(const char *a, const char *b, size_t n) noexcept
 cdef const fgw_field *find_field(const char *base, const fgw_field *fields, uint32_t count, int header_id, const char *name,
                                  size_t n) noexcept

@@ -59,6 +59,7 @@ cdef class Transport(Watcher):
     cdef int flush(self) except -1
     cdef int pause_reading(self) except -1
     cdef int resume_reading(self) except -1
+    cdef int watch_peer(self) except -1
     cdef int shut(self) except -1
     cdef int finish(self) except -1
     cdef int close(self) except -1

@@ -13,13 +13,14 @@ from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.loop cimport SCRATCH_BYTES, Loop, Timer, Turn, Watcher
 from fastgw.dataplane.pipes cimport Pipe
 from fastgw.native.system cimport (
-    EAGAIN, ECONNRESET, EINTR, EINVAL, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, MSG_MORE, MSG_NOSIGNAL,
-    SHUT_WR, SO_ERROR, SO_LINGER, SOL_SOCKET, errno, getsockopt, iovec_, linger_, msghdr, recv, send, sendmsg, setsockopt,
-    shutdown, socklen_t,
+    EAGAIN, ECONNRESET, EINTR, EINVAL, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, IPPROTO_TCP, MSG_MORE,
+    MSG_NOSIGNAL, SHUT_WR, SO_ERROR, SO_KEEPALIVE, SO_LINGER, SOL_SOCKET, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, errno,
+    getsockopt, iovec_, linger_, msghdr, recv, send, sendmsg, setsockopt, shutdown, socklen_t,
 )
 
 cdef enum:
     READS_PER_TURN = 8       # of one connection before others get their turn
+    KEEPALIVE_S = 60         # requirement H15
     COPY_BELOW = 4096        # bytes of a body piece; copying less is cheaper than another system call
 
 
@@ -342,6 +343,15 @@ cdef class Transport(Watcher):
         self.error = error
         self.out.release()
         self.loop.at_turn_end(self.again)
+        return 0
+
+    cdef int watch_peer(self) except -1:
+        """For connections that may be silent for hours: the kernel asks whether the peer still exists."""
+        cdef int on = 1, idle = KEEPALIVE_S, every = KEEPALIVE_S // 3, times = 3
+        setsockopt(self.fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on))
+        setsockopt(self.fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle))
+        setsockopt(self.fd, IPPROTO_TCP, TCP_KEEPINTVL, &every, sizeof(every))
+        setsockopt(self.fd, IPPROTO_TCP, TCP_KEEPCNT, &times, sizeof(times))
         return 0
 
     # ---- ending

@@ -42,6 +42,11 @@ cdef class UpstreamHttp1(UpstreamStream):
     cdef int interims
     cdef bint chunk_request
     cdef bint request_sent         # the request's end has been written
+    cdef bint switched             # a WebSocket: bytes go both ways as they are
+    cdef bint peer_done            # and the upstream has sent its last
+    cdef bint own_key              # the client had no Sec-WebSocket-Key: ours is in key
+    cdef char key[28]
+    cdef int64_t moved_ms          # last byte of the answer, or of a WebSocket either way
     cdef bint answered             # a byte of the present answer has come
     cdef uint64_t requests
     cdef uint64_t taken_turn       # of the loop, when it was last taken from the pool
@@ -57,6 +62,10 @@ cdef class UpstreamHttp1(UpstreamStream):
     cdef int fill_head(self, ResponseHead *head, const char *p) except -1
     cdef int give_head(self, const char *p) except -1
     cdef int interim(self, const char *p) except -1
+    cdef int switch(self, const char *p) except -1
+    cdef int64_t patience(self) noexcept
+    cdef int arm(self) except -1
+    cdef int write_upgrade(self, Exchange x, char *to) except -1
     cdef int complete(self, size_t left_over) except -1
     cdef int fault(self, int fault, int reason, int error) except -1
     cdef int destroy(self) except -1

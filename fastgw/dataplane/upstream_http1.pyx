@@ -3,7 +3,7 @@
 A connection is given back to the pool only when both messages are complete, the peer keeps it alive, and not a byte is left
 over; anything else burns it (H3, H6). While it is idle every byte and every hang-up ends it.
 """
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcpy, memset
 
 from fastgw.dataplane.buffers cimport Buffer
@@ -16,16 +16,19 @@ from fastgw.dataplane.exchange cimport (
 from fastgw.dataplane.headers cimport write_decimal
 from fastgw.dataplane.transport cimport CLOSE_CONNECT_FAILED, CLOSE_HANDSHAKE_FAILED, Transport
 from fastgw.dataplane.upstream_tls cimport make_transport, note_connected, note_failure, note_timeout
+from fastgw.dataplane.websocket cimport WEBSOCKET_KEY, accepts_key, brings_key, make_key, names_websocket
 from fastgw.native.base cimport FGW_R_BODY_TOO_SHORT, FGW_R_UNEXPECTED_1XX
 from fastgw.native.http1 cimport (
     FGW_CHUNK_DATA, FGW_CHUNK_END, FGW_CHUNK_MORE, FGW_FRAMING_CHUNKED, FGW_FRAMING_CLOSE, FGW_FRAMING_LENGTH, FGW_FRAMING_NONE,
-    FGW_MSG_CLOSE, fgw_chunk_head, fgw_chunked_decode, fgw_fields_size, fgw_parse_response, fgw_response_framing, fgw_write_fields,
+    FGW_MSG_CLOSE, FGW_MSG_UPGRADE, fgw_chunk_head, fgw_chunked_decode, fgw_fields_size, fgw_parse_response,
+    fgw_response_framing, fgw_write_fields,
 )
 from fastgw.native.state cimport (
     FGW_C_UPSTREAM_BYTES_IN, FGW_C_UPSTREAM_BYTES_OUT, FGW_C_UPSTREAM_CLOSED, FGW_C_UPSTREAM_CONNECTS, FGW_G_UPSTREAM_ACTIVE,
 )
 cdef enum:
     INTERIMS = 10             # 1xx heads before the final one (requirement H5)
+    HALF_CLOSED_MS = 30000    # requirement E9
 
 cdef long connections = 0
 
@@ -89,14 +92,14 @@ cdef class UpstreamHttp1(UpstreamStream):
         """Request line, Host, relayed and own fields, framing."""
         cdef Buffer out = self.transport.out
         cdef size_t line = x.head.req.method.len + x.head.raw_path_len + x.head.req.authority.len
-        cdef size_t room = fgw_fields_size(x.head.fields, x.head.field_count) + line + 96
+        cdef size_t room = fgw_fields_size(x.head.fields, x.head.field_count) + line + 192
         cdef char *start
         cdef char *to
         self.requests += 1
         self.state = U_HEAD
         self.seen = 0
         self.interims = 0
-        self.answered = self.request_sent = False
+        self.answered = self.request_sent = self.switched = self.peer_done = self.own_key = False
         self.method_id = x.head.req.method_id
         self.chunk_request = x.head.req.framing == FGW_FRAMING_CHUNKED
         if self.transport.fd < 0 or self.transport.failed:
@@ -115,7 +118,9 @@ cdef class UpstreamHttp1(UpstreamStream):
         memcpy(to, b"\r\n", 2)
         to += 2
         to += fgw_write_fields(to, x.head.base, x.head.fields, x.head.field_count)
-        if self.chunk_request:
+        if x.upgrade:
+            to += self.write_upgrade(x, to)
+        elif self.chunk_request:
             memcpy(to, b"transfer-encoding: chunked\r\n", 28)
             to += 28
         elif x.head.req.framing == FGW_FRAMING_LENGTH:
@@ -129,10 +134,23 @@ cdef class UpstreamHttp1(UpstreamStream):
             self.ctx.loop.set_deadline(self, self.ctx.loop.now_ms + self.ctx.upstream_response_timeout_ms)
         return 0
 
+    cdef int write_upgrade(self, Exchange x, char *to) except -1:
+        """At most 90 bytes. HTTP/2 clients have no key (RFC 8441 section 5); ours is kept to check the answer."""
+        memcpy(to, b"connection: upgrade\r\nupgrade: websocket\r\n", 41)
+        if not x.client.http2 or brings_key(x.head):
+            return 41
+        self.own_key = True
+        make_key(self.ctx, self.key)
+        memcpy(to + 41, b"sec-websocket-key: ", 19)
+        memcpy(to + 60, self.key, WEBSOCKET_KEY)
+        memcpy(to + 60 + WEBSOCKET_KEY, b"\r\n", 2)
+        return 62 + WEBSOCKET_KEY
+
     cdef int write_body(self, const char *p, size_t n) except -1:
         cdef char head[24]
         if n == 0:
             return 0
+        self.moved_ms = self.ctx.loop.now_ms
         if self.chunk_request:
             self.transport.write(head, fgw_chunk_head(head, n))
             return self.transport.write_piece(p, n, b"\r\n", 2)
@@ -142,6 +160,9 @@ cdef class UpstreamHttp1(UpstreamStream):
         if self.chunk_request:
             self.transport.write(b"0\r\n\r\n", 5)
         self.request_sent = True
+        if self.switched:
+            self.transport.shut()
+            return self.arm()
         return 0
 
     cdef int flush(self) except -1:
@@ -165,6 +186,7 @@ cdef class UpstreamHttp1(UpstreamStream):
         if self.taken_turn == self.ctx.loop.turns:  # they were there before the request went out (requirement H4)
             return self.fault(FAULT_CLOSED, 0, 0)
         self.answered = True
+        self.moved_ms = self.ctx.loop.now_ms
         if self.pending.size():
             self.pending.append(p, n)
             used = self.consume(self.pending.head(), self.pending.size())
@@ -215,10 +237,33 @@ cdef class UpstreamHttp1(UpstreamStream):
     cdef int interim(self, const char *p) except -1:
         cdef ResponseHead head
         self.interims += 1
+        if self.response.status == 101 and self.exchange.upgrade:
+            return self.switch(p)
         if self.response.status == 101 or self.interims > INTERIMS:
             return self.fault(FAULT_PROTOCOL, FGW_R_UNEXPECTED_1XX, 0)
         self.fill_head(&head, p)
         return self.exchange.on_interim(&head)
+
+    cdef int switch(self, const char *p) except -1:
+        """101 to a request that asked for it, and for nothing else (requirement H5)."""
+        cdef ResponseHead head
+        cdef Context ctx = self.ctx
+        cdef uint32_t count = self.response.field_count
+        cdef bint agreed = self.response.flags & FGW_MSG_UPGRADE and names_websocket(p, ctx.fields, count)
+        if agreed and self.own_key:
+            agreed = accepts_key(p, ctx.fields, count, self.key)
+        if not agreed:
+            return self.fault(FAULT_PROTOCOL, FGW_R_UNEXPECTED_1XX, 0)
+        self.framing = FGW_FRAMING_NONE
+        self.fill_head(&head, p)
+        head.has_content_length = False
+        self.framing = FGW_FRAMING_CLOSE
+        self.state = U_BODY
+        self.switched = True
+        self.transport.keeps_unread = True
+        self.transport.watch_peer()
+        self.arm()
+        return self.exchange.on_response_head(&head)
 
     cdef int fill_head(self, ResponseHead *head, const char *p) except -1:
         head.base = p
@@ -241,6 +286,8 @@ cdef class UpstreamHttp1(UpstreamStream):
         memset(&self.chunked, 0, sizeof(self.chunked))
         self.deadline_ms = 0
         self.state = U_BODY
+        if self.ctx.stream_idle_timeout_ms:
+            self.arm()
         return self.exchange.on_response_head(&head)
 
     cdef size_t consume_body(self, const char *p, size_t n) except? <size_t>-1:
@@ -294,6 +341,10 @@ cdef class UpstreamHttp1(UpstreamStream):
 
     cdef int on_eof(self) except -1:
         """End of the upstream's stream: the end of the answer, or of all hope for it."""
+        if self.exchange is not None and self.switched:
+            self.peer_done = True
+            self.arm()
+            return self.exchange.on_response_end()
         if self.exchange is not None and self.state == U_BODY and self.framing == FGW_FRAMING_CLOSE:
             return self.complete(0)
         if self.exchange is not None:
@@ -316,7 +367,25 @@ cdef class UpstreamHttp1(UpstreamStream):
             return self.destroy()
         if self.state == U_HEAD and self.exchange is not None:
             return self.fault(FAULT_TIMEOUT, 0, 0)
-        return 0
+        if self.state != U_BODY or self.exchange is None:
+            return 0
+        if self.transport.paused or self.backlogged():  # not silent: somebody else does not keep up
+            self.moved_ms = self.ctx.loop.now_ms
+        elif self.patience() and self.ctx.loop.now_ms >= self.moved_ms + self.patience():
+            return self.fault(FAULT_TIMEOUT, 0, 0)
+        return self.arm()
+
+    cdef int64_t patience(self) noexcept:
+        """Milliseconds of silence after which what is under way is given up; 0: never."""
+        cdef int64_t limit = self.ctx.stream_idle_timeout_ms
+        if self.switched and (self.request_sent or self.peer_done) and (limit == 0 or limit > HALF_CLOSED_MS):
+            return HALF_CLOSED_MS
+        return limit
+
+    cdef int arm(self) except -1:
+        """Of an answer or a WebSocket under way. The deadline moves on with every byte, and is looked at only when it comes."""
+        cdef int64_t limit = self.patience()
+        return self.ctx.loop.set_deadline(self, self.moved_ms + limit if limit else 0)
 
     cdef int fault(self, int fault, int reason, int error) except -1:
         """Close and tell the exchange, which decides what the client sees. An answer that has begun to arrive is not
@@ -335,8 +404,9 @@ cdef class UpstreamHttp1(UpstreamStream):
 
     cdef int abandon(self) except -1:
         """Mid-message: a reset tells the upstream that the request is not whole (A14)."""
+        cdef bint whole = self.switched and self.request_sent and self.peer_done and not self.backlogged()
         self.exchange = None
-        if self.transport is not None and self.state != U_IDLE:
+        if self.transport is not None and self.state != U_IDLE and not whole:
             self.transport.reset()
         return self.destroy()
 

@@ -36,6 +36,7 @@ class Limits(msgspec.Struct):
     request_timeout_ms: int = 0
     upstream_idle_timeout_ms: int = 60_000
     upstream_response_timeout_ms: int = 0
+    stream_idle_timeout_ms: int = 0
     max_connections: int = 10_000
     max_requests_per_connection: int = 0
     trusted_hops: int = 0

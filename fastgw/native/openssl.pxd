@@ -246,6 +246,7 @@ cdef extern from "openssl/x509v3.h":
 
 cdef extern from "openssl/evp.h":
     const EVP_MD *EVP_sha256()
+    int EVP_EncodeBlock(unsigned char *out, const unsigned char *p, int n)
     void EVP_PKEY_free(EVP_PKEY *key)
     EVP_CIPHER *EVP_CIPHER_fetch(void *library, const char *name, const char *properties)
     int EVP_EncryptInit_ex(EVP_CIPHER_CTX *ctx, const EVP_CIPHER *cipher, void *engine, const unsigned char *key,
@@ -253,6 +254,10 @@ cdef extern from "openssl/evp.h":
     int EVP_DecryptInit_ex(EVP_CIPHER_CTX *ctx, const EVP_CIPHER *cipher, void *engine, const unsigned char *key,
                            const unsigned char *iv)
     int EVP_MAC_CTX_set_params(EVP_MAC_CTX *ctx, const OSSL_PARAM *params)
+
+
+cdef extern from "openssl/sha.h":
+    unsigned char *SHA1(const unsigned char *p, size_t n, unsigned char *out)
 
 
 cdef extern from "openssl/rand.h":

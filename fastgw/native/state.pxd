@@ -54,6 +54,8 @@ cdef extern from "fgw/state.h" nogil:
         FGW_C_UPSTREAM_TLS_HANDSHAKES
         FGW_C_UPSTREAM_TLS_RESUMED
         FGW_C_UPSTREAM_TLS_FAILED
+        FGW_C_WEBSOCKETS
+        FGW_C_STREAM_TIMEOUTS
         FGW_C_COUNTERS_END
         FGW_G_CLIENT_ACTIVE
         FGW_G_UPSTREAM_ACTIVE
@@ -66,6 +68,7 @@ cdef extern from "fgw/state.h" nogil:
         FGW_G_TUNNELS_ACTIVE
         FGW_G_TLS_CONTEXTS
         FGW_G_TLS_HANDSHAKING
+        FGW_G_WEBSOCKETS_ACTIVE
         FGW_G_END
 
         FGW_CELL_EJECTED

@@ -122,6 +122,9 @@ cdef extern from "netinet/tcp.h" nogil:
         TCP_NODELAY
         TCP_QUICKACK
         TCP_USER_TIMEOUT
+        TCP_KEEPIDLE
+        TCP_KEEPINTVL
+        TCP_KEEPCNT
 
 
 cdef extern from "arpa/inet.h" nogil:

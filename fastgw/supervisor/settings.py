@@ -88,6 +88,7 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
     request_timeout: float = 0.0
     upstream_idle_timeout: float = 60.0
     upstream_response_timeout: float = 0.0
+    stream_idle_timeout: float = 0.0
 
     def worker_count(self) -> int:
         return self.workers or min(len(os.sched_getaffinity(0)), MAX_WORKERS)
@@ -118,6 +119,7 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
             request_timeout_ms=_ms(self.request_timeout),
             upstream_idle_timeout_ms=_ms(self.upstream_idle_timeout),
             upstream_response_timeout_ms=_ms(self.upstream_response_timeout),
+            stream_idle_timeout_ms=_ms(self.stream_idle_timeout),
             max_connections=self.max_connections,
             max_requests_per_connection=self.max_requests_per_connection,
             trusted_hops=self.trusted_hops,
@@ -236,7 +238,8 @@ def _check_choice(option: str, value: str | int, choices: Any) -> None:
 
 def _check_numbers(settings: Settings) -> None:
     for name in ("hello_timeout", "handshake_timeout", "head_timeout", "idle_timeout", "body_timeout", "write_timeout",
-                 "request_timeout", "upstream_idle_timeout", "upstream_response_timeout", "drain_time"):  # fmt: skip
+                 "request_timeout", "upstream_idle_timeout", "upstream_response_timeout",
+                 "stream_idle_timeout", "drain_time"):  # fmt: skip
         _check_range(name, getattr(settings, name), 0, 86_400 * 7)
     _check_range("ticket_rotation", settings.ticket_rotation, 1, 86_400 * 7)
     _check_range("head_bytes", settings.head_bytes, 1_024, 61_440)

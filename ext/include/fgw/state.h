@@ -7,7 +7,7 @@
 
 /* cffi:begin */
 enum {
-    FGW_STATE_VERSION = 3,
+    FGW_STATE_VERSION = 4,
     FGW_STATE_WORKERS = 64,   /* worker slots at the most */
     FGW_STATE_CELLS = 262144, /* endpoint cells; the block is sparse, unused cells cost no memory */
     FGW_STATE_DNS_SLOTS = 16384,
@@ -65,6 +65,8 @@ enum fgw_counter {
     FGW_C_UPSTREAM_TLS_HANDSHAKES,
     FGW_C_UPSTREAM_TLS_RESUMED,
     FGW_C_UPSTREAM_TLS_FAILED,
+    FGW_C_WEBSOCKETS,      /* opened */
+    FGW_C_STREAM_TIMEOUTS, /* answers and WebSockets cut because not a byte moved for too long */
     FGW_C_COUNTERS_END,
     /* gauges */
     FGW_G_CLIENT_ACTIVE = 192,
@@ -78,6 +80,7 @@ enum fgw_counter {
     FGW_G_TUNNELS_ACTIVE,
     FGW_G_TLS_CONTEXTS,   /* loaded */
     FGW_G_TLS_HANDSHAKING,
+    FGW_G_WEBSOCKETS_ACTIVE,
     FGW_G_END,
 };
 

@@ -387,15 +387,16 @@ VERDICTS = {
 def forwarded_faults(message: Request) -> list[str]:
     """What every request that the gateway writes must be, whatever the client sent."""
     names = [name.decode("latin-1") for name, _ in message.fields]
-    faults = [f"upstream got the hop-by-hop or unsafe field {n}" for n in names if n.lower() in HOP_BY_HOP or "_" in n]
+    websocket = message.values("upgrade") == ["websocket"]
+    wanted = {"upgrade"} if websocket else {"keep-alive"}
+    unsafe = HOP_BY_HOP - wanted if websocket else HOP_BY_HOP
+    faults = [f"upstream got the hop-by-hop or unsafe field {n}" for n in names if n.lower() in unsafe or "_" in n]
     faults += [f"field name {n} is not in lower case" for n in names if n != n.lower()]
     if message.version != "HTTP/1.1":
         faults.append(f"upstream got {message.version}")
     if len(message.values("host")) != 1:
         faults.append(f"upstream got host {message.values('host')}")
-    if [v for v in message.values("te") if v.lower() != "trailers"] or [
-        v for v in message.values("connection") if v.lower() != "keep-alive"
-    ]:
+    if [v for v in message.values("te") if v.lower() != "trailers"] or {*message.values("connection")} - wanted:
         faults.append("te or connection was relayed")
     if message.trailers:
         faults.append("trailers were relayed")

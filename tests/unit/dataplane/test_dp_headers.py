@@ -282,7 +282,7 @@ def test_a_connection_serves_a_limited_number_of_requests(make_gateway: MakeGate
 def test_an_upgrade_is_refused(gateway: Gateway) -> None:
     upstream = gateway.upstream()
     gateway.serve(upstream)
-    client = gateway.client().send(b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    client = gateway.client().send(b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\n")
     answer = client.response()
     assert (answer.status, answer["connection"], client.until_end()) == (403, "close", "fin")
     assert gateway.rejected() == {"upgrade_not_allowed": 1} and not upstream.has_connection(gateway)

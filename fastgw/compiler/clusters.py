@@ -8,8 +8,9 @@ from fastgw.compiler.destination_rules import DestinationRules, HostRules
 from fastgw.compiler.destinations import ClusterKey, Finder
 from fastgw.compiler.endpoints import LOOKUPS, EndpointIndex, Labelled, is_ip
 from fastgw.compiler.inventory import is_subset
-from fastgw.compiler.registry import PortRecord, ServiceRecord, upstream_protocol
+from fastgw.compiler.registry import ServiceRecord
 from fastgw.compiler.report import Report
+from fastgw.compiler.upstream_http import set_protocol, with_alpn
 from fastgw.compiler.upstream_tls import upstream_tls
 from fastgw.model.diagnostic import Diagnostic
 from fastgw.model.kinds.destination_rule import Subset
@@ -122,12 +123,11 @@ class ClusterBuilder:
             self._report.error("FGW0106", use.user, use.path, message)
             return None
         cluster = _empty_cluster(key, rules, record.source.origin if record.source else use.user.at(use.path))
-        cluster.tls = tls
         if use.layer4:
             cluster.protocol = "tcp"
-        if cluster.protocol == "http2":
-            message = f"{record.host} speaks HTTP/2, which is not supported yet: HTTP/1.1 is spoken to it"
-            self._report.warning("FGW0105", use.user, use.path, message)
+        else:
+            set_protocol(cluster, record.port(key.port), rules.http(key.port, key.subset))
+        cluster.tls = with_alpn(tls, cluster.protocol) if tls is not None else None
         self._fill(cluster, use, subset)
         if not all(map(_is_usable, cluster.endpoints)):
             # such a number cannot be connected to, and would not fit into the image
@@ -238,7 +238,6 @@ def _select(endpoints: list[Labelled], subset: Subset | None) -> list[Labelled]:
 
 def _empty_cluster(key: ClusterKey, rules: HostRules, origin: Origin) -> Cluster:
     record = key.record
-    port: PortRecord | None = record.port(key.port)
     return Cluster(
         name=key.name,
         host=record.host,
@@ -248,7 +247,6 @@ def _empty_cluster(key: ClusterKey, rules: HostRules, origin: Origin) -> Cluster
         service_namespace=record.namespace,
         found_in=record.found_in,
         lb=rules.load_balancer(key.port, key.subset),
-        protocol=upstream_protocol(port),
         connect_timeout_ms=rules.connect_timeout_ms(key.port, key.subset),
         origin=origin,
         destination_rule=rules.name,

@@ -10,6 +10,7 @@ from fastgw.compiler.inventory import Inventory, exported_to, is_subset
 from fastgw.compiler.options import CompileOptions
 from fastgw.compiler.registry import ServiceRecord
 from fastgw.compiler.report import Report
+from fastgw.compiler.upstream_http import only_of_http2
 from fastgw.model.duration import parse_ms, parse_ns
 from fastgw.model.kinds.destination_rule import (
     ClientTls,
@@ -62,6 +63,11 @@ class HostRules:
         block: ConnectionPool | None = self._block("connection_pool", port, subset)
         timeout = block.tcp.idle_timeout if block is not None and block.tcp else None
         return _idle_ms(timeout) if timeout else DEFAULT_IDLE_TIMEOUT_MS
+
+    def http(self, port: int, subset: str) -> HttpPool | None:
+        """connectionPool.http."""
+        block: ConnectionPool | None = self._block("connection_pool", port, subset)
+        return block.http if block is not None else None
 
     def tls(self, port: int, subset: str) -> ClientTls | None:
         """TLS towards the endpoints; None when no policy speaks of it."""
@@ -205,4 +211,4 @@ def _without_effect(policy: Policy) -> list[str]:
 def _only_connect_timeout(pool: ConnectionPool) -> bool:
     tcp = pool.tcp
     others = tcp is not None and bool(tcp.max_connections or tcp.tcp_keepalive or tcp.max_connection_duration)
-    return (pool.http is None or pool.http == HttpPool()) and not others
+    return (pool.http is None or only_of_http2(pool.http)) and not others

@@ -127,7 +127,7 @@ TABLES = {
         "fgw_img_cluster",
         "name.off name.len host.off host.len service_name.off service_name.len service_namespace.off service_namespace.len"
         " subset.off subset.len port discovery lb protocol endpoints.off endpoints.count dns_slot connect_timeout_ms tls"
-        " metric_id origin",
+        " metric_id max_streams ping_interval_ms ping_timeout_ms origin",
     ),
     "endpoints": Record("fgw_img_endpoint", "family flags port weight ip cell path.off path.len"),
     "regexes": Record("fgw_img_regex", "pattern.off pattern.len literal_prefix.off literal_prefix.len flags"),
@@ -179,6 +179,11 @@ CLIENT_AUTH = {
 UPSTREAM_VERIFY = {"none": lib.FGW_VERIFY_NONE, "chain": lib.FGW_VERIFY_CHAIN, "names": lib.FGW_VERIFY_NAMES}
 TLS_VERSIONS = {"1.0": lib.FGW_TLS10, "1.1": lib.FGW_TLS11, "1.2": lib.FGW_TLS12, "1.3": lib.FGW_TLS13}
 ALPN = {"http/1.1": lib.FGW_ALPN_HTTP1, "h2": lib.FGW_ALPN_H2, "istio": lib.FGW_ALPN_ISTIO}
-UPSTREAM_PROTOCOLS = {"http1": lib.FGW_UPSTREAM_HTTP1, "http2": lib.FGW_UPSTREAM_HTTP2, "tcp": lib.FGW_UPSTREAM_TCP}
+UPSTREAM_PROTOCOLS = {
+    "http1": lib.FGW_UPSTREAM_HTTP1,
+    "http2": lib.FGW_UPSTREAM_HTTP2,
+    "tcp": lib.FGW_UPSTREAM_TCP,
+    "client": lib.FGW_UPSTREAM_CLIENT,
+}
 BALANCERS = {"least_request": lib.FGW_LB_LEAST_REQUEST, "round_robin": lib.FGW_LB_ROUND_ROBIN, "random": lib.FGW_LB_RANDOM}
 DISCOVERIES = {"static": lib.FGW_DISCOVERY_STATIC, "dns": lib.FGW_DISCOVERY_DNS}

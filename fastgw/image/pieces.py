@@ -51,6 +51,9 @@ class ClusterBuilder(PieceBuilder):
             c.connect_timeout_ms,
             NONE if c.tls is None else add_upstream_tls(self.tables, c.tls),
             self._numbers.metric_id_of(c.host, c.service_name, c.service_namespace),
+            c.max_streams,
+            c.ping_interval_ms,
+            c.ping_timeout_ms,
             self.origin("", "", c.origin),
         )
         return self.tables.take(defines=c.name)

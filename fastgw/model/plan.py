@@ -259,8 +259,9 @@ class Cluster(msgspec.Struct):
     """``name``: "outbound|port|subset|host". discovery: static, dns (some endpoints are names).
 
     ``found_in``: registry, service-entry, resolve, dns: which step of the look-up order found the host.
-    lb: least_request, round_robin, random. protocol: http1, http2, tcp. ``destination_rule``: "name.namespace", as istioctl shows
-    it.
+    lb: least_request, round_robin, random. protocol: http1, http2, client (that of the request), tcp. ``max_streams`` of an HTTP/2
+    connection at a time, 0: as many as the upstream allows; ``ping_interval_ms`` 0: no PING. ``destination_rule``:
+    "name.namespace", as istioctl shows it.
     """
 
     name: str
@@ -274,6 +275,9 @@ class Cluster(msgspec.Struct):
     found_in: str = "registry"
     lb: str = "least_request"
     protocol: str = "http1"
+    max_streams: int = 0
+    ping_interval_ms: int = 0
+    ping_timeout_ms: int = 0
     connect_timeout_ms: int = 10_000
     tls: UpstreamTls | None = None
     origin: Origin = NOWHERE

@@ -225,6 +225,9 @@ cdef extern from "fgw/image.h" nogil:
         uint32_t connect_timeout_ms
         uint32_t tls
         uint32_t metric_id
+        uint32_t max_streams
+        uint32_t ping_interval_ms
+        uint32_t ping_timeout_ms
 
     ctypedef struct fgw_img_endpoint:
         uint8_t family

@@ -8,7 +8,7 @@
 #include "base.h"
 
 /* cffi:begin */
-enum { FGW_IMAGE_VERSION = 5, FGW_NONE = 0xffffffff };
+enum { FGW_IMAGE_VERSION = 6, FGW_NONE = 0xffffffff };
 
 /* `count` records of the table's type, from `off`. */
 typedef struct fgw_table {
@@ -333,7 +333,12 @@ enum fgw_discovery {
     FGW_DISCOVERY_DNS = 1, /* some endpoints are names (FGW_FAMILY_NAME), whose addresses are in the slot */
 };
 enum fgw_lb { FGW_LB_LEAST_REQUEST = 0, FGW_LB_ROUND_ROBIN = 1, FGW_LB_RANDOM = 2 };
-enum fgw_upstream_protocol { FGW_UPSTREAM_HTTP1 = 1, FGW_UPSTREAM_HTTP2 = 2, FGW_UPSTREAM_TCP = 3 };
+enum fgw_upstream_protocol {
+    FGW_UPSTREAM_HTTP1 = 1,
+    FGW_UPSTREAM_HTTP2 = 2,
+    FGW_UPSTREAM_TCP = 3,
+    FGW_UPSTREAM_CLIENT = 4, /* HTTP/2 for requests that come by HTTP/2, HTTP/1.1 for others */
+};
 
 typedef struct fgw_img_cluster {
     fgw_span name; /* "outbound|8080||webapp.default.svc.cluster.local" */
@@ -351,6 +356,9 @@ typedef struct fgw_img_cluster {
     uint32_t connect_timeout_ms;
     uint32_t tls;       /* index in upstream_tls, FGW_NONE: plain text */
     uint32_t metric_id; /* stable number of (host, service_name, service_namespace) in the metrics */
+    uint32_t max_streams; /* of one HTTP/2 connection at a time; 0: as many as the upstream allows */
+    uint32_t ping_interval_ms; /* HTTP/2: how often a PING asks whether the upstream is still there; 0: never */
+    uint32_t ping_timeout_ms;  /* without an answer for so long it is not */
     uint32_t origin;
 } fgw_img_cluster;
 

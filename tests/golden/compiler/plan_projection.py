@@ -102,6 +102,8 @@ def _cluster(cluster: Cluster) -> str:
         words.append(cluster.lb)
     if cluster.protocol != "http1":
         words.append(cluster.protocol)
+    if cluster.max_streams or cluster.ping_interval_ms:
+        words.append(f"{cluster.max_streams} streams, ping {cluster.ping_interval_ms}/{cluster.ping_timeout_ms} ms")
     if cluster.connect_timeout_ms != 10_000:
         words.append(f"{cluster.connect_timeout_ms} ms")
     if cluster.tls is not None:

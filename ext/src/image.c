@@ -27,7 +27,10 @@ static int tables_ok(const fgw_image_header *h, uint64_t n) {
            table_ok(h->route_tables, sizeof(fgw_img_route_table), n) &&
            table_ok(h->vhosts, sizeof(fgw_img_vhost), n) && table_ok(h->rules, sizeof(fgw_img_rule), n) &&
            table_ok(h->predicates, sizeof(fgw_img_predicate), n) && table_ok(h->actions, sizeof(fgw_img_action), n) &&
-           table_ok(h->destinations, sizeof(fgw_img_destination), n) && table_ok(h->edits, sizeof(fgw_img_edit), n) &&
+           table_ok(h->destinations, sizeof(fgw_img_destination), n) && table_ok(h->answers, sizeof(fgw_img_answer), n) &&
+           table_ok(h->route_policies, sizeof(fgw_img_route_policy), n) && table_ok(h->retries, sizeof(fgw_img_retry), n) &&
+           table_ok(h->cors, sizeof(fgw_img_cors), n) && table_ok(h->mirrors, sizeof(fgw_img_mirror), n) &&
+           table_ok(h->edits, sizeof(fgw_img_edit), n) &&
            table_ok(h->parts, sizeof(fgw_img_part), n) && table_ok(h->clusters, sizeof(fgw_img_cluster), n) &&
            table_ok(h->endpoints, sizeof(fgw_img_endpoint), n) && table_ok(h->regexes, sizeof(fgw_img_regex), n) &&
            table_ok(h->origins, sizeof(fgw_img_origin), n) && table_ok(h->slots, sizeof(fgw_img_slot), n) &&
@@ -188,9 +191,65 @@ static int sticky_ok(const checker *c, const fgw_img_action *a) {
            a->sticky_name.len <= FGW_STICKY_NAME_MAX;
 }
 
+/* Text that goes into a request line or a Location must not end it. */
+static int url_text_ok(const checker *c, fgw_span s) {
+    if (!span_ok(c, s))
+        return 0;
+    const uint8_t *p = (const uint8_t *)FGW_TABLE(c->image, strings, char) + s.off;
+    for (uint32_t i = 0; i < s.len; i++)
+        if (p[i] <= ' ' || p[i] == 127)
+            return 0;
+    return 1;
+}
+
+static int redirects(uint16_t status) { return (status >= 301 && status <= 303) || status == 307 || status == 308; }
+
+static int redirect_ok(const checker *c, const fgw_img_answer *a) {
+    return redirects(a->status) && a->new_path <= FGW_PATH_PREFIX_REPLACED && url_text_ok(c, a->text) &&
+           url_text_ok(c, a->scheme) && url_text_ok(c, a->authority);
+}
+
+static int direct_ok(const checker *c, const fgw_img_answer *a) {
+    return a->status >= 200 && a->status <= 600 && span_ok(c, a->text);
+}
+
+static int retry_ok(const checker *c, const fgw_img_retry *r) {
+    (void)c;
+    return r->on <= FGW_RETRY_ALL && r->backoff_ms >= 1 && r->avoid_tried <= FGW_AVOID_UNLESS_HASHED && r->other_localities <= 1;
+}
+
+static int cors_ok(const checker *c, const fgw_img_cors *k) {
+    return range_ok(k->origins, c->h->predicates) && head_text_ok(c, k->allow_methods, 0) && head_text_ok(c, k->allow_headers, 0) &&
+           head_text_ok(c, k->expose_headers, 0) && head_text_ok(c, k->max_age, 0) && k->credentials <= 1 &&
+           k->ignore_unmatched <= 1;
+}
+
+static int mirror_ok(const checker *c, const fgw_img_mirror *m) {
+    return index_or_none(m->cluster, c->h->clusters) && m->per_million <= FGW_PER_MILLION;
+}
+
+static int route_policy_ok(const checker *c, const fgw_img_route_policy *p) {
+    return url_text_ok(c, p->rewrite_text) && p->rewrite <= FGW_REWRITE_REGEX &&
+           (p->rewrite == FGW_REWRITE_REGEX ? index_ok(p->regex, c->h->regexes) : p->regex == FGW_NONE) &&
+           (p->abort_status == 0 || (p->abort_status >= 200 && p->abort_status <= 600)) &&
+           p->delay_per_million <= FGW_PER_MILLION && p->abort_per_million <= FGW_PER_MILLION &&
+           index_or_none(p->retry, c->h->retries) && index_or_none(p->cors, c->h->cors) && range_ok(p->mirrors, c->h->mirrors);
+}
+
+static int answered_ok(const checker *c, const fgw_img_action *a) {
+    if (a->policy != FGW_NONE || !index_ok(a->answer, c->h->answers))
+        return 0;
+    const fgw_img_answer *answer = FGW_TABLE(c->image, answers, fgw_img_answer) + a->answer;
+    return a->kind == FGW_ACTION_REDIRECT ? redirect_ok(c, answer) : direct_ok(c, answer);
+}
+
 /* The weights of a route must add up: the data plane draws below total_weight and looks for the first cumulative above it. */
 static int action_ok(const checker *c, const fgw_img_action *a) {
     if (!edits_ok(c, &a->edits))
+        return 0;
+    if (a->kind == FGW_ACTION_REDIRECT || a->kind == FGW_ACTION_DIRECT)
+        return answered_ok(c, a);
+    if (a->answer != FGW_NONE || !index_or_none(a->policy, c->h->route_policies))
         return 0;
     if (a->kind != FGW_ACTION_ROUTE)
         return a->kind == FGW_ACTION_UNSUPPORTED && range_ok(a->destinations, c->h->destinations);
@@ -337,6 +396,10 @@ static long check_records(const void *image) {
     CHECK_ALL(parts, fgw_img_part, part_ok);
     CHECK_ALL(edits, fgw_img_edit, edit_ok);
     CHECK_ALL(destinations, fgw_img_destination, destination_ok);
+    CHECK_ALL(retries, fgw_img_retry, retry_ok);
+    CHECK_ALL(cors, fgw_img_cors, cors_ok);
+    CHECK_ALL(mirrors, fgw_img_mirror, mirror_ok);
+    CHECK_ALL(route_policies, fgw_img_route_policy, route_policy_ok);
     CHECK_ALL(actions, fgw_img_action, action_ok);
     CHECK_ALL(clusters, fgw_img_cluster, cluster_ok);
     CHECK_ALL(endpoints, fgw_img_endpoint, endpoint_ok);

@@ -184,20 +184,44 @@ void fgw_regexes_close(fgw_regexes *set) { delete set; }
 
 uint64_t fgw_regexes_compiled(const fgw_regexes *set) { return set->library->regexes.made() + set->library->sets.made(); }
 
+// The regex with this index, compiled at first use.
+static const RE2 &regex_at(fgw_regexes *set, uint32_t index) {
+    std::shared_ptr<RE2> &slot = set->compiled[index];
+    if (slot == nullptr) {
+        const fgw_img_regex &r = FGW_TABLE(set->image, regexes, fgw_img_regex)[index];
+        slot = set->library->regexes.get(source_of(set->image, r), set->number, [&] {
+            return std::make_shared<RE2>(pattern_of(set->image, r), options_for(r.flags & 1));
+        });
+    }
+    return *slot;
+}
+
 int fgw_regexes_match(fgw_regexes *set, uint32_t index, const char *text, size_t n) {
     if (set == nullptr || index >= set->compiled.size())
         return 0;
     try {
-        std::shared_ptr<RE2> &slot = set->compiled[index];
-        if (slot == nullptr) {
-            const fgw_img_regex &r = FGW_TABLE(set->image, regexes, fgw_img_regex)[index];
-            slot = set->library->regexes.get(source_of(set->image, r), set->number, [&] {
-                return std::make_shared<RE2>(pattern_of(set->image, r), options_for(r.flags & 1));
-            });
-        }
-        return usable(*slot) && RE2::FullMatch(re2::StringPiece(text, n), *slot) ? 1 : 0;
+        const RE2 &re = regex_at(set, index);
+        return usable(re) && RE2::FullMatch(re2::StringPiece(text, n), re) ? 1 : 0;
     } catch (const std::bad_alloc &) {
         return 0;
+    }
+}
+
+long fgw_regexes_replace(fgw_regexes *set, uint32_t index, const char *text, size_t n, const char *by, size_t by_len, char *to,
+                         size_t cap) {
+    if (set == nullptr || index >= set->compiled.size())
+        return -1;
+    try {
+        const RE2 &re = regex_at(set, index);
+        std::string whole(text, n);
+        if (usable(re))
+            RE2::GlobalReplace(&whole, re, re2::StringPiece(by, by_len));
+        if (whole.size() > cap)
+            return -1;
+        std::memcpy(to, whole.data(), whole.size());
+        return static_cast<long>(whole.size());
+    } catch (const std::bad_alloc &) {
+        return -1;
     }
 }
 
@@ -225,7 +249,7 @@ long fgw_regexes_match_set(fgw_regexes *regexes, uint32_t set, const char *text,
 }
 
 const fgw_regex_calls *fgw_regexes_calls(void) {
-    static const fgw_regex_calls calls = {fgw_regexes_match, fgw_regexes_match_set};
+    static const fgw_regex_calls calls = {fgw_regexes_match, fgw_regexes_match_set, fgw_regexes_replace};
     return &calls;
 }
 
@@ -250,6 +274,19 @@ int fgw_regex_check(const char *pattern, size_t n, int ignore_case, char *messag
         say(message, cap, "not enough memory to compile it");
         return 1;
     }
+}
+
+int fgw_regex_check_replacement(const char *pattern, size_t n, const char *by, size_t by_len, char *message, size_t cap) {
+    try {
+        const RE2 re(re2::StringPiece(pattern, n), options_for(false));
+        std::string error;
+        if (re.ok() && re.CheckRewriteString(re2::StringPiece(by, by_len), &error))
+            return 0;
+        say(message, cap, re.ok() ? error : re.error());
+    } catch (const std::bad_alloc &) {
+        say(message, cap, "not enough memory to compile it");
+    }
+    return 1;
 }
 
 int fgw_regex_full_match(const char *pattern, size_t n, const char *text, size_t text_len) {

@@ -440,6 +440,16 @@ int fgw_route_match(const void *image, uint32_t route_table, const fgw_route_req
     return (int)(out->verdict = FGW_ROUTE_MATCH);
 }
 
+int fgw_any_predicate(const void *image, fgw_table predicates, const fgw_route_request *req, fgw_regexes *regexes,
+                      const fgw_regex_calls *calls) {
+    const context c = {image, req, regexes, calls};
+    const fgw_img_predicate *p = FGW_TABLE(image, predicates, fgw_img_predicate) + predicates.off;
+    for (uint32_t i = 0; i < predicates.count; i++)
+        if (predicate_holds(&c, &p[i]))
+            return 1;
+    return 0;
+}
+
 /* --- explain --- */
 
 static int path_starts(const char *path, size_t n, const char *want, size_t want_len, int fold) {

@@ -6,6 +6,7 @@ from fastgw.analysis.findings import Findings
 from fastgw.analysis.rules import check_match, check_ms, check_percent, one_of
 from fastgw.analysis.validate_destination import check_destination
 from fastgw.model.duration import parse_ns
+from fastgw.model.grpc import GRPC_STATUSES
 from fastgw.model.kinds.http_route import CorsPolicy, Fault, FaultAbort, FaultDelay, HttpRoute, Retries
 from fastgw.model.names import is_token
 
@@ -17,10 +18,6 @@ RETRY_ON = frozenset(
 HTTP_STATUSES = frozenset(
     (100, 101, 102, 103, *range(200, 209), 226, *range(300, 306), 307, 308, *range(400, 419), *range(421, 427), 428, 429, 431)
 ) | frozenset((451, *range(500, 509), 510, 511))
-GRPC_STATUSES = frozenset(
-    """OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS PERMISSION_DENIED RESOURCE_EXHAUSTED
-    FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE DATA_LOSS UNAUTHENTICATED""".split()  # noqa: SIM905
-)
 CORS_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*"))
 LEAST_PERCENT = 0.0001
 SECOND_NS = 1_000_000_000

@@ -31,6 +31,9 @@ def as_text(answer: dict[str, Any], method: str, url: str, color: bool) -> str:
         block = "http" if answer["action"] != "tcp" else "tls" if listener["tls"] == "passthrough" else "tcp"
         lines.append(_line("matched", _paint(_rule(matched, block), "green", color)))
     lines.append(_line("answer", _paint(_action(answer), "green" if _is_good(answer) else "red", color)))
+    if answer["action"] == "route" and answer["policy"]:
+        lines.append(_line("upstream gets", answer["request"]["path"]))
+    lines += [_line("policy", text) for text in answer["policy"]]
     lines += [_line("edit", edit) for edit in answer["edits"]]
     for destination in answer["destinations"]:
         lines += _destination(destination, "closed" if answer["action"] == "tcp" else "answered 503")
@@ -70,13 +73,17 @@ def _failed(rule: dict[str, Any]) -> str:
 
 
 def _is_good(answer: dict[str, Any]) -> bool:
-    return answer["action"] in ("route", "redirect", "tcp")
+    return answer["action"] in ("route", "redirect", "direct_response", "tcp")
 
 
 def _action(answer: dict[str, Any]) -> str:
     action = answer["action"]
     if action == "redirect":
-        return f"{answer['status']} to {answer['location']} ({answer['detail']})"
+        return f"{answer['status']} to {answer['location']}" + (f" ({answer['detail']})" if answer["detail"] else "")
+    if action == "direct_response":
+        return f"{answer['status']} from the gateway itself, {answer['detail']}"
+    if action == "route" and answer["status"]:
+        return f"{answer['status']} ({answer['detail']})"
     if action == "unsupported":
         return f"503: {answer['detail']} cannot be performed by this version"
     if action == "rejected":

@@ -1,12 +1,8 @@
-"""What a rule does with a request: destinations with weights, and an honest answer where this version cannot do what is asked.
+"""What a rule does with a request: destinations with weights and a policy, an answer of the gateway's own, or an honest 503.
 
 A rule is never passed over because of its action: what cannot be performed is answered 503, since the next rule may be one that
-the author wanted to keep such requests away from. Fields that have no effect yet are reported; the route works without them as long
-as no access restriction and no trust in headers is lost by that:
-
-- fault.abort of 100 % is how people close a path, so it closes it here too (503); a smaller share is a test aid and only reported;
-- a headers.request.set whose value cannot be made would let clients say what upstreams trust: not forwarded (503);
-- rewrite of the uri, timeout, retries, fault.delay, mirror and corsPolicy are reported only.
+the author wanted to keep such requests away from. The same for parts of an action without which it would not be safe to go on: an
+abort of every request (that is how people close a path), a header that upstreams trust, the rewrite of a path.
 """
 
 from __future__ import annotations
@@ -18,7 +14,9 @@ import msgspec
 from fastgw.compiler.destinations import ClusterKey, Finder, choose_port, cluster_key, cluster_name
 from fastgw.compiler.header_edits import RouteEdits, edits_of
 from fastgw.compiler.hosts import full_name
-from fastgw.model.kinds.http_route import Fault, HttpRoute, HttpRouteDestination, Percent
+from fastgw.compiler.local_actions import InvalidAnswer, direct_response_of, redirect_of
+from fastgw.compiler.route_policies import route_policy
+from fastgw.model.kinds.http_route import HttpRoute, HttpRouteDestination, Percent
 from fastgw.model.plan import NO_EDITS, Action, WeightedDestination
 
 FULL_WEIGHT = 100
@@ -45,23 +43,42 @@ class Built(msgspec.Struct, frozen=True):
 
 def build_action(route: HttpRoute, namespace: str, server_port: int, finder: Finder) -> Built:
     """``namespace``: of the VirtualService, for short names. ``server_port``: of the Gateway's server (H2)."""
-    for field, detail in (("redirect", "redirect"), ("direct_response", "directResponse"), ("delegate", "delegate")):
-        if getattr(route, field) is not None:
-            return _refuse(detail, _unsupported(f".{detail}", f"{detail} is not supported yet: answered 503"))
+    if route.delegate is not None:
+        return _refuse("delegate", _invalid(".delegate", "a rule that delegates has no action of its own: answered 503"))
+    if route.redirect is not None or route.direct_response is not None:
+        return _local_answer(route, server_port)
     problem = _destination_problem(route.route)
     if problem is not None:
         return _refuse("invalid", problem)
-    closed = next(_closing_fields(route), None)
-    if closed is not None:
-        message = f"{closed[1:]} is not supported yet, and going on without it would not be safe: answered 503"
-        return _refuse("fault" if closed.startswith(".fault") else "headers", _unsupported(closed, message))
     edits = edits_of(route)
-    fatal = next((each for each in edits.problems if each.matters), None)
-    if fatal is not None:
-        return _refuse("headers", _unsupported(fatal.field, f"{fatal.words}: going on without it would not be safe: answered 503"))
-    remarks = [_unsupported(field, f"{field[1:]} is not supported yet: it has no effect") for field in _open_fields(route)]
-    remarks += [_unsupported(each.field, f"{each.words}: it has no effect") for each in edits.problems]
-    return _route(route.route, edits, namespace, server_port, finder, remarks)
+    built = route_policy(route, namespace, server_port, finder)
+    for each in (*edits.problems, *built.problems):
+        if each.matters:
+            detail = each.field.split(".")[1].split("[")[0]
+            return _refuse(detail, _wrong(each.field, f"{each.words}: going on without it would not be safe: answered 503"))
+    closed = route.fault.abort if route.fault is not None else None
+    if closed is not None and closed.percentage is not None and closed.percentage.value >= 100:
+        return _refuse("fault", _wrong(".fault.abort", "fault.abort is not supported yet: answered 503"))
+    remarks = [_wrong(each.field, f"{each.words}: it has no effect") for each in (*edits.problems, *built.problems)]
+    remarks += [_wrong(f".{each}", f"{each} is not supported yet: it has no effect") for each in _not_yet(route)]
+    found = _route(route.route, edits, namespace, server_port, finder, remarks)
+    if built.policy is None:
+        return found
+    action = msgspec.structs.replace(found.action, policy=built.policy)
+    return Built(action, found.clusters + built.clusters, found.remarks)
+
+
+def _local_answer(route: HttpRoute, server_port: int) -> Built:
+    """redirect, else directResponse; of ``headers`` what concerns answers (K1)."""
+    edits = edits_of(route)
+    remarks = tuple(_wrong(each.field, f"{each.words}: it has no effect") for each in edits.problems)
+    try:
+        if route.redirect is not None:
+            return Built(Action("redirect", redirect=redirect_of(route.redirect, server_port), edits=edits.route), (), remarks)
+        assert route.direct_response is not None
+        return Built(Action("direct_response", answer=direct_response_of(route.direct_response), edits=edits.route), (), remarks)
+    except InvalidAnswer as problem:
+        return _refuse(problem.field.split(".")[1], _invalid(problem.field, f"{problem}: answered 503"))
 
 
 def _route(
@@ -132,47 +149,24 @@ def _destination_problem(entries: tuple[HttpRouteDestination, ...]) -> Remark | 
     return None
 
 
-def _closing_fields(route: HttpRoute) -> Iterator[str]:
-    """Fields without which the request must not go on, see the module's text."""
-    abort = route.fault.abort if route.fault else None
-    if abort is not None and abort.percentage is not None and abort.percentage.value >= 100:
-        yield ".fault.abort"
-
-
-def _open_fields(route: HttpRoute) -> Iterator[str]:
-    """Fields that have no effect yet and whose absence takes no protection away."""
-    for name, field in (
-        ("timeout", ".timeout"),
-        ("mirror", ".mirror"),
-        ("cors_policy", ".corsPolicy"),
-    ):
-        if getattr(route, name) is not None:
+def _not_yet(route: HttpRoute) -> Iterator[str]:
+    for name, field in (("timeout", "timeout"), ("mirror", "mirror"), ("mirrors", "mirrors"), ("cors_policy", "corsPolicy")):
+        if getattr(route, name):
             yield field
-    if route.rewrite is not None:
-        for name, field in (("uri", ".rewrite.uri"), ("uri_regex_rewrite", ".rewrite.uriRegexRewrite")):
-            if getattr(route.rewrite, name):
-                yield field
     if route.retries is not None and route.retries.attempts:
-        yield ".retries"
-    if route.mirrors:
-        yield ".mirrors"
-    fault = route.fault or Fault()
-    if fault.delay is not None and (_happens(fault.delay.percentage) or fault.delay.percent):
-        yield ".fault.delay"
-    if fault.abort is not None and _happens(fault.abort.percentage):
-        yield ".fault.abort"
-
-
-def _happens(percentage: Percent | None) -> bool:
-    """Without a percentage, or with 0, no fault is injected in Istio either."""
-    return percentage is not None and percentage.value > 0
+        yield "retries"
+    fault = route.fault
+    if fault is not None and fault.delay is not None and ((fault.delay.percentage or Percent()).value > 0 or fault.delay.percent):
+        yield "fault.delay"
+    if fault is not None and fault.abort is not None and (fault.abort.percentage or Percent()).value > 0:
+        yield "fault.abort"
 
 
 def _refuse(detail: str, remark: Remark) -> Built:
     return Built(Action("unsupported", (), detail), (), (remark,))
 
 
-def _unsupported(field: str, words: str) -> Remark:
+def _wrong(field: str, words: str) -> Remark:
     return Remark("warning", "FGW0105", field, words)
 
 

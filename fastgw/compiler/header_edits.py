@@ -29,11 +29,11 @@ _HOST = re.compile(r"[!-~]+")
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """An operation that is left out. ``field``: inside the http route. ``matters``: the request must not go on without it."""
+    """Something that is left out. ``field``: inside the http route. ``matters``: the request must not go on without it."""
 
     field: str
     words: str
-    matters: bool
+    matters: bool = False
 
 
 class RouteEdits(msgspec.Struct, frozen=True):

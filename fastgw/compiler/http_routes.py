@@ -20,7 +20,7 @@ from fastgw.compiler.hosts import ServerHosts, full_name
 from fastgw.compiler.inventory import is_subset
 from fastgw.compiler.options import CompileOptions
 from fastgw.compiler.report import Report
-from fastgw.model.kinds.http_route import HttpMatch, HttpRoute
+from fastgw.model.kinds.http_route import Destination, HttpMatch, HttpRoute
 from fastgw.model.plan import Action, LeftOut, ObjectRef, Rule
 from fastgw.model.resource import Resource
 
@@ -265,10 +265,15 @@ class _RouteStep:
 
 
 def _depends_on_port(route: HttpRoute) -> bool:
-    return any(match.port for match in route.match) or any(
-        entry.destination is not None and (entry.destination.port is None or not entry.destination.port.number)
-        for entry in route.route
-    )
+    if route.redirect is not None and route.redirect.derive_port is not None:
+        return True
+    if any(match.port for match in route.match) or any(_is_without_port(entry.destination) for entry in route.route):
+        return True
+    return _is_without_port(route.mirror) or any(_is_without_port(mirror.destination) for mirror in route.mirrors)
+
+
+def _is_without_port(destination: Destination | None) -> bool:
+    return destination is not None and (destination.port is None or not destination.port.number)
 
 
 def _route_name(route: HttpRoute, match: HttpMatch | None) -> str:

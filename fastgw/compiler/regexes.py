@@ -27,6 +27,18 @@ def regex_problem(pattern: str) -> str:
 
 
 @lru_cache(maxsize=1024)
+def replacement_problem(pattern: str, by: str) -> str:
+    """Why ``by`` cannot take the place of a valid pattern's matches, "" when it can: it may name only groups that there are."""
+    from fastgw.native._native import ffi, lib
+
+    raw, replacement = pattern.encode(), by.encode("utf-8", "surrogatepass")
+    message = ffi.new("char[]", _MESSAGE_BYTES)
+    if lib.fgw_regex_check_replacement(raw, len(raw), replacement, len(replacement), message, _MESSAGE_BYTES) == 0:
+        return ""
+    return f'"{by}" cannot replace matches of "{pattern}": {ffi.string(message).decode(errors="replace")}'
+
+
+@lru_cache(maxsize=1024)
 def matches_empty(pattern: str) -> bool:
     """Does a valid pattern match the empty text as a whole?"""
     from fastgw.native._native import lib

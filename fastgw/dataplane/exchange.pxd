@@ -90,6 +90,7 @@ cdef class LocalAnswers:
     """Answers of the gateway itself: which one a fault gets, and how it is put to whoever asked."""
     cdef int answer(self, Exchange x, int status, const char *location, size_t location_len, const char *body, size_t n) except -1
     cdef int answer_fault(self, Exchange x, int fault, int reason, int error) except -1
+    cdef int answer_action(self, Exchange x, const fgw_route_request *q) except -1
 
 
 cdef class Exchange(Served):
@@ -117,6 +118,8 @@ cdef class Exchange(Served):
     cdef bint replayable
     cdef bint upgrade              # the request asks for a WebSocket; it ends when the client's bytes end
     cdef bint switched             # and the upstream has agreed (101): bodies are what both sides say from now on
+    cdef const char *own_body      # what the client has not taken yet of an answer of our own
+    cdef size_t own_left
     # what is recorded
     cdef int64_t upstream_start_ns
     cdef int64_t response_ns       # first byte of the answer, 0 before
@@ -167,5 +170,6 @@ cdef class Exchange(Served):
     cdef int reply(self, int status, uint32_t flags, const char *details, const char *body, size_t n) except -1
     cdef int reply_redirect(self, int status, const char *location, size_t n) except -1
     cdef int give_answer(self, ResponseHead *head, size_t head_bytes, const char *body, size_t n) except -1
+    cdef int give_body(self) except -1
     cdef int detach_upstream(self) except -1
     cdef int finish(self) except -1

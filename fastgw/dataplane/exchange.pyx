@@ -41,6 +41,7 @@ from fastgw.native.system cimport CLOCK_MONOTONIC
 
 cdef enum:
     REPLAY_LIMIT_BYTES = 65536   # requirement H11
+    OWN_PIECE_BYTES = 32768
 
 cdef long exchanges = 0
 
@@ -159,6 +160,10 @@ cdef class LocalAnswers:
         """The same for what went wrong with the upstream (enum Fault, fgw_reason, errno)."""
         raise NotImplementedError
 
+    cdef int answer_action(self, Exchange x, const fgw_route_request *q) except -1:
+        """The same for a rule that is no route: redirects, direct responses, and what cannot be performed."""
+        raise NotImplementedError
+
 
 cdef inline bint changes_request(const fgw_img_edits *edits) noexcept:
     return edits.request.count | edits.authority.len != 0
@@ -190,6 +195,7 @@ cdef class Exchange(Served):
         self.request_done = self.response_started = self.response_done = False
         self.replayable = True
         self.upgrade = self.switched = False
+        self.own_left = 0
         self.upstream_start_ns = self.response_ns = 0
         self.response_head_bytes = 0
         self.status = 0
@@ -292,7 +298,7 @@ cdef class Exchange(Served):
         cdef const fgw_img_action *a = &self.image.actions[self.route.action]
         cdef const fgw_img_destination *d = self.image.destinations + a.destinations.off
         if a.kind != FGW_ACTION_ROUTE:
-            return self.reply(503, 0, b"action_not_supported", NULL, 0)
+            return (<LocalAnswers?>self.ctx.answers).answer_action(self, q)
         if a.destinations.count == 0:
             return self.reply(503, FGW_F_NC, b"cluster_not_found", NULL, 0)
         if a.destinations.count > 1:
@@ -302,7 +308,7 @@ cdef class Exchange(Served):
         self.cluster_name = d.cluster_name
         if self.cluster == FGW_NONE:
             return self.reply(503, FGW_F_NC, b"cluster_not_found", NULL, 0)
-        if changes_request(&a.edits) | changes_request(&d.edits) and not self.edit_request():
+        if changes_request(&a.edits) | changes_request(&d.edits) | (a.policy != FGW_NONE) and not self.edit_request():
             return self.reply(500, 0, b"request_headers_too_large", NULL, 0)
         return self.try_upstream(False)
 
@@ -481,6 +487,8 @@ cdef class Exchange(Served):
         return self.finish()
 
     cdef int on_client_writable(self) except -1:
+        if self.own_left:
+            return self.give_body()
         if self.upstream is not None:
             self.upstream.resume_response()
         return 0
@@ -611,16 +619,28 @@ cdef class Exchange(Served):
         return (<LocalAnswers?>self.ctx.answers).answer(self, status, location, n, NULL, 0)
 
     cdef int give_answer(self, ResponseHead *head, size_t head_bytes, const char *body, size_t n) except -1:
-        """Send an answer of our own, whole, and finish. ``head_bytes``: from head.base on."""
+        """Send an answer of our own, whole, and finish. ``head_bytes``: from head.base on. A body of more than OWN_PIECE_BYTES lies
+        in the image, so that it can wait there for the client."""
         self.response_started = True
         self.status = head.status
         self.response_ns = self.ctx.loop.now_ns
         if self.edits_answers():
             self.edit_answer(head, head_bytes)
         self.client.start_response(self, head)
-        if n:
+        self.own_body, self.own_left = body, n
+        return self.give_body()
+
+    cdef int give_body(self) except -1:
+        cdef const char *piece
+        cdef size_t n
+        while self.own_left:
+            piece, n = self.own_body, min(self.own_left, <size_t>OWN_PIECE_BYTES)
+            self.own_body += n
+            self.own_left -= n
             self.bytes_sent += n
-            self.client.write_body(body, n)
+            self.client.write_body(piece, n)
+            if self.own_left and self.client.backlogged():
+                return 0
         self.response_done = True
         self.client.end_response()
         return self.finish()

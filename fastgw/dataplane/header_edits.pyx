@@ -11,8 +11,10 @@ from fastgw.dataplane.context cimport Image
 from fastgw.dataplane.exchange cimport Exchange, HeaderEditor
 from fastgw.dataplane.field_table cimport FieldTable
 from fastgw.dataplane.values cimport STYLE_FIELD, Piece, Values
+from fastgw.native.base cimport FGW_HDR_X_ENVOY
 from fastgw.native.route cimport (
-    FGW_EDIT_REMOVE, FGW_EDIT_SET, FGW_NONE, FGW_VALUE_TEXT, fgw_img_edit, fgw_img_edits, fgw_img_part, fgw_table,
+    FGW_EDIT_REMOVE, FGW_EDIT_SET, FGW_NONE, FGW_VALUE_TEXT, fgw_img_edit, fgw_img_edits, fgw_img_part, fgw_regexes_calls,
+    fgw_rewrite_path, fgw_rewrite_path_max, fgw_route_request, fgw_table,
 )
 
 cdef enum:
@@ -39,7 +41,30 @@ cdef class HeaderEdits(HeaderEditor):
             x.head.rewrite_authority(image.strings + route.authority.off, route.authority.len)
         elif own.authority.len:
             x.head.rewrite_authority(image.strings + own.authority.off, own.authority.len)
+        if image.actions[x.route.action].policy != FGW_NONE:
+            self.rewrite_path(x)
         return 0
+
+    cdef int rewrite_path(self, Exchange x) except -1:
+        """After the edits, which see the client's path (M11 to M14); the upstream learns it by x-envoy-original-path (K20)."""
+        cdef Image image = x.image
+        cdef fgw_route_request q
+        cdef size_t room, path_len = 0
+        cdef long n
+        x.head.describe(&q)
+        room = fgw_rewrite_path_max(image.base, x.route.rule, &q)
+        if room == 0:
+            return 0
+        self.made.release()
+        n = fgw_rewrite_path(image.base, x.route.rule, &q, image.regexes, fgw_regexes_calls(), self.made.reserve(room), room,
+                             &path_len)
+        if n < 0:
+            self.made.release()
+            raise OverflowError("the rewritten path")
+        if n:
+            x.head.add_field(FGW_HDR_X_ENVOY, b"x-envoy-original-path", 21, x.head.path, x.head.raw_path_len)
+            x.head.rewrite_path(self.made.data, <size_t>n, path_len)
+        return self.made.release()
 
     cdef int edit_answer(self, Exchange x, FieldTable fields) except -1:
         """The same."""

@@ -10,6 +10,10 @@ from fastgw.dataplane.exchange cimport (
 from fastgw.dataplane.headers cimport place
 from fastgw.native.base cimport FGW_HDR_CONTENT_TYPE, FGW_HDR_LOCATION, fgw_field
 from fastgw.native.http1 cimport FGW_FRAMING_LENGTH
+from fastgw.native.route cimport (
+    FGW_ACTION_DIRECT, FGW_ACTION_REDIRECT, fgw_img_action, fgw_img_answer, fgw_redirect_location, fgw_redirect_location_max,
+    fgw_route_request,
+)
 from fastgw.native.state cimport FGW_C_UPSTREAM_TIMEOUTS, FGW_F_UC, FGW_F_UF, FGW_F_UPE, FGW_F_UR, FGW_F_URX, FGW_F_UT
 
 
@@ -55,6 +59,23 @@ cdef class EnvoyAnswers(LocalAnswers):
             return self.reset(x, 503, FGW_F_UR, b"remote_reset", b"remote reset")
         return self.reset(x, 503, FGW_F_UF if tls else FGW_F_UC,
                           b"connection_termination|TLS_error" if tls else b"connection_termination", b"connection termination")
+
+    cdef int answer_action(self, Exchange x, const fgw_route_request *q) except -1:
+        """Statements M6 to M10."""
+        cdef const fgw_img_action *a = &x.image.actions[x.route.action]
+        cdef const fgw_img_answer *answer
+        cdef Buffer location
+        cdef size_t n
+        if a.kind != FGW_ACTION_REDIRECT and a.kind != FGW_ACTION_DIRECT:
+            return x.reply(503, 0, b"action_not_supported", NULL, 0)
+        answer = &x.image.answers[a.answer]
+        if a.kind == FGW_ACTION_DIRECT:
+            return x.reply(answer.status, 0, b"direct_response", x.image.text(answer.text), answer.text.len)
+        location = Buffer()
+        n = fgw_redirect_location(x.image.base, x.route.rule, q,
+                                  location.reserve(fgw_redirect_location_max(x.image.base, x.route.rule, q)))
+        x.details = b"direct_response"
+        return x.reply_redirect(answer.status, location.data, n)
 
     cdef int reset(self, Exchange x, int status, uint32_t flags, const char *cause, const char *reason) except -1:
         """``cause``: what stands in the braces of the details."""

@@ -34,6 +34,7 @@ cdef class RequestHead(FieldTable):
     cdef int describe(self, fgw_route_request *q) except -1
     cdef int set_attempts(self, int attempts) except -1
     cdef int rewrite_authority(self, const char *p, size_t n) except -1
+    cdef int rewrite_path(self, const char *p, size_t n, size_t path_len) except -1
     cdef int add_own_fields(self, const RequestMarks *marks) except -1
     cdef int add_fixed_fields(self) except -1
     cdef int trust(self, const char *forwarded, size_t n) except -1

@@ -210,6 +210,14 @@ cdef class RequestHead(FieldTable):
         self.extra_at += n
         return 0
 
+    cdef int rewrite_path(self, const char *p, size_t n, size_t path_len) except -1:
+        """What the upstream sees as path (of path_len bytes), '?' and query; the log goes on showing the client's."""
+        self.make_room(n)
+        memcpy(self.base + self.extra_at, p, n)
+        self.path, self.path_len, self.raw_path_len = self.base + self.extra_at, <uint32_t>path_len, <uint32_t>n
+        self.extra_at += n
+        return 0
+
     cdef int set_attempts(self, int attempts) except -1:
         """In x-envoy-attempt-count; one digit, since attempts are few."""
         self.base[self.attempts_at] = <char>(48 + min(attempts, 9))

@@ -89,4 +89,4 @@ def _add_action(tail: TailBuilder, action: Action) -> int:
         total += weight
         table.add(tail.tables.cluster(d.cluster), weight, total, *tail.tables.shared_span(d.cluster), *NO_EDITS)
     kind, sticky = layout.ACTIONS["route"], lib.FGW_STICKY_NONE
-    return tail.tables["actions"].add(kind, sticky, 0, total, first, len(weighted), 0, 0, NONE, *NO_EDITS)
+    return tail.tables["actions"].add(kind, sticky, 0, total, first, len(weighted), 0, 0, NONE, NONE, NONE, *NO_EDITS)

@@ -10,12 +10,12 @@ from typing import Any
 from fastgw.compiler.hosts import covers
 from fastgw.image.arrival import REFUSALS
 from fastgw.image.asked import DEFAULT_PORTS, Asked
-from fastgw.image.edited import outcome_of
+from fastgw.image.edited import answer_headers, outcome_of
 from fastgw.image.explain import ExplainedDestination, ExplainedRule, Explainer, ExplainRequest, Explanation
 from fastgw.image.left_out import with_left_out
 from fastgw.model.origin import NOWHERE
-from fastgw.model.plan import Chain, LeftOut, Listener, Plan, Rule, ServerRef
-from fastgw.model.plan_text import edits_text
+from fastgw.model.plan import Action, Chain, LeftOut, Listener, Plan, Rule, ServerRef
+from fastgw.model.plan_text import edits_text, policy_text
 
 NOTHING = ("no_listener", "closed", "not_found", "misdirected", "rejected")
 """Actions of requests that no rule takes."""
@@ -146,13 +146,18 @@ class Decider:
         assert matched is not None
         answer = _answer(asked, at, explanation.action, "", explanation)
         answer["matched"] = _rule(matched)
-        if explanation.action != "route":
-            rule = self.rule_of(answer)
-            return answer | {"status": 503, "detail": rule.action.detail if rule else ""}
-        answer["destinations"] = self._destinations(explanation)
         rule = self.rule_of(answer)
+        if explanation.action in ("redirect", "direct_response"):
+            return answer | _own_answer(explanation, asked, rule, at["name"])
+        if explanation.action != "route":
+            return answer | {"status": UNREACHABLE, "detail": rule.action.detail if rule else ""}
+        answer["destinations"] = self._destinations(explanation)
         if rule is not None:
             _add_edits(answer, asked, rule, at["name"])
+            answer["policy"] = policy_text(rule.action.policy)
+        if explanation.target is None:
+            return answer | {"status": 500, "detail": "the rewritten path is too long"}
+        answer["request"]["path"] = explanation.target
         return answer
 
     def _destinations(self, explanation: Explanation) -> list[dict[str, Any]]:
@@ -189,6 +194,20 @@ class Decider:
             own = (s for s in listener.servers if key == f"{s.gateway.key}#{s.index}")
             found = self._servers[number, host, key] = next(own, None) or next(covering, servers[0])
         return found
+
+
+def _own_answer(explanation: Explanation, asked: Asked, rule: Rule | None, listener: str) -> dict[str, Any]:
+    """Status, Location and fields of an answer that the gateway gives itself."""
+    action = rule.action if rule is not None else Action("unsupported")
+    own = action.redirect or action.answer
+    headers = answer_headers(asked, rule, listener, explanation.location) if rule is not None else {}
+    return {
+        "status": own.status if own is not None else None,
+        "location": headers.get("location"),
+        "detail": "" if action.answer is None else f"a body of {len(action.answer.body)} bytes",
+        "edits": edits_text(action.edits),
+        "responseHeaders": headers,
+    }
 
 
 def _add_edits(answer: dict[str, Any], asked: Asked, rule: Rule, listener: str) -> None:
@@ -262,6 +281,7 @@ def _answer(
         "destinations": [],
         "request": {"path": path if asked.query is None else f"{path}?{asked.query}", "authority": asked.authority},
         "edits": [],
+        "policy": [],
         "considered": [_rule(rule) | {"failed": rule.failed} for rule in explanation.considered] if explanation else [],
     }
 

@@ -32,6 +32,13 @@ def outcome_of(asked: Asked, rule: Rule, destination: WeightedDestination, liste
     return Outcome(authority, joined(request) | {"host": authority}, joined(response))
 
 
+def answer_headers(asked: Asked, rule: Rule, listener: str, location: str) -> dict[str, str]:
+    """Of an answer that the gateway gives itself."""
+    fields = [("content-type", "text/plain")] if rule.action.answer is not None and rule.action.answer.body else []
+    fields += [("location", location)] if location else []
+    return joined(edited_fields(asked, rule, WeightedDestination("", 0), listener, fields)[1])
+
+
 def edited_fields(
     asked: Asked, rule: Rule, destination: WeightedDestination, listener: str, answered: Sequence[tuple[str, str]] = ()
 ) -> tuple[Fields, Fields]:

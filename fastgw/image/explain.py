@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from fastgw.image.arrival import Head
-from fastgw.image.layout import NONE, ffi, lib
+from fastgw.image.layout import ACTIONS, NONE, ffi, lib
 from fastgw.image.matcher import Matcher, RouteRequest
 from fastgw.image.reader import ImageReader, Row
 
@@ -56,6 +56,7 @@ class Explanation(msgspec.Struct, frozen=True):
 
     ``chain`` serves the connection; ``owner`` is that of the request's host, "" for none. ``route_table`` has decided.
     ``kept``: position of the destination that this client keeps (sticky), None when it is drawn by weight.
+    ``location``: of a redirect. ``target``: path and query that the upstream gets, None when the rewritten path is too long.
     """
 
     verdict: str
@@ -70,6 +71,8 @@ class Explanation(msgspec.Struct, frozen=True):
     owner: str = ""
     route_table: str = ""
     sni: str = ""
+    location: str = ""
+    target: str | None = ""
 
 
 def explain(image: bytes, listener: str, request: ExplainRequest) -> Explanation:
@@ -140,10 +143,15 @@ class Explainer:
         if match.rule is None or match.action is None:
             return Explanation(match.verdict, name, considered=considered, path=path)
         action = self._reader.row("actions", match.action)
-        kind = "route" if action["kind"] == lib.FGW_ACTION_ROUTE else "unsupported"
-        matched = self._rule(match.rule, "")
+        found = Explanation(match.verdict, name, self._rule(match.rule, ""), _ACTION_WORDS[action["kind"]], (), considered, path)
+        if found.action == "redirect":
+            return msgspec.structs.replace(found, location=self._matcher.location(match.rule, request).decode("utf-8", "replace"))
+        if found.action == "direct_response":
+            return found
         kept = self._matcher.sticky_destination(match.action, request, source_ip)
-        return Explanation(match.verdict, name, matched, kind, self._destinations(action), considered, path, kept)
+        target = self._matcher.rewritten(match.rule, request)
+        text = None if target is None else target.decode("utf-8", "replace")
+        return msgspec.structs.replace(found, destinations=self._destinations(action), kept=kept, target=text)
 
     # --- rules ---
 
@@ -215,6 +223,7 @@ class Explainer:
         return ExplainedDestination(name, host, subset, port, weight, known=True, endpoints=endpoints)
 
 
+_ACTION_WORDS = {number: word for word, number in ACTIONS.items()}
 _PATH_WORDS = {
     lib.FGW_PATH_EXACT: "exact",
     lib.FGW_PATH_PREFIX: "prefix",

@@ -118,9 +118,26 @@ TABLES = {
     "actions": Record(
         "fgw_img_action",
         "kind sticky sticky_header_id total_weight destinations.off destinations.count sticky_name.off sticky_name.len"
-        f" sticky_ttl_s {_EDITS}",
+        f" sticky_ttl_s answer policy {_EDITS}",
     ),
     "destinations": Record("fgw_img_destination", f"cluster weight cumulative_weight cluster_name.off cluster_name.len {_EDITS}"),
+    "answers": Record("fgw_img_answer", "text.off text.len scheme.off scheme.len authority.off authority.len status port new_path"),
+    "route_policies": Record(
+        "fgw_img_route_policy",
+        "rewrite_text.off rewrite_text.len regex rewrite abort_grpc abort_status timeout_ms delay_ms delay_per_million"
+        " abort_per_million retry cors mirrors.off mirrors.count",
+    ),
+    "retries": Record(
+        "fgw_img_retry",
+        "attempts on on_grpc per_try_timeout_ms backoff_ms avoid_tried other_localities "
+        + " ".join(f"statuses[{i}]" for i in range(lib.FGW_STATUS_SETS)),
+    ),
+    "cors": Record(
+        "fgw_img_cors",
+        "origins.off origins.count allow_methods.off allow_methods.len allow_headers.off allow_headers.len expose_headers.off"
+        " expose_headers.len max_age.off max_age.len credentials ignore_unmatched",
+    ),
+    "mirrors": Record("fgw_img_mirror", "cluster per_million"),
     "edits": Record("fgw_img_edit", "name.off name.len value.off value.count kind header_id"),
     "parts": Record("fgw_img_part", "code header_id other_id limit text.off text.len other.off other.len"),
     "clusters": Record(
@@ -166,7 +183,24 @@ OPS = {"exact": lib.FGW_OP_EXACT, "prefix": lib.FGW_OP_PREFIX, "regex": lib.FGW_
 STICKY = {"cookie": lib.FGW_STICKY_COOKIE, "header": lib.FGW_STICKY_HEADER, "source_ip": lib.FGW_STICKY_SOURCE_IP}
 EDITS = {"remove": lib.FGW_EDIT_REMOVE, "set": lib.FGW_EDIT_SET, "add": lib.FGW_EDIT_ADD}
 VALUES: dict[str, int] = {name: getattr(lib, f"FGW_VALUE_{name.upper()}") for name in OPERATIONS}
-ACTIONS = {"route": lib.FGW_ACTION_ROUTE, "unsupported": lib.FGW_ACTION_UNSUPPORTED}
+ACTIONS = {
+    "route": lib.FGW_ACTION_ROUTE,
+    "unsupported": lib.FGW_ACTION_UNSUPPORTED,
+    "redirect": lib.FGW_ACTION_REDIRECT,
+    "direct_response": lib.FGW_ACTION_DIRECT,
+}
+NEW_PATHS = {"": lib.FGW_PATH_KEPT, "replace": lib.FGW_PATH_REPLACED, "prefix": lib.FGW_PATH_PREFIX_REPLACED}
+AVOID_TRIED = {False: lib.FGW_AVOID_NEVER, True: lib.FGW_AVOID_ALWAYS, None: lib.FGW_AVOID_UNLESS_HASHED}
+RETRY_ON = {
+    "5xx": lib.FGW_RETRY_5XX,
+    "gateway-error": lib.FGW_RETRY_GATEWAY_ERROR,
+    "reset": lib.FGW_RETRY_RESET,
+    "reset-before-request": lib.FGW_RETRY_RESET_BEFORE_REQUEST,
+    "connect-failure": lib.FGW_RETRY_CONNECT_FAILURE,
+    "envoy-ratelimited": lib.FGW_RETRY_RATELIMITED,
+    "retriable-4xx": lib.FGW_RETRY_RETRIABLE_4XX,
+    "refused-stream": lib.FGW_RETRY_REFUSED_STREAM,
+}
 CHAIN_KINDS = {"http": lib.FGW_CHAIN_HTTP, "tcp": lib.FGW_CHAIN_TCP}
 CHAIN_TLS = {"none": lib.FGW_TLS_NONE, "terminate": lib.FGW_TLS_TERMINATE, "passthrough": lib.FGW_TLS_PASSTHROUGH}
 CLIENT_AUTH = {

@@ -3,7 +3,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 
 cdef enum:
-    TABLES_MAX = 28
+    TABLES_MAX = 40
     FIELDS_MAX = 12
 
 cdef struct Field:

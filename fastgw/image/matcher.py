@@ -132,6 +132,20 @@ class Matcher:
         key = self.sticky_key(action, request, source_ip)
         return None if key is None else int(lib.fgw_sticky_pick(self._bytes, action, key))
 
+    def location(self, rule: int, request: RouteRequest) -> bytes:
+        """Where a rule that redirects sends the client."""
+        c_request, _alive = c_request_of(request)
+        to = ffi.new("char[]", lib.fgw_redirect_location_max(self._bytes, rule, c_request))
+        return bytes(ffi.buffer(to, lib.fgw_redirect_location(self._bytes, rule, c_request, to)))
+
+    def rewritten(self, rule: int, request: RouteRequest) -> bytes | None:
+        """The path and query that the upstream of a rule gets; None when it cannot be made."""
+        c_request, _alive = c_request_of(request)
+        room = lib.fgw_rewrite_path_max(self._bytes, rule, c_request)
+        to, path_len = ffi.new("char[]", room + 1), ffi.new("size_t *")
+        n = lib.fgw_rewrite_path(self._bytes, rule, c_request, self._regexes, self._calls, to, room, path_len)
+        return None if n < 0 else bytes(ffi.buffer(to, n)) if n else request.raw_path
+
 
 def c_request_of(request: RouteRequest) -> tuple[Any, list[Any]]:
     """The request as the C matcher wants it, and what must stay alive with it."""

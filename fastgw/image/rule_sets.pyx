@@ -16,6 +16,7 @@ from fastgw.native.route cimport (
 
 from fastgw.image.layout import ACTIONS, EDITS, OPS, PATH_KINDS, STICKY, TARGETS, VALUES, ImageError
 from fastgw.image.link import Host
+from fastgw.image.policy_records import add_direct_response, add_redirect, add_route_policy
 from fastgw.image.references import NUMBERS
 from fastgw.model.plan import NO_EDITS
 
@@ -83,7 +84,7 @@ cdef class RuleSetBuilder:
 
     cdef Tables tables
     cdef TrieWriter tries
-    cdef dict actions
+    cdef dict actions, policies
     cdef object last_action, last_owner
     cdef uint32_t last_action_index, last_owner_index
 
@@ -97,7 +98,7 @@ cdef class RuleSetBuilder:
         cdef uint32_t rank = 0
         self.tables.clear()
         self.tries.begin(rules)
-        self.actions, self.last_action, self.last_owner = {}, None, None
+        self.actions, self.policies, self.last_action, self.last_owner = {}, {}, None, None
         for rule in rules:
             self.add_rule(rule, rank)
             rank += 1
@@ -186,15 +187,37 @@ cdef class RuleSetBuilder:
         cdef uint32_t index = self.tables.count_of(ACTION_TABLE)
         cdef list weighted = [d for d in action.destinations if d.weight > 0] or list(action.destinations[:1])
         cdef fgw_img_action *record = <fgw_img_action *>self.tables.add(ACTION_TABLE, 1)
-        record.kind, record.sticky_ttl_s = ACTIONS[action.kind if weighted else "unsupported"], FGW_NONE
+        record.kind = ACTIONS[action.kind if weighted or action.kind != "route" else "unsupported"]
+        record.sticky_ttl_s = record.answer = record.policy = FGW_NONE
         record.destinations.off, record.destinations.count = self.tables.count_of(DESTINATIONS), <uint32_t>len(weighted)
         for destination in weighted:
             self.add_destination(record, destination, destination.weight if len(weighted) > 1 else 1)
         if action.sticky is not None:
             self.keep_client(record, action.sticky)
-        if action.edits != NO_EDITS:
+        if action.edits is not NO_EDITS and action.edits != NO_EDITS:
             self.add_edits(&record.edits, action.edits)
+        if action.redirect is not None:
+            record.answer = add_redirect(self.tables, action.redirect)
+        elif action.answer is not None:
+            record.answer = add_direct_response(self.tables, action.answer)
+        if action.policy is not None:
+            record.policy = self.policy(action.policy)
         return index
+
+    cdef uint32_t policy(self, policy) except? 0xffffffff:
+        """Index of the record; routes that ask for the same share it."""
+        known = self.policies.get(policy)
+        if known is None:
+            known = self.policies[policy] = add_route_policy(self.tables, policy, self.add_predicates(policy.cors))
+        return known
+
+    cdef tuple add_predicates(self, cors):
+        """(first, count) of the conditions on origins."""
+        cdef uint32_t first = self.tables.count_of(PREDICATES)
+        cdef tuple origins = cors.origins if cors is not None else ()
+        for origin in origins:
+            self.add_predicate(origin)
+        return first, len(origins)
 
     cdef int add_destination(self, fgw_img_action *action, destination, uint32_t weight) except -1:
         cdef fgw_img_destination *record = <fgw_img_destination *>self.tables.add(DESTINATIONS, 1)

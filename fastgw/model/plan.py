@@ -84,10 +84,102 @@ class Sticky(msgspec.Struct, frozen=True):
     ttl_s: int | None = None
 
 
-class Action(msgspec.Struct, frozen=True):
-    """kind: route, unsupported (valid in Istio, not performed by this version: answered with 503, never passed over).
+class Redirect(msgspec.Struct, frozen=True):
+    """``scheme`` and ``authority``: "" for the request's. ``port``: behind the authority, 0 for none.
 
-    ``edits`` are done after those of the destination (K6).
+    new_path: "" (the request's path is kept), replace (by ``path``), prefix (the part that the rule matched, by ``path``).
+    """
+
+    status: int = 301
+    scheme: str = ""
+    authority: str = ""
+    port: int = 0
+    new_path: str = ""
+    path: str = ""
+
+
+class DirectResponse(msgspec.Struct, frozen=True):
+    """An answer that the gateway gives itself."""
+
+    status: int
+    body: bytes = b""
+
+
+class Rewrite(msgspec.Struct, frozen=True):
+    """kind: path (``text`` takes the place of what the rule matched, M11, M12), regex (of each match of ``pattern``, M14)."""
+
+    kind: str
+    text: str
+    pattern: str = ""
+
+
+class Retries(msgspec.Struct, frozen=True):
+    """``attempts`` after the first. ``on``: Envoy's names of conditions; ``grpc``: names of grpc-status; ``statuses``: by number.
+
+    ``avoid_tried``: endpoints that have been tried are left alone where others are; None: unless clients are bound to endpoints
+    by consistentHash (J10). Times: 0 is none.
+    """
+
+    attempts: int
+    on: tuple[str, ...] = ()
+    grpc: tuple[str, ...] = ()
+    statuses: tuple[int, ...] = ()
+    per_try_timeout_ms: int = 0
+    backoff_ms: int = 25
+    avoid_tried: bool | None = None
+    other_localities: bool = False
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """Delay and abort are drawn independently, each for so many of a million requests. ``abort_grpc``: a number, None for none."""
+
+    delay_ms: int = 0
+    delay_per_million: int = 0
+    abort_status: int = 0
+    abort_grpc: int | None = None
+    abort_per_million: int = 0
+
+
+class Cors(msgspec.Struct, frozen=True):
+    """``origins``: conditions on the field origin, one of which has to hold. "*": whatever the client asks for; "": not sent."""
+
+    origins: tuple[Predicate, ...] = ()
+    allow_methods: str = ""
+    allow_headers: str = ""
+    expose_headers: str = ""
+    max_age: str = ""
+    credentials: bool = False
+    ignore_unmatched: bool = False
+
+
+class MirrorTarget(msgspec.Struct, frozen=True):
+    """Copies of so many of a million requests go to ``cluster``."""
+
+    cluster: str
+    per_million: int
+    host: str = ""
+    subset: str = ""
+    port: int = 0
+
+
+class RoutePolicy(msgspec.Struct, frozen=True):
+    """What a route asks for beyond destinations and header fields. ``retries`` None: the default policy. ``timeout_ms`` 0: none."""
+
+    rewrite: Rewrite | None = None
+    timeout_ms: int = 0
+    retries: Retries | None = None
+    fault: Fault | None = None
+    cors: Cors | None = None
+    mirrors: tuple[MirrorTarget, ...] = ()
+
+
+NO_POLICY = RoutePolicy()
+
+
+class Action(msgspec.Struct, frozen=True):
+    """kind: route, redirect, direct_response, unsupported (it cannot be performed: answered with 503, never passed over).
+
+    ``edits`` are done after those of the destination (K6). ``policy``: of a route that asks for one.
     """
 
     kind: str
@@ -95,6 +187,9 @@ class Action(msgspec.Struct, frozen=True):
     detail: str = ""
     sticky: Sticky | None = None
     edits: Edits = NO_EDITS
+    redirect: Redirect | None = None
+    answer: DirectResponse | None = None
+    policy: RoutePolicy | None = None
 
 
 class Rule(msgspec.Struct, frozen=True):

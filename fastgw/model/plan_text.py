@@ -6,7 +6,21 @@ from typing import Any
 
 import msgspec
 
-from fastgw.model.plan import Action, Edits, Endpoint, HeaderEdit, PathMatch, Predicate, Rule, WeightedDestination
+from fastgw.model.plan import (
+    Action,
+    Cors,
+    Edits,
+    Endpoint,
+    Fault,
+    HeaderEdit,
+    PathMatch,
+    Predicate,
+    Redirect,
+    Retries,
+    RoutePolicy,
+    Rule,
+    WeightedDestination,
+)
 from fastgw.model.values import format_text
 
 
@@ -22,8 +36,69 @@ def rule_name(rule: Rule) -> str:
 
 
 def action_text(value: Action) -> str:
-    """``route``, ``unsupported (redirect)``."""
+    """``route``, ``redirect 301 to https://<host>/new<rest>``, ``direct_response 200 (5 bytes)``, ``unsupported (headers)``."""
+    if value.redirect is not None:
+        return f"redirect {value.redirect.status} to {_location(value.redirect)}"
+    if value.answer is not None:
+        return f"direct_response {value.answer.status} ({len(value.answer.body)} bytes)"
     return f"{value.kind} ({value.detail})" if value.detail else value.kind
+
+
+def _location(redirect: Redirect) -> str:
+    port = f":{redirect.port}" if redirect.port else ""
+    path = {"": "<path>", "replace": redirect.path, "prefix": f"{redirect.path}<rest>"}[redirect.new_path]
+    return f"{redirect.scheme or '<scheme>'}://{redirect.authority or '<host>'}{port}{path}"
+
+
+def policy_text(policy: RoutePolicy | None) -> list[str]:
+    """``timeout 5 s``, ``retries 2 on 5xx, 409``, one line for each thing that is asked for."""
+    if policy is None:
+        return []
+    lines = []
+    if policy.rewrite is not None:
+        matched = f'"{policy.rewrite.pattern}"' if policy.rewrite.kind == "regex" else "what matched"
+        lines.append(f'rewrite: {matched} becomes "{policy.rewrite.text}"')
+    if policy.timeout_ms:
+        lines.append(f"timeout: {_seconds(policy.timeout_ms)}")
+    if policy.retries is not None:
+        lines.append(f"retries: {_retries(policy.retries)}")
+    if policy.fault is not None:
+        lines += _fault(policy.fault)
+    if policy.cors is not None:
+        lines.append(f"cors: {_cors(policy.cors)}")
+    return lines + [f"mirror: {each.cluster}, {_percent(each.per_million)}" for each in policy.mirrors]
+
+
+def _retries(retries: Retries) -> str:
+    if not retries.attempts:
+        return "none"
+    words = [*retries.on, *(name.lower().replace("_", "-") for name in retries.grpc), *map(str, retries.statuses)]
+    text = f"{retries.attempts} on {', '.join(words) or 'nothing'}"
+    text += f", each try {_seconds(retries.per_try_timeout_ms)}" if retries.per_try_timeout_ms else ""
+    return f"{text}, backoff from {_seconds(retries.backoff_ms)}"
+
+
+def _fault(fault: Fault) -> list[str]:
+    lines = []
+    if fault.delay_per_million:
+        lines.append(f"delay: {_seconds(fault.delay_ms)}, {_percent(fault.delay_per_million)}")
+    if fault.abort_per_million:
+        what = f"grpc-status {fault.abort_grpc}" if fault.abort_grpc is not None else str(fault.abort_status)
+        lines.append(f"abort: {what}, {_percent(fault.abort_per_million)}")
+    return lines
+
+
+def _cors(cors: Cors) -> str:
+    origins = ", ".join("any" if each.op == "present" else f"{each.op} {each.value}" for each in cors.origins) or "none"
+    return f"origins {origins}" + (", unmatched preflights are answered" if cors.ignore_unmatched else "")
+
+
+def _seconds(ms: int) -> str:
+    return f"{ms / 1000:g} s"
+
+
+def _percent(per_million: int) -> str:
+    return f"{per_million / 10_000:g} %"
 
 
 def edits_text(edits: Edits) -> list[str]:

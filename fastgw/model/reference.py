@@ -28,10 +28,6 @@ EFFECTS: dict[str, dict[str, str]] = {
     "VirtualService": {
         "": YES,
         "http[].match[].statPrefix": NONE,
-        "http[].redirect": NOT_YET,
-        "http[].directResponse": NOT_YET,
-        "http[].rewrite.uri": NOT_YET,
-        "http[].rewrite.uriRegexRewrite": NOT_YET,
         "http[].timeout": NOT_YET,
         "http[].retries": NOT_YET,
         "http[].fault": NOT_YET,

@@ -12,7 +12,21 @@ from pathlib import Path
 from cffi import FFI
 
 ROOT = Path(__file__).resolve().parents[2]
-HEADERS = ["base", "http1", "http2", "chunked", "uri", "tls_hello", "image", "route", "regex", "sticky", "credentials", "state"]
+HEADERS = [
+    "base",
+    "http1",
+    "http2",
+    "chunked",
+    "uri",
+    "tls_hello",
+    "image",
+    "route",
+    "regex",
+    "rewrite",
+    "sticky",
+    "credentials",
+    "state",
+]
 MARKED = re.compile(r"/\* cffi:begin \*/(.*?)/\* cffi:end \*/", re.S)
 
 

@@ -10,6 +10,21 @@ cdef extern from "fgw/image.h" nogil:
         FGW_NONE
         FGW_ACTION_ROUTE
         FGW_ACTION_UNSUPPORTED
+        FGW_ACTION_REDIRECT
+        FGW_ACTION_DIRECT
+        FGW_REWRITE_NONE
+        FGW_GRPC_NONE
+        FGW_PER_MILLION
+        FGW_RETRY_5XX
+        FGW_RETRY_GATEWAY_ERROR
+        FGW_RETRY_RESET
+        FGW_RETRY_RESET_BEFORE_REQUEST
+        FGW_RETRY_CONNECT_FAILURE
+        FGW_RETRY_RATELIMITED
+        FGW_RETRY_RETRIABLE_4XX
+        FGW_RETRY_REFUSED_STREAM
+        FGW_RETRY_STATUSES
+        FGW_STATUS_SETS
         FGW_EDIT_REMOVE
         FGW_EDIT_SET
         FGW_EDIT_ADD
@@ -109,6 +124,11 @@ cdef extern from "fgw/image.h" nogil:
         fgw_table rules
         fgw_table actions
         fgw_table destinations
+        fgw_table answers
+        fgw_table route_policies
+        fgw_table retries
+        fgw_table cors
+        fgw_table mirrors
         fgw_table edits
         fgw_table parts
         fgw_table clusters
@@ -204,7 +224,54 @@ cdef extern from "fgw/image.h" nogil:
         fgw_table destinations
         fgw_span sticky_name
         uint32_t sticky_ttl_s
+        uint32_t answer
+        uint32_t policy
         fgw_img_edits edits
+
+    ctypedef struct fgw_img_answer:
+        fgw_span text
+        fgw_span scheme
+        fgw_span authority
+        uint16_t status
+        uint16_t port
+        uint8_t new_path
+
+    ctypedef struct fgw_img_route_policy:
+        fgw_span rewrite_text
+        uint32_t regex
+        uint8_t rewrite
+        uint8_t abort_grpc
+        uint16_t abort_status
+        uint32_t timeout_ms
+        uint32_t delay_ms
+        uint32_t delay_per_million
+        uint32_t abort_per_million
+        uint32_t retry
+        uint32_t cors
+        fgw_table mirrors
+
+    ctypedef struct fgw_img_retry:
+        uint32_t attempts
+        uint32_t on
+        uint32_t on_grpc
+        uint32_t per_try_timeout_ms
+        uint32_t backoff_ms
+        uint8_t avoid_tried
+        uint8_t other_localities
+        uint64_t statuses[8]
+
+    ctypedef struct fgw_img_cors:
+        fgw_table origins
+        fgw_span allow_methods
+        fgw_span allow_headers
+        fgw_span expose_headers
+        fgw_span max_age
+        uint8_t credentials
+        uint8_t ignore_unmatched
+
+    ctypedef struct fgw_img_mirror:
+        uint32_t cluster
+        uint32_t per_million
 
     ctypedef struct fgw_img_destination:
         uint32_t cluster
@@ -282,6 +349,8 @@ cdef extern from "fgw/route.h" nogil:
 
     int fgw_route_match(const void *image, uint32_t route_table, const fgw_route_request *req, int secure,
                         fgw_regexes *regexes, const fgw_regex_calls *calls, fgw_route_result *out)
+    int fgw_any_predicate(const void *image, fgw_table predicates, const fgw_route_request *req, fgw_regexes *regexes,
+                          const fgw_regex_calls *calls)
     int fgw_request_table(const void *image, uint32_t listener, uint32_t chain, const char *host, size_t n,
                           uint32_t *route_table)
     uint32_t fgw_listener_find(const void *image, const char *name, size_t n)
@@ -293,6 +362,14 @@ cdef extern from "fgw/regex.h" nogil:
     fgw_regexes *fgw_regexes_open(const void *image, const fgw_regexes *before)
     void fgw_regexes_close(fgw_regexes *set)
     const fgw_regex_calls *fgw_regexes_calls()
+
+
+cdef extern from "fgw/rewrite.h" nogil:
+    size_t fgw_redirect_location_max(const void *image, uint32_t rule, const fgw_route_request *req)
+    size_t fgw_redirect_location(const void *image, uint32_t rule, const fgw_route_request *req, char *to)
+    size_t fgw_rewrite_path_max(const void *image, uint32_t rule, const fgw_route_request *req)
+    long fgw_rewrite_path(const void *image, uint32_t rule, const fgw_route_request *req, fgw_regexes *regexes,
+                          const fgw_regex_calls *calls, char *to, size_t cap, size_t *path_len)
 
 
 cdef extern from "fgw/sticky.h" nogil:

@@ -1,6 +1,6 @@
 """What this version of the gateway does with a request, as far as it can be told without an upstream.
 
-Made from an explanation. Whatever cannot be performed yet (rewrites of the path) shows as what happens instead.
+Made from an explanation.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def actual_of(answer: dict[str, Any], statuses: list[int]) -> Actual:
         destinations=[each for each in answer["destinations"] if each["weight"]],
         statuses=statuses,
         location=location,
-        response_headers={"location": location} if location else {},
+        response_headers=answer.get("responseHeaders") or ({"location": location} if location else {}),
     )
     if answer["action"] == "route":
         actual.path = answer["request"]["path"]

@@ -34,6 +34,11 @@ typedef struct fgw_image_header {
     fgw_table predicates;   /* fgw_img_predicate, those of a rule adjacent */
     fgw_table actions;      /* fgw_img_action */
     fgw_table destinations; /* fgw_img_destination */
+    fgw_table answers;      /* fgw_img_answer */
+    fgw_table route_policies; /* fgw_img_route_policy */
+    fgw_table retries;      /* fgw_img_retry */
+    fgw_table cors;         /* fgw_img_cors */
+    fgw_table mirrors;      /* fgw_img_mirror, those of a policy adjacent */
     fgw_table edits;        /* fgw_img_edit, those of a block adjacent */
     fgw_table parts;        /* fgw_img_part, those of a value adjacent */
     fgw_table clusters;     /* fgw_img_cluster */
@@ -219,7 +224,9 @@ typedef struct fgw_img_predicate {
 
 enum fgw_action_kind {
     FGW_ACTION_ROUTE = 1,
-    FGW_ACTION_UNSUPPORTED = 2, /* a valid action that this version cannot perform: answered, never passed over */
+    FGW_ACTION_UNSUPPORTED = 2, /* an action that cannot be performed: answered, never passed over */
+    FGW_ACTION_REDIRECT = 3,    /* by `answer` */
+    FGW_ACTION_DIRECT = 4,      /* the same */
 };
 
 /* What values of header fields and of the access log are made of; the words for them are in fastgw/model/values.py. */
@@ -317,8 +324,92 @@ typedef struct fgw_img_action {
     fgw_table destinations; /* zero-weight ones are left out, unless there is only one */
     fgw_span sticky_name;   /* cookie, or header in lower case */
     uint32_t sticky_ttl_s;  /* Max-Age of the cookie, FGW_NONE: until the browser closes */
+    uint32_t answer;        /* FGW_ACTION_REDIRECT and FGW_ACTION_DIRECT, else FGW_NONE */
+    uint32_t policy;        /* route policy of FGW_ACTION_ROUTE; FGW_NONE: nothing but defaults */
     fgw_img_edits edits;    /* after those of the destination (K6) */
 } fgw_img_action;
+
+/* What a redirect puts in place of the request's path. */
+enum fgw_new_path { FGW_PATH_KEPT = 0, FGW_PATH_REPLACED = 1, FGW_PATH_PREFIX_REPLACED = 2 /* the part that the rule matched */ };
+
+/* An answer that the gateway gives itself: a redirect, whose `text` is the new path, or a direct response, whose `text` is its body. */
+typedef struct fgw_img_answer {
+    fgw_span text;
+    fgw_span scheme;    /* of a redirect; "": the request's */
+    fgw_span authority; /* of a redirect; "": the request's */
+    uint16_t status;
+    uint16_t port;    /* of a redirect; 0: none is put behind the host */
+    uint8_t new_path; /* of a redirect: enum fgw_new_path */
+    uint8_t pad[3];
+} fgw_img_answer;
+
+/* What becomes of the path on its way to the upstream. FGW_REWRITE_PATH: the prefix that the rule matched is replaced; the whole
+ * path where the rule names it whole (M11, M12). FGW_REWRITE_REGEX: every match of a regex in the path is (M14). */
+enum fgw_rewrite { FGW_REWRITE_NONE = 0, FGW_REWRITE_PATH = 1, FGW_REWRITE_REGEX = 2 };
+
+enum { FGW_PER_MILLION = 1000000, FGW_GRPC_NONE = 255 };
+
+/* What a route asks for beyond destinations and header fields (sections J, M, N). */
+typedef struct fgw_img_route_policy {
+    fgw_span rewrite_text; /* what is put in place; FGW_REWRITE_REGEX: with \1 to \9 for groups */
+    uint32_t regex;        /* FGW_REWRITE_REGEX, else FGW_NONE */
+    uint8_t rewrite;       /* enum fgw_rewrite */
+    uint8_t abort_grpc;    /* grpc-status of an abort, FGW_GRPC_NONE: abort_status counts */
+    uint16_t abort_status;
+    uint32_t timeout_ms; /* of the whole request, 0: none */
+    uint32_t delay_ms;
+    uint32_t delay_per_million; /* of the requests */
+    uint32_t abort_per_million;
+    uint32_t retry; /* FGW_NONE: the default policy */
+    uint32_t cors;  /* FGW_NONE: none */
+    fgw_table mirrors;
+} fgw_img_route_policy;
+
+/* When a request is tried again: retryOn's conditions, named after Envoy's. */
+enum fgw_retry_on {
+    FGW_RETRY_5XX = 1,
+    FGW_RETRY_GATEWAY_ERROR = 2,
+    FGW_RETRY_RESET = 4,
+    FGW_RETRY_RESET_BEFORE_REQUEST = 8,
+    FGW_RETRY_CONNECT_FAILURE = 16,
+    FGW_RETRY_RATELIMITED = 32,
+    FGW_RETRY_RETRIABLE_4XX = 64,
+    FGW_RETRY_REFUSED_STREAM = 128,
+    FGW_RETRY_STATUSES = 256, /* those of `statuses` */
+    FGW_RETRY_ALL = 511,
+};
+enum { FGW_STATUS_SETS = 8 };
+/* Are endpoints that have been tried left alone where others are (J10)? */
+enum fgw_avoid_tried { FGW_AVOID_NEVER = 0, FGW_AVOID_ALWAYS = 1, FGW_AVOID_UNLESS_HASHED = 2 };
+
+typedef struct fgw_img_retry {
+    uint32_t attempts; /* after the first; 0: none */
+    uint32_t on;       /* set of enum fgw_retry_on */
+    uint32_t on_grpc;  /* bit n: grpc-status n in the head of an answer */
+    uint32_t per_try_timeout_ms; /* 0: none */
+    uint32_t backoff_ms;         /* base of the growing pause, >= 1 */
+    uint8_t avoid_tried;         /* enum fgw_avoid_tried */
+    uint8_t other_localities;    /* retryRemoteLocalities */
+    uint8_t pad[2];
+    uint64_t statuses[FGW_STATUS_SETS]; /* bit n: status 100 + n */
+} fgw_img_retry;
+
+/* corsPolicy. `origins` are conditions on the field origin, one of which has to hold. */
+typedef struct fgw_img_cors {
+    fgw_table origins;       /* predicates */
+    fgw_span allow_methods;  /* "*": what the client asks for, "": not sent; the same below */
+    fgw_span allow_headers;
+    fgw_span expose_headers;
+    fgw_span max_age;
+    uint8_t credentials;
+    uint8_t ignore_unmatched; /* a preflight of another origin is answered here, not forwarded (N8) */
+    uint8_t pad[2];
+} fgw_img_cors;
+
+typedef struct fgw_img_mirror {
+    uint32_t cluster; /* FGW_NONE: unknown, nothing is sent (N11) */
+    uint32_t per_million;
+} fgw_img_mirror;
 
 typedef struct fgw_img_destination {
     uint32_t cluster; /* FGW_NONE: unknown host, port or subset: 503 NC */

@@ -8,10 +8,13 @@
 typedef struct fgw_regexes fgw_regexes;
 /* How the matcher asks for regexes, so that it does not depend on their library. `one`: does regex `index` match the whole text? 1,
  * 0. `many`: which members of a regex set do? Their number, and *hits are their positions in the set, ascending and valid until it
- * is called again; < 0 when that cannot be said in bounded memory: then they are asked one by one. */
+ * is called again; < 0 when that cannot be said in bounded memory: then they are asked one by one. `replace`: the text with every
+ * match of regex `index` replaced by `by`, in which \1 to \9 stand for groups; its length, < 0 when it does not fit in `cap`. */
 typedef struct fgw_regex_calls {
     int (*one)(fgw_regexes *regexes, uint32_t index, const char *text, size_t n);
     long (*many)(fgw_regexes *regexes, uint32_t set, const char *text, size_t n, const uint32_t **hits);
+    long (*replace)(fgw_regexes *regexes, uint32_t index, const char *text, size_t n, const char *by, size_t by_len, char *to,
+                    size_t cap);
 } fgw_regex_calls;
 
 /* What the matcher looks at. The pointers may point anywhere but are never NULL; field offsets count from base. Fields marked
@@ -72,6 +75,9 @@ uint32_t fgw_chain_find(const void *image, uint32_t listener, const char *name, 
 uint32_t fgw_chain_of_sni(const void *image, uint32_t listener, const char *sni, size_t n);
 /* The virtual host alone (D2); FGW_NONE. */
 uint32_t fgw_vhost_find(const void *image, uint32_t route_table, const char *host, size_t n);
+/* Does one of these predicates hold? Those of corsPolicy's origins. */
+int fgw_any_predicate(const void *image, fgw_table predicates, const fgw_route_request *req, fgw_regexes *regexes,
+                      const fgw_regex_calls *calls);
 /* For explain: which condition of `rule` fails first. -1: none (the rule matches), 0: the path, k >= 1: predicate k - 1. */
 int fgw_rule_check(const void *image, uint32_t rule, const fgw_route_request *req, fgw_regexes *regexes,
                    const fgw_regex_calls *calls);

@@ -10,7 +10,7 @@ from fastgw.cli.rule_view import conditions_text
 from fastgw.compiler.options import CompileResult
 from fastgw.model.diagnostic import Diagnostic
 from fastgw.model.plan import Action, Chain, Cluster, Edits, Endpoint, Listener, Rule, TlsContext, UpstreamTls, VirtualHost
-from fastgw.model.plan_text import edits_text
+from fastgw.model.plan_text import action_text, edits_text, policy_text
 
 
 def project(result: CompileResult) -> dict[str, Any]:
@@ -82,12 +82,15 @@ def _rule(rule: Rule) -> str:
 
 
 def _action(rule: Rule) -> str:
-    if rule.action.kind != "route":
+    if rule.action.kind == "unsupported":
         return f"{rule.action.kind} {rule.action.detail}"
+    if rule.action.kind != "route":
+        return f"{action_text(rule.action)}{_edits(rule.action.edits)}"
     kept = rule.action.sticky
     sticky = "" if kept is None else f" sticky {kept.kind} {kept.name} {kept.ttl_s}"
     own = _edits(rule.action.edits)
-    return ", ".join(f"{d.weight} {d.cluster}{_edits(d.edits)}" for d in rule.action.destinations) + sticky + own
+    policy = "".join(f" [{text}]" for text in policy_text(rule.action.policy))
+    return ", ".join(f"{d.weight} {d.cluster}{_edits(d.edits)}" for d in rule.action.destinations) + sticky + own + policy
 
 
 def _edits(edits: Edits) -> str:

@@ -104,9 +104,10 @@ def test_an_unknown_host(config: str, run_json: Json) -> None:
     assert (code, answer["virtualHost"], answer["status"]) == (3, None, 404)
 
 
-def test_what_cannot_be_performed_is_said(config: str, run_json: Json) -> None:
-    answer, code = run_json("explain", config, "GET", "http://shop.example.com/old")
-    assert (code, answer["action"], answer["status"], answer["detail"]) == (0, "unsupported", 503, "redirect")
+def test_a_redirect(config: str, run_json: Json) -> None:
+    answer, code = run_json("explain", config, "GET", "http://shop.example.com/old?x=1")
+    assert (code, answer["action"], answer["status"]) == (0, "redirect", 301)
+    assert answer["location"] == "http://shop.example.com/new?x=1"
 
 
 def test_https_redirect(config: str, run_json: Json) -> None:

@@ -84,7 +84,7 @@ def test_added_removed_and_moved(config: str, changed: Callable[..., str], run: 
     assert (found["rules"][0]["old"], found["rules"][0]["new"]["conditions"]) == (None, "/cart/old*")
     text = run("diff", config, new).stdout
     assert "+     0.0.0.0_8081     HTTP, port 8081" in text
-    assert "      /cart/old* -> unsupported (redirect)" in text
+    assert "      /cart/old* -> redirect 301 to <scheme>://<host>/new" in text
 
 
 def test_an_order_that_matters(config: str, changed: Callable[..., str], run_json: Json) -> None:

@@ -20,7 +20,23 @@ from fastgw.image.layout import HEADER, TABLES, ImageError, Record, ffi, lib
 from fastgw.image.matcher import Matcher, c_request_of
 from fastgw.image.numbers import StateNumbers
 from fastgw.image.writer import write_image
-from fastgw.model.plan import Action, Edits, HeaderEdit, PathMatch, Plan, Predicate, WeightedDestination
+from fastgw.model.plan import (
+    Action,
+    Cors,
+    DirectResponse,
+    Edits,
+    Fault,
+    HeaderEdit,
+    MirrorTarget,
+    PathMatch,
+    Plan,
+    Predicate,
+    Redirect,
+    Retries,
+    Rewrite,
+    RoutePolicy,
+    WeightedDestination,
+)
 from fastgw.model.values import Part
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -150,10 +166,18 @@ MUST_BE_CHECKED = {
     "vhosts": "name.len rules.off rules.count flags origin root_fold",
     "rules": "name.len path.len path_kind ignore_case predicate_count predicates regex action virtual_service origin",
     "predicates": "name.len value.len target op invert header_id regex",
-    "actions": "kind sticky sticky_header_id total_weight destinations.off destinations.count sticky_name.len edits.request.off"
+    "actions": "kind sticky sticky_header_id total_weight destinations.off destinations.count sticky_name.len answer policy"
+    " edits.request.off"
     " edits.request.count edits.response.off edits.response.count edits.authority.len",
     "destinations": "cluster weight cumulative_weight cluster_name.len edits.request.off edits.request.count edits.response.off"
     " edits.response.count edits.authority.len",
+    "answers": "text.off text.len scheme.off scheme.len authority.off authority.len status new_path",
+    "route_policies": "rewrite_text.len regex rewrite abort_status delay_per_million abort_per_million retry cors mirrors.off"
+    " mirrors.count",
+    "retries": "on avoid_tried other_localities",
+    "cors": "origins.off origins.count allow_methods.len allow_headers.len expose_headers.len max_age.len credentials"
+    " ignore_unmatched",
+    "mirrors": "cluster per_million",
     "edits": "name.off name.len value.off value.count kind header_id",
     "parts": "code header_id other_id text.off text.len other.len",
     "clusters": "name.len host.len service_name.len service_namespace.len subset.len port discovery lb protocol endpoints.off"
@@ -170,6 +194,17 @@ MUST_BE_CHECKED = {
 
 SET_A = Edits(request=(HeaderEdit("set", "x-a", (Part("request_header", "a?b"), Part("text", "text"))),), authority="b.com")
 EDITED = Action("route", (WeightedDestination("outbound|80||a.example", 100, edits=SET_A),), edits=SET_A)
+POLICY = RoutePolicy(
+    Rewrite("path", "/b"),
+    1000,
+    Retries(2, ("5xx",), ("UNAVAILABLE",), (409,)),
+    Fault(1, 1, 503, None, 1),
+    Cors((Predicate("header", "exact", "origin", "http://a"),), "GET"),
+    (MirrorTarget("outbound|80||a.example", 1),),
+)
+WITH_POLICY = Action("route", EDITED.destinations, policy=POLICY)
+REDIRECT = Action("redirect", redirect=Redirect(302, "https", "b.com", 8443, "replace", "/b"))
+DIRECT = Action("direct_response", answer=DirectResponse(200, b"hello"))
 CHECKED_FIELDS = [(table, field) for table, fields in MUST_BE_CHECKED.items() for field in fields.split()]
 
 
@@ -178,7 +213,8 @@ def test_a_value_out_of_range_is_refused(table: str, field: str) -> None:
     tenants = [rule(f"{i}", PathMatch("prefix", "/abc"), Predicate("header", "exact", "x", str(i))) for i in range(20)]
     pattern = rule("re", PathMatch("regex", "/a.*"), Predicate("query", "regex", "q", "b.*"))
     regexes = [rule(f"{i}", PathMatch("regex", f".*{i}")) for i in range(20)]
-    data = image(vhost(["a.com", "*.b.com"], pattern, *tenants, *regexes, rule("last", PathMatch("prefix", "/b"), action=EDITED)))
+    actions = [rule("x", PathMatch("prefix", "/b"), action=action) for action in (REDIRECT, DIRECT, WITH_POLICY, EDITED)]
+    data = image(vhost(["a.com", "*.b.com"], pattern, *tenants, *regexes, *actions))
     assert lib.fgw_image_check(ffi.from_buffer(data), len(data)) == 1
     record = TABLES[table]
     at = dict(zip(HEADER.names, HEADER.unpack_from(data), strict=True))[f"{table}.off"]

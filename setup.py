@@ -44,6 +44,7 @@ if REGEX_SOURCES:
 LINK = ["fgw_regex", "fgw_ext"] if REGEX_SOURCES else ["fgw_ext"]
 SYSTEM = ["re2", "stdc++"] if REGEX_SOURCES else []
 TLS = ["ssl", "crypto"]
+HTTP2 = ["nghttp2"]
 
 
 class BuildExt(build_ext):
@@ -63,7 +64,7 @@ def dataplane_extensions() -> list[Extension]:
     for pyx in sorted((ROOT / "fastgw").rglob("*.pyx")):
         rel = pyx.relative_to(ROOT)
         yaml = rel.parts[1] == "sources"
-        system = [*SYSTEM, *TLS] if rel.parts[1] == "dataplane" else SYSTEM
+        system = [*SYSTEM, *TLS, *HTTP2] if rel.parts[1] == "dataplane" else SYSTEM
         found.append(
             Extension(
                 ".".join(rel.with_suffix("").parts),

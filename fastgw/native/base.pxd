@@ -73,6 +73,24 @@ cdef extern from "fgw/base.h" nogil:
         FGW_R_BODY_TOO_SHORT
         FGW_R_HEAD_TIMEOUT
         FGW_R_BODY_TIMEOUT
+        FGW_R_H2_PREFACE
+        FGW_R_H2_PSEUDO
+        FGW_R_H2_BODY_LENGTH
+        FGW_R_H2_BAD_PREFACE
+        FGW_R_H2_FRAMING
+        FGW_R_H2_COMPRESSION
+        FGW_R_H2_HEADER_BOMB
+        FGW_R_H2_CONTINUATION_FLOOD
+        FGW_R_H2_RAPID_RESET
+        FGW_R_H2_RESETS_WITHOUT_ANSWER
+        FGW_R_H2_PING_FLOOD
+        FGW_R_H2_SETTINGS_FLOOD
+        FGW_R_H2_EMPTY_FRAMES
+        FGW_R_H2_PRIORITY_FLOOD
+        FGW_R_H2_WINDOW_UPDATE_FLOOD
+        FGW_R_H2_UNKNOWN_FRAMES
+        FGW_R_H2_MOSTLY_OVERHEAD
+        FGW_R_H2_STREAM_STALLED
         FGW_R_COUNT
 
     const char *fgw_reason_name(int reason)

@@ -23,6 +23,7 @@ cdef extern from "fgw/http2.h" nogil:
         uint32_t count
         uint32_t decoded_bytes
         uint32_t decoded_fields
+        fgw_limits limits
         uint64_t content_length
         uint32_t flags
         uint16_t status

@@ -1,0 +1,93 @@
+"""Counting what a client does on an HTTP/2 connection (requirements F2, F3 and F7 to F10).
+
+Every function answers 0, or the reason for which the connection has to end. The library has some of these limits, too, but other
+versions of it have others; these are the ones that are promised. Bucket sizes leave room for what real clients do: a browser resets
+what it has asked for when a tab closes, a gRPC client may answer every DATA frame with a PING to measure the path.
+"""
+from libc.stdint cimport int64_t, uint64_t
+
+from fastgw.native.base cimport (
+    FGW_OK, FGW_R_H2_EMPTY_FRAMES, FGW_R_H2_MOSTLY_OVERHEAD, FGW_R_H2_PING_FLOOD, FGW_R_H2_PRIORITY_FLOOD, FGW_R_H2_RAPID_RESET,
+    FGW_R_H2_RESETS_WITHOUT_ANSWER, FGW_R_H2_SETTINGS_FLOOD, FGW_R_H2_UNKNOWN_FRAMES, FGW_R_H2_WINDOW_UPDATE_FLOOD,
+)
+from fastgw.native.nghttp2 cimport (
+    NGHTTP2_CONTINUATION, NGHTTP2_DATA, NGHTTP2_FLAG_ACK, NGHTTP2_HEADERS, NGHTTP2_PING, NGHTTP2_PRIORITY, NGHTTP2_SETTINGS,
+    NGHTTP2_WINDOW_UPDATE,
+)
+
+cdef enum:
+    FRAME_HEAD = 9
+    RESET_BURST = 1000             # F2
+    RESETS_PER_S = 33
+    HASTY_CHECKED_FROM = 500
+    HASTY_MS = 1000
+    PING_BURST = 1000              # F7: ten seconds of the rate
+    PINGS_PER_S = 100
+    SETTINGS_BURST = 500
+    SETTINGS_PER_S = 50
+    EMPTY_IN_A_ROW = 10            # F8
+    PRIORITIES_PER_STREAM = 100    # F9
+    WINDOW_UPDATES_FREE = 100
+    UPDATES_PER_DATA = 10
+    UNKNOWN_BURST = 1000
+    UNKNOWN_PER_S = 33
+    OVERHEAD_FACTOR = 8            # F10
+    OVERHEAD_FREE_BYTES = 1048576
+
+
+cdef bint spend(Bucket *b, int64_t burst, int64_t per_s, int64_t now_ms) noexcept:
+    """One token; False when none is left."""
+    b.spent = max(0, b.spent - (now_ms - b.since_ms) * per_s)
+    b.since_ms = now_ms
+    b.spent += 1000
+    return b.spent <= burst * 1000
+
+
+cdef class FrameGuard:
+    cdef int on_frame(self, int kind, int flags, size_t length, uint64_t data_frames_sent, int64_t now_ms) noexcept:
+        """A frame's head has arrived."""
+        self.total_bytes += FRAME_HEAD + length
+        if kind == NGHTTP2_HEADERS or kind == NGHTTP2_CONTINUATION:
+            return self.on_content(length, False)
+        if self.total_bytes // OVERHEAD_FACTOR > self.useful_bytes + OVERHEAD_FREE_BYTES:
+            return FGW_R_H2_MOSTLY_OVERHEAD
+        if kind == NGHTTP2_DATA:
+            return FGW_OK  # what of it is padding shows later
+        if kind == NGHTTP2_WINDOW_UPDATE:
+            self.window_updates += 1
+            if self.window_updates > WINDOW_UPDATES_FREE + 2 * (self.streams + UPDATES_PER_DATA * data_frames_sent):
+                return FGW_R_H2_WINDOW_UPDATE_FLOOD
+        elif kind == NGHTTP2_PING:
+            if not flags & NGHTTP2_FLAG_ACK and not spend(&self.pings, PING_BURST + <int64_t>data_frames_sent, PINGS_PER_S, now_ms):
+                return FGW_R_H2_PING_FLOOD
+        elif kind == NGHTTP2_SETTINGS:
+            if not flags & NGHTTP2_FLAG_ACK and not spend(&self.settings, SETTINGS_BURST, SETTINGS_PER_S, now_ms):
+                return FGW_R_H2_SETTINGS_FLOOD
+        elif kind == NGHTTP2_PRIORITY:
+            self.priorities += 1
+            if self.priorities > PRIORITIES_PER_STREAM * (1 + self.streams):
+                return FGW_R_H2_PRIORITY_FLOOD
+        elif kind > NGHTTP2_CONTINUATION and not spend(&self.unknown, UNKNOWN_BURST, UNKNOWN_PER_S, now_ms):
+            return FGW_R_H2_UNKNOWN_FRAMES
+        return FGW_OK
+
+    cdef int on_content(self, size_t n, bint ends) noexcept:
+        """A header block's or a body's n bytes; ends: the frame ends the stream, which is content enough."""
+        self.useful_bytes += n
+        if n or ends:
+            self.empty = 0
+            return FGW_OK
+        self.empty += 1
+        return FGW_R_H2_EMPTY_FRAMES if self.empty > EMPTY_IN_A_ROW else FGW_OK
+
+    cdef int on_reset(self, int64_t now_ms) noexcept:
+        """The client has reset a stream, or made us reset one."""
+        return FGW_OK if spend(&self.resets, RESET_BURST, RESETS_PER_S, now_ms) else FGW_R_H2_RAPID_RESET
+
+    cdef int on_stream_closed(self, bint answered, int64_t age_ms) noexcept:
+        self.closed += 1
+        if not answered and age_ms < HASTY_MS:
+            self.hasty += 1
+        if self.closed >= HASTY_CHECKED_FROM and self.hasty * 2 > self.closed:
+            return FGW_R_H2_RESETS_WITHOUT_ANSWER
+        return FGW_OK

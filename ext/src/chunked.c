@@ -158,11 +158,21 @@ static int on_byte(fgw_chunked *st, char c) {
     return ++st->trailer_bytes > TRAILER_BYTES_MAX ? -FGW_R_TRAILER_TOO_LARGE : on_trailer(st, c);
 }
 
+/* What of the input from `start` on belongs to the trailer section. */
+static int after_data(const fgw_chunked *st, int event, size_t start, size_t used, size_t *data_off, size_t *data_len) {
+    if (st->trailer_fields != 0 && start < used) {
+        *data_off = start;
+        *data_len = used - start;
+    }
+    return event;
+}
+
 int fgw_chunked_decode(fgw_chunked *st, const char *p, size_t n, size_t *used, size_t *data_off, size_t *data_len) {
+    size_t trailers = st->state >= TRAILER_START ? 0 : SIZE_MAX;
     *data_off = *data_len = 0;
     for (*used = 0; st->state != DONE; ++*used) {
         if (*used == n)
-            return FGW_CHUNK_MORE;
+            return after_data(st, FGW_CHUNK_MORE, trailers, n, data_off, data_len);
         if (st->state == DATA) {
             *data_off = *used;
             *data_len = st->left < n - *used ? (size_t)st->left : n - *used;
@@ -175,8 +185,10 @@ int fgw_chunked_decode(fgw_chunked *st, const char *p, size_t n, size_t *used, s
         int fault = on_byte(st, p[*used]);
         if (fault != 0)
             return fault;
+        if (st->state == TRAILER_START && trailers == SIZE_MAX)
+            trailers = *used + 1;
     }
-    return FGW_CHUNK_END;
+    return after_data(st, FGW_CHUNK_END, trailers, *used, data_off, data_len);
 }
 
 size_t fgw_chunk_head(char *out, uint64_t n) {

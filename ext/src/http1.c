@@ -103,6 +103,18 @@ long fgw_parse_response(const char *p, size_t n, size_t seen, const fgw_limits *
     return parse_response(chosen, p, n, seen, limits, out, fields, cap);
 }
 
+long fgw_parse_trailers(const char *p, size_t n, const fgw_limits *given, fgw_field *fields, size_t cap, uint32_t *count) {
+    fgw_limits limits = fgw_limits_with_defaults(given);
+    limits.leniency = 0;
+    fgw_scan scan;
+    start_scan(&scan, &limits, fields, cap);
+    long used = n > limits.head_bytes ? -FGW_R_TRAILER_TOO_LARGE : fgw_scan_fields(p, p, p + n, &scan);
+    *count = scan.count;
+    if (used == -FGW_R_TOO_MANY_FIELDS)
+        return -FGW_R_TRAILER_TOO_LARGE;
+    return used > 0 && (size_t)used == n ? used : used < 0 ? used : -FGW_R_BAD_TRAILER;
+}
+
 long fgw_parse_request_scalar(const char *p, size_t n, size_t seen, const fgw_limits *limits, fgw_request *out, fgw_field *fields,
                               size_t cap) {
     return parse_request(&fgw_scanner_scalar, p, n, seen, limits, out, fields, cap);

@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.exchange cimport ClientStream, Exchange, ResponseHead
 from fastgw.dataplane.served cimport ConnectionOwner
+from fastgw.dataplane.trailers cimport Trailers
 from fastgw.dataplane.transport cimport Transport
 from fastgw.native.http1 cimport fgw_chunked, fgw_request
 
@@ -21,6 +22,7 @@ cdef class ClientHttp1(ClientStream):
     cdef Transport transport
     cdef Buffer pending            # received and not yet usable
     cdef fgw_request request       # of the head just parsed
+    cdef Trailers trailers         # of the request's body, None before the first ones
     cdef Exchange spare            # the connection's exchange object, used again and again
     # borrowed
     cdef ConnectionOwner owner     # the Server, told when the connection ends
@@ -32,6 +34,7 @@ cdef class ClientHttp1(ClientStream):
     cdef bint consuming            # consume() is on the stack
     cdef bint close_after          # this is the connection's last answer
     cdef bint chunk_answer         # the answer's body is sent chunked
+    cdef bint trailers_sent        # of the answer
     cdef bint no_answer_body       # HEAD, 204, 304
     cdef bint minor0               # the client speaks HTTP/1.0
     cdef int64_t phase_ms          # when the present head or body began
@@ -46,6 +49,7 @@ cdef class ClientHttp1(ClientStream):
     cdef size_t consume_body(self, const char *p, size_t n) except? <size_t>-1
     cdef size_t consume_chunked(self, const char *p, size_t n) except? <size_t>-1
     cdef size_t consume_switched(self, const char *p, size_t n) except? <size_t>-1
+    cdef int end_chunked(self) except -1
     cdef int proceed(self) except -1
     cdef int after_consume(self) except -1
     cdef int check_head_time(self, int64_t now) except -1

@@ -14,11 +14,12 @@ from fastgw.dataplane.dial cimport local_text
 from fastgw.dataplane.exchange cimport ClientStream, Connector, Exchange, ExchangeObserver, ResponseHead
 from fastgw.dataplane.headers cimport status_phrase, write_decimal
 from fastgw.dataplane.served cimport ConnectionOwner
+from fastgw.dataplane.trailers cimport Trailers
 from fastgw.dataplane.transport cimport Transport
-from fastgw.native.base cimport FGW_FIELD_DROP, FGW_HDR_DATE, FGW_OK, FGW_R_BODY_TIMEOUT, FGW_R_HEAD_TIMEOUT
+from fastgw.native.base cimport FGW_FIELD_DROP, FGW_HDR_DATE, FGW_OK, FGW_R_BODY_TIMEOUT, FGW_R_HEAD_TIMEOUT, fgw_field
 from fastgw.native.http1 cimport (
     FGW_CHUNK_DATA, FGW_CHUNK_END, FGW_CHUNK_MORE, FGW_FRAMING_CHUNKED, FGW_FRAMING_LENGTH, FGW_FRAMING_NONE, FGW_METHOD_HEAD,
-    FGW_MSG_CLOSE, FGW_MSG_KEEP_ALIVE, fgw_chunk_head, fgw_chunked_decode, fgw_fields_size, fgw_parse_request, fgw_write_fields,
+    FGW_MSG_CLOSE, FGW_MSG_KEEP_ALIVE, FGW_MSG_TE_TRAILERS, fgw_chunk_head, fgw_chunked_decode, fgw_fields_size, fgw_parse_request, fgw_write_fields,
 )
 from fastgw.native.route cimport FGW_NONE, FGW_SET_COOKIE_MAX
 from fastgw.native.state cimport (
@@ -152,6 +153,8 @@ cdef class ClientHttp1(ClientStream):
         self.body_left = self.request.content_length
         if self.request.framing == FGW_FRAMING_CHUNKED:
             memset(&self.chunked, 0, sizeof(self.chunked))
+            if self.trailers is not None:
+                self.trailers.release()
             self.state = READ_BODY
         elif self.request.framing == FGW_FRAMING_LENGTH and self.body_left:
             self.state = READ_BODY
@@ -202,13 +205,31 @@ cdef class ClientHttp1(ClientStream):
             self.phase_bytes += used
             if event == FGW_CHUNK_DATA:
                 x.on_request_body(p + at + off, length)
+            elif length:
+                if self.trailers is None:
+                    self.trailers = Trailers()
+                self.trailers.add(p + at + off, length)
             at += used
             if event == FGW_CHUNK_END:
-                self.state = WAIT_ANSWER
-                x.on_request_end()
+                self.end_chunked()
             elif event == FGW_CHUNK_MORE:
                 break
         return at
+
+    cdef int end_chunked(self) except -1:
+        """The last byte of a chunked body: its trailers, which are whole now, and the end of the request."""
+        cdef Exchange x = self.exchange
+        cdef Trailers t = self.trailers
+        cdef int reason
+        if t is not None and t.text.size():
+            reason = t.parse(self.ctx)
+            if reason:
+                t.release()
+                return self.body_error(reason)
+            x.on_request_trailers(t.text.head(), self.ctx.fields, t.count)
+            t.release()
+        self.state = WAIT_ANSWER
+        return x.on_request_end()
 
     cdef size_t consume_switched(self, const char *p, size_t n) except? <size_t>-1:
         cdef Exchange x = self.exchange
@@ -254,6 +275,8 @@ cdef class ClientHttp1(ClientStream):
         self.transport.close()
         if not self.consuming:
             self.pending.release()
+        if self.trailers is not None:
+            self.trailers.release()
         connections -= 1
         self.ctx.gauge(FGW_G_CLIENT_ACTIVE, -1)
         self.ctx.loop.count(FGW_C_CLIENT_CONNECTIONS_CLOSED)
@@ -315,7 +338,7 @@ cdef class ClientHttp1(ClientStream):
         cdef char *start = to
         cdef uint32_t i
         cdef bint dated = False
-        self.chunk_answer = False
+        self.chunk_answer = self.trailers_sent = False
         if head.status != 204 and (head.framing == FGW_FRAMING_LENGTH or (self.no_answer_body and head.has_content_length)):
             memcpy(to, b"content-length: ", 16)
             to += 16 + write_decimal(to + 16, head.content_length)
@@ -371,10 +394,27 @@ cdef class ClientHttp1(ClientStream):
             return self.transport.write_piece(p, n, b"\r\n", 2)
         return self.transport.write_piece(p, n, NULL, 0)
 
+    cdef int write_trailers(self, const char *base, const fgw_field *fields, uint32_t count) except -1:
+        """Only for those who have said that they want trailers (RFC 9110 section 6.5.1)."""
+        cdef Buffer out = self.transport.out
+        cdef size_t room = fgw_fields_size(fields, count)
+        cdef char *to
+        if not self.chunk_answer or self.no_answer_body or room == 0 or not self.request.flags & FGW_MSG_TE_TRAILERS:
+            return 0
+        if self.transport.fd < 0 or self.transport.failed:
+            return 0
+        self.transport.write(b"0\r\n", 3)
+        to = out.reserve(room)
+        out.end += fgw_write_fields(to, base, fields, count)
+        self.trailers_sent = True
+        return 0
+
     cdef int end_response(self) except -1:
         if self.state == SWITCHED:
             return self.transport.shut()
-        if self.chunk_answer and not self.no_answer_body:
+        if self.trailers_sent:
+            self.transport.write(b"\r\n", 2)
+        elif self.chunk_answer and not self.no_answer_body:
             self.transport.write(b"0\r\n\r\n", 5)
         return 0
 

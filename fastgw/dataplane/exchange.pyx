@@ -456,7 +456,7 @@ cdef class Exchange(Served):
     cdef int on_request_trailers(self, const char *base, fgw_field *fields, uint32_t count) except -1:
         """After the body, before the end. A request with trailers is not sent again: they are not kept."""
         self.replayable = False
-        mark_trailers(fields, count)
+        mark_trailers(fields, count, self.ctx.underscores == 2)
         if self.upstream is not None:
             self.upstream.write_trailers(base, fields, count)
         return 0
@@ -531,7 +531,7 @@ cdef class Exchange(Served):
         return self.client.write_body(p, n)
 
     cdef int on_response_trailers(self, const char *base, fgw_field *fields, uint32_t count) except -1:
-        mark_trailers(fields, count)
+        mark_trailers(fields, count, True)
         return self.client.write_trailers(base, fields, count)
 
     cdef int on_response_end(self) except -1:

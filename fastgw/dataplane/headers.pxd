@@ -12,7 +12,7 @@ cdef struct RequestMarks:
 
 cdef RequestMarks mark_request(fgw_field *fields, uint32_t count, int underscores) noexcept
 cdef int mark_response(fgw_field *fields, uint32_t count) noexcept
-cdef int mark_trailers(fgw_field *fields, uint32_t count) noexcept
+cdef int mark_trailers(fgw_field *fields, uint32_t count, bint underscores) noexcept
 cdef int drop_all(fgw_field *fields, uint32_t count, int header_id) noexcept
 cdef size_t join_values(char *out, const char *base, const fgw_field *fields, uint32_t count, int header_id, const char *separator,
                         size_t separator_len) noexcept

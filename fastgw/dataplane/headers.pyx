@@ -80,12 +80,12 @@ cdef int mark_response(fgw_field *fields, uint32_t count) noexcept:
     return 0
 
 
-cdef int mark_trailers(fgw_field *fields, uint32_t count) noexcept:
+cdef int mark_trailers(fgw_field *fields, uint32_t count, bint underscores) noexcept:
     """In a trailer section nothing counts that frames, routes, authenticates or is trusted (requirement A9, RFC 9110
-    section 6.5.1)."""
+    section 6.5.1). ``underscores``: they may be in names."""
     cdef uint32_t i
     for i in range(count):
-        if drop_trailer[fields[i].id]:
+        if drop_trailer[fields[i].id] or (fields[i].flags & FGW_FIELD_UNDERSCORE and not underscores):
             fields[i].flags |= FGW_FIELD_DROP
     return 0
 

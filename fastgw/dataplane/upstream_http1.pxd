@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.exchange cimport Exchange, ResponseHead, UpstreamStream
 from fastgw.dataplane.served cimport Address
+from fastgw.dataplane.trailers cimport Trailers
 from fastgw.dataplane.transport cimport Transport
 from fastgw.dataplane.upstream_tls cimport PeerName
 from fastgw.native.http1 cimport fgw_chunked, fgw_response
@@ -26,6 +27,7 @@ cdef class UpstreamHttp1(UpstreamStream):
     # owned
     cdef Transport transport
     cdef Buffer pending            # a partial head
+    cdef Trailers trailers         # of the answer's body, None before the first ones
     # borrowed
     cdef IdleOwner pool
     cdef UpstreamHttp1 idle_prev   # neighbours in the pool's list of this endpoint
@@ -66,6 +68,7 @@ cdef class UpstreamHttp1(UpstreamStream):
     cdef int64_t patience(self) noexcept
     cdef int arm(self) except -1
     cdef int write_upgrade(self, Exchange x, char *to) except -1
+    cdef int give_trailers(self) except -1
     cdef int complete(self, size_t left_over) except -1
     cdef int fault(self, int fault, int reason, int error) except -1
     cdef int destroy(self) except -1

@@ -14,13 +14,14 @@ from fastgw.dataplane.exchange cimport (
     UpstreamStream,
 )
 from fastgw.dataplane.headers cimport write_decimal
+from fastgw.dataplane.trailers cimport Trailers
 from fastgw.dataplane.transport cimport CLOSE_CONNECT_FAILED, CLOSE_HANDSHAKE_FAILED, Transport
 from fastgw.dataplane.upstream_tls cimport make_transport, note_connected, note_failure, note_timeout
 from fastgw.dataplane.websocket cimport WEBSOCKET_KEY, accepts_key, brings_key, make_key, names_websocket
 from fastgw.native.base cimport FGW_R_BODY_TOO_SHORT, FGW_R_UNEXPECTED_1XX
 from fastgw.native.http1 cimport (
     FGW_CHUNK_DATA, FGW_CHUNK_END, FGW_CHUNK_MORE, FGW_FRAMING_CHUNKED, FGW_FRAMING_CLOSE, FGW_FRAMING_LENGTH, FGW_FRAMING_NONE,
-    FGW_MSG_CLOSE, FGW_MSG_UPGRADE, fgw_chunk_head, fgw_chunked_decode, fgw_fields_size, fgw_parse_response,
+    FGW_MSG_CLOSE, FGW_MSG_TE_TRAILERS, FGW_MSG_UPGRADE, fgw_chunk_head, fgw_chunked_decode, fgw_fields_size, fgw_parse_response,
     fgw_response_framing, fgw_write_fields,
 )
 from fastgw.native.state cimport (
@@ -118,6 +119,9 @@ cdef class UpstreamHttp1(UpstreamStream):
         memcpy(to, b"\r\n", 2)
         to += 2
         to += fgw_write_fields(to, x.head.base, x.head.fields, x.head.field_count)
+        if x.head.req.flags & FGW_MSG_TE_TRAILERS:
+            memcpy(to, b"te: trailers\r\n", 14)
+            to += 14
         if x.upgrade:
             to += self.write_upgrade(x, to)
         elif self.chunk_request:
@@ -311,13 +315,28 @@ cdef class UpstreamHttp1(UpstreamStream):
                 return n
             if event == FGW_CHUNK_DATA:
                 x.on_response_body(p + at + off, length)
+            elif length:
+                if self.trailers is None:
+                    self.trailers = Trailers()
+                self.trailers.add(p + at + off, length)
             at += used
             if event == FGW_CHUNK_END:
-                self.complete(n - at)
+                if self.trailers is None or self.trailers.text.size() == 0 or self.give_trailers():
+                    self.complete(n - at)
                 return n
             if event == FGW_CHUNK_MORE:
                 break
         return at
+
+    cdef int give_trailers(self) except -1:
+        """1; 0 when they cannot be had: then the answer is not whole either."""
+        cdef int reason = self.trailers.parse(self.ctx)
+        if reason:
+            self.fault(FAULT_PROTOCOL, reason, 0)
+            return 0
+        self.exchange.on_response_trailers(self.trailers.text.head(), self.ctx.fields, self.trailers.count)
+        self.trailers.release()
+        return 1
 
     cdef int complete(self, size_t left_over) except -1:
         """The answer is whole: back to the pool, or burnt; then the exchange may end (and begin the next one)."""
@@ -423,6 +442,8 @@ cdef class UpstreamHttp1(UpstreamStream):
         self.ctx.loop.unlink(self)
         self.deadline_ms = 0
         t.close()
+        if self.trailers is not None:
+            self.trailers.release()
         connections -= 1
         self.ctx.gauge(FGW_G_UPSTREAM_ACTIVE, -1)
         self.ctx.loop.count(FGW_C_UPSTREAM_CLOSED)

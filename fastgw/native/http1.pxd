@@ -24,6 +24,7 @@ cdef extern from "fgw/http1.h" nogil:
         FGW_MSG_KEEP_ALIVE
         FGW_MSG_EXPECT_CONTINUE
         FGW_MSG_UPGRADE
+        FGW_MSG_TE_TRAILERS
         FGW_MSG_ASTERISK_FORM
         FGW_MSG_LISTED_FIELDS
         FGW_MSG_PATH_SPECIAL
@@ -73,6 +74,7 @@ cdef extern from "fgw/http1.h" nogil:
     int fgw_response_framing(const fgw_response *r, int method_id)
     size_t fgw_write_fields(char *out, const char *base, const fgw_field *fields, size_t count)
     size_t fgw_fields_size(const fgw_field *fields, size_t count)
+    long fgw_parse_trailers(const char *p, size_t n, const fgw_limits *limits, fgw_field *fields, size_t cap, uint32_t *count)
 
 
 cdef extern from "fgw/chunked.h" nogil:

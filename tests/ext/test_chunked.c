@@ -1,12 +1,14 @@
 /* The chunked decoder: every input whole and at every split, against one list of verdicts. */
 #include "fgw/chunked.h"
+#include "fgw/http1.h"
 #include "support.h"
 #include <stdlib.h>
 
 typedef struct decoded {
     int answer; /* FGW_CHUNK_END, FGW_CHUNK_MORE or minus a reason */
-    size_t used, len;
+    size_t used, len, trailers_len;
     char body[GUARDED_MAX];
+    char trailers[GUARDED_MAX];
 } decoded;
 
 /* One call after the other until the part is used up, the body ends or is refused. */
@@ -16,9 +18,15 @@ static void feed(fgw_chunked *st, decoded *d, const char *p, size_t n) {
         size_t used, off, len;
         d->answer = fgw_chunked_decode(st, p + at, n - at, &used, &off, &len);
         CHECK(used <= n - at && off + len <= used);
-        CHECK((d->answer == FGW_CHUNK_DATA) == (len != 0));
-        memcpy(d->body + d->len, p + at + off, len);
-        d->len += len;
+        CHECK(d->answer != FGW_CHUNK_DATA || len != 0);
+        CHECK(d->answer >= 0 || len == 0);
+        if (d->answer == FGW_CHUNK_DATA) {
+            memcpy(d->body + d->len, p + at + off, len);
+            d->len += len;
+        } else {
+            memcpy(d->trailers + d->trailers_len, p + at + off, len);
+            d->trailers_len += len;
+        }
         at += used;
     } while (d->answer == FGW_CHUNK_DATA);
     d->used += at;
@@ -26,7 +34,7 @@ static void feed(fgw_chunked *st, decoded *d, const char *p, size_t n) {
 
 static void decode_split(decoded *d, const char *p, size_t n, size_t at) {
     fgw_chunked st = {0};
-    d->used = d->len = 0;
+    d->used = d->len = d->trailers_len = 0;
     feed(&st, d, guard_after(p, at), at);
     if (d->answer == FGW_CHUNK_MORE)
         feed(&st, d, guard_after(p + at, n - at), n - at);
@@ -34,7 +42,7 @@ static void decode_split(decoded *d, const char *p, size_t n, size_t at) {
 
 static void decode_bytes(decoded *d, const char *p, size_t n) {
     fgw_chunked st = {0};
-    d->used = d->len = 0;
+    d->used = d->len = d->trailers_len = 0;
     d->answer = FGW_CHUNK_MORE;
     for (size_t at = 0; at < n && d->answer == FGW_CHUNK_MORE; at++)
         feed(&st, d, guard_after(p + at, 1), 1);
@@ -42,9 +50,15 @@ static void decode_bytes(decoded *d, const char *p, size_t n) {
 
 static decoded whole, other;
 
+/* Of a body that is refused half of the section may have been given already. */
+static int trailers_agree(void) {
+    return whole.answer < 0 ||
+           (whole.trailers_len == other.trailers_len && memcmp(whole.trailers, other.trailers, whole.trailers_len) == 0);
+}
+
 static int agree(void) {
     return whole.answer == other.answer && whole.used == other.used && whole.len == other.len &&
-           memcmp(whole.body, other.body, whole.len) == 0;
+           memcmp(whole.body, other.body, whole.len) == 0 && trailers_agree();
 }
 
 static int decode(const char *p, size_t n) {
@@ -68,6 +82,32 @@ static void test_accepted(void) {
     CHECK_EQ(decode_text("005 \t\r\nhello\r\n000\r\nX-A: b\r\nY:\r\n\r\n"), FGW_CHUNK_END);
     CHECK_EQ(decode_text("5\r\nhello\r\n0\r\n"), FGW_CHUNK_MORE);
     CHECK_EQ(decode_text("4000000000000000\r\nabc"), FGW_CHUNK_MORE);
+}
+
+static void check_trailers(const char *text, const char *section) {
+    CHECK_EQ(decode_text(text), FGW_CHUNK_END);
+    CHECK(whole.trailers_len == strlen(section) && memcmp(whole.trailers, section, whole.trailers_len) == 0);
+}
+
+static void test_trailers(void) {
+    check_trailers("0\r\n\r\nX: 1\r\n\r\n", "");
+    check_trailers("5\r\nhello\r\n0;a=b\r\nX-A: b\r\nY:\r\n\r\nGET /", "X-A: b\r\nY:\r\n\r\n");
+    fgw_field fields[4];
+    fgw_limits limits = {.fields = 2};
+    uint32_t count;
+    const char *text = "X-A: \tb c \r\nY:\r\n\r\n";
+    CHECK_EQ(fgw_parse_trailers(text, strlen(text), &limits, fields, 4, &count), (long)strlen(text));
+    CHECK(count == 2 && fields[0].name_len == 3 && fields[0].value_off == 6 && fields[0].value_len == 3);
+    CHECK(fields[1].name_off == 12 && fields[1].name_len == 1 && fields[1].value_len == 0);
+    CHECK_EQ(fgw_parse_trailers(text, strlen(text) - 2, &limits, fields, 4, &count), -FGW_R_BAD_TRAILER);
+    limits.fields = 1;
+    CHECK_EQ(fgw_parse_trailers(text, strlen(text), &limits, fields, 4, &count), -FGW_R_TRAILER_TOO_LARGE);
+    limits = (fgw_limits){.head_bytes = 17, .leniency = FGW_LENIENT_LF_IN_HEAD};
+    CHECK_EQ(fgw_parse_trailers(text, strlen(text), &limits, fields, 4, &count), -FGW_R_TRAILER_TOO_LARGE);
+    limits.head_bytes = 0;
+    CHECK_EQ(fgw_parse_trailers("X: 1\n\r\n", 8, &limits, fields, 4, &count), -FGW_R_BARE_LF);
+    CHECK_EQ(fgw_parse_trailers("grpc-status: 0\r\na_b: 1\r\n\r\n", 26, &limits, fields, 4, &count), 26);
+    CHECK(fields[0].id == FGW_HDR_GRPC_STATUS && fields[1].flags == FGW_FIELD_UNDERSCORE);
 }
 
 static void test_refused(void) {
@@ -167,6 +207,7 @@ static void test_mutations(void) {
 
 int main(void) {
     test_accepted();
+    test_trailers();
     test_refused();
     test_limits();
     test_chunk_head();

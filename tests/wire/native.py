@@ -124,7 +124,8 @@ def decode_chunked(data: bytes, piece: int = 1 << 30) -> tuple[str, bytes, int]:
         at += used[0]
         if event < 0:
             return reason(event), body, at
-        body += part[off[0] : off[0] + size[0]]
+        if event == lib.FGW_CHUNK_DATA:
+            body += part[off[0] : off[0] + size[0]]
         if event == lib.FGW_CHUNK_END:
             return "ok", body, at
         if event == lib.FGW_CHUNK_MORE and at == len(data):

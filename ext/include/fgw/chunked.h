@@ -6,7 +6,7 @@
 
 /* cffi:begin */
 enum fgw_chunk_event {
-    FGW_CHUNK_MORE = 0, /* all input used up, the body goes on */
+    FGW_CHUNK_MORE = 0, /* all input used up, the message goes on */
     FGW_CHUNK_DATA = 1, /* *data points at body bytes inside the input */
     FGW_CHUNK_END = 2,  /* the last CRLF (after trailers) has been read; bytes after `used` belong to the next message */
 };
@@ -26,8 +26,9 @@ typedef struct fgw_chunked {
 } fgw_chunked;
 
 /* Decode up to the next piece of data or the end. Returns an fgw_chunk_event, or minus an fgw_reason.
- * *used: input bytes consumed by this call. On FGW_CHUNK_DATA: data_off/data_len of the piece (zero-copy, inside p).
- * Trailer fields are checked by the same rules as header fields and dropped (requirement A9). */
+ * *used: input bytes consumed by this call. On FGW_CHUNK_DATA: data_off/data_len of the piece (zero-copy, inside p). On the other
+ * events they are the bytes of the trailer section in this input, 0 when it has no field. Trailer fields are checked by the same
+ * rules as header fields (requirement A9); the pieces, put together, are what fgw_parse_trailers() reads. */
 int fgw_chunked_decode(fgw_chunked *st, const char *p, size_t n, size_t *used, size_t *data_off, size_t *data_len);
 /* "1a2b\r\n" for a chunk of n bytes into out (18 bytes of room); returns its length. */
 size_t fgw_chunk_head(char *out, uint64_t n);

@@ -92,6 +92,9 @@ long fgw_parse_request(const char *p, size_t n, size_t seen, const fgw_limits *l
 /* The same for a response head; stricter than RFC 9112 in the same ways. A 1xx head is a complete message of its own. */
 long fgw_parse_response(const char *p, size_t n, size_t seen, const fgw_limits *limits, fgw_response *out, fgw_field *fields,
                         size_t cap);
+/* A whole trailer section with its empty line, as fgw_chunked_decode() gave it: the fields, by the limits and rules of a head. Bytes
+ * used, or minus a reason. */
+long fgw_parse_trailers(const char *p, size_t n, const fgw_limits *limits, fgw_field *fields, size_t cap, uint32_t *count);
 /* Body framing of a final response to `method_id` (RFC 9112 section 6.3): HEAD, 1xx, 204 and 304 have none. */
 int fgw_response_framing(const fgw_response *r, int method_id);
 /* The scalar twins: no SIMD whatever the machine offers. Same contract, same answers. */

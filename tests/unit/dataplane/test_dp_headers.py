@@ -58,7 +58,7 @@ def test_request_ids_differ(gateway: Gateway) -> None:
     "line",
     [
         "Connection: close", "Connection: x-private\r\nX-Private: 1", "Keep-Alive: timeout=5", "Proxy-Connection: keep-alive",
-        "TE: trailers", "Trailer: x-t", "HTTP2-Settings: AAMAAABkAAQAAP__", "Proxy: http://evil", "X-Forwarded-Proto: https",
+        "TE: gzip", "Trailer: x-t", "HTTP2-Settings: AAMAAABkAAQAAP__", "Proxy: http://evil", "X-Forwarded-Proto: https",
         "X-Forwarded-Client-Cert: Hash=1", "X-Request-Id: mine", "X-Envoy-Retry-On: 5xx", "X-Envoy-Internal: true",
         "x-envoy-original-path: /admin", "X-Envoy-Upstream-Service-Time: 1", "X-Envoy-Attempt-Count: 9",
         "X-Envoy-External-Address: 9.9.9.9", "X_Under: 1", "Content-Length: 0",

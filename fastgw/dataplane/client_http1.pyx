@@ -19,7 +19,8 @@ from fastgw.dataplane.transport cimport Transport
 from fastgw.native.base cimport FGW_FIELD_DROP, FGW_HDR_DATE, FGW_OK, FGW_R_BODY_TIMEOUT, FGW_R_HEAD_TIMEOUT, fgw_field
 from fastgw.native.http1 cimport (
     FGW_CHUNK_DATA, FGW_CHUNK_END, FGW_CHUNK_MORE, FGW_FRAMING_CHUNKED, FGW_FRAMING_LENGTH, FGW_FRAMING_NONE, FGW_METHOD_HEAD,
-    FGW_MSG_CLOSE, FGW_MSG_KEEP_ALIVE, FGW_MSG_TE_TRAILERS, fgw_chunk_head, fgw_chunked_decode, fgw_fields_size, fgw_parse_request, fgw_write_fields,
+    FGW_MSG_CLOSE, FGW_MSG_KEEP_ALIVE, FGW_MSG_TE_TRAILERS, fgw_chunk_head, fgw_chunked_decode, fgw_fields_size,
+    fgw_parse_request, fgw_write_fields,
 )
 from fastgw.native.route cimport FGW_NONE, FGW_SET_COOKIE_MAX
 from fastgw.native.state cimport (

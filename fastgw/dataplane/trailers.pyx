@@ -1,6 +1,4 @@
 """Trailer sections are rare and small: they are kept until they are whole, then parsed like a head (requirement A9)."""
-from libc.stdint cimport uint32_t
-
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
 from fastgw.native.http1 cimport fgw_parse_trailers

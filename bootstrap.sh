@@ -224,6 +224,11 @@ run() {
     return "$status"
 }
 
+install_test_packages() {
+    # systemd-analyze: the units are verified where it is
+    command -v systemd-analyze >/dev/null || apt_install systemd
+}
+
 run_tests() {
     exec "$VENV/bin/python" -m pytest -n "${PYTEST_JOBS:-$((CORES + 1))}" "$@"
 }
@@ -236,6 +241,6 @@ usage() {
 case "${1:-}" in
     setup) setup; say "ready: $VENV/bin/fastgw" ;;
     run) shift; setup; run "$@" ;;
-    test) shift; setup; run_tests "$@" ;;
+    test) shift; setup; install_test_packages; run_tests "$@" ;;
     *) usage ;;
 esac

@@ -39,6 +39,7 @@ class AdminServer(Server):
             ("/listeners", self._listeners),
             ("/clusters", self._clusters),
             ("/dns", self._dns),
+            ("/drain/status", self._drain_progress),
             ("/secrets", self._secrets),
             ("/stats/prometheus", self._metrics),
         ):
@@ -111,13 +112,17 @@ class AdminServer(Server):
     async def _reload(self, request: web.Request) -> web.Response:
         if not self._supervisor.ready_once or self._supervisor.draining:
             return answer({"error": self._supervisor.not_ready_reason()}, status=503)
-        outcome = await self._supervisor.generations.reload()
+        outcome = await self._supervisor.reload()
         return answer(self._generation_view(), status=409 if outcome.error else 200)
 
     async def _drain(self, request: web.Request) -> web.Response:
         # the answer goes out before the end begins
         asyncio.get_running_loop().call_soon(self._supervisor.drain)
         return answer({"draining": True, "seconds": self._supervisor.settings.drain_time})
+
+    async def _drain_progress(self, request: web.Request) -> web.Response:
+        progress = self._supervisor.drain_progress()
+        return answer({**msgspec.to_builtins(progress), "text": progress.text()})
 
     async def _reopen_logs(self, request: web.Request) -> web.Response:
         self._supervisor.reopen_logs()
@@ -148,8 +153,9 @@ class AdminServer(Server):
         return view
 
     def _worker_view(self, index: int) -> dict[str, Any]:
-        slot, state = self._supervisor.fleet.slots[index], self._supervisor.state.worker(index)
-        counters = self._supervisor.state.counters(index)
+        slot = self._supervisor.fleet.slots[index]
+        state = self._supervisor.state.worker(slot.stripe)
+        counters = self._supervisor.state.counters(slot.stripe)
         age_s = time.monotonic() - state.heartbeat_ns / 1e9
         return {
             "slot": index,

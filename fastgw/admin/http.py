@@ -9,6 +9,7 @@ import socket
 
 from aiohttp import web
 
+from fastgw.supervisor.listeners import format_address
 from fastgw.supervisor.port_holder import find_holder
 from fastgw.supervisor.settings import OFF, parse_address
 
@@ -25,13 +26,16 @@ class Server:
         self._runner = web.AppRunner(application, handle_signals=False, access_log=None, shutdown_timeout=1.0)
         self._unix_path = ""
 
-    async def start(self, where: str) -> None:
-        """``where``: ADDR:PORT, unix:PATH or off."""
-        if where == OFF:
+    async def start(self, where: str, sock: socket.socket | None = None) -> None:
+        """``where``: ADDR:PORT, unix:PATH or off. ``sock``: listening already, and instead of that; taken."""
+        if sock is None and where == OFF:
             return
         await self._runner.setup()
         try:
-            if where.startswith("unix:"):
+            if sock is not None:
+                await web.SockSite(self._runner, sock).start()
+                self.address = format_address(sock)
+            elif where.startswith("unix:"):
                 await self._start_unix(where.removeprefix("unix:"))
             else:
                 await self._start_tcp(where)

@@ -76,19 +76,24 @@ def view_running(admin: str, with_image: bool) -> ConfigView:
 
 
 def fetch(admin: str, path: str) -> bytes:
-    """Body of a GET at a running gateway's admin API."""
-    connection = _connection(admin)
+    """Body of a GET at a running gateway's admin API. Ends the command with a message for any other status than 200."""
+    status, body = ask(admin, "GET", path)
+    if status != http.HTTPStatus.OK:
+        raise click.ClickException(f"the gateway at {admin} answered {status} to {path}")
+    return body
+
+
+def ask(admin: str, method: str, path: str, body: bytes | None = None, timeout_s: float = ADMIN_TIMEOUT_S) -> tuple[int, bytes]:
+    """(status, body) of a request to a running gateway's admin API. Ends the command with a message when nobody answers."""
+    connection = _connection(admin, timeout_s)
     try:
-        connection.request("GET", path, headers={"host": "localhost"})
+        connection.request(method, path, body, headers={"host": "localhost"})
         answer = connection.getresponse()
-        body = answer.read()
+        return answer.status, answer.read()
     except (OSError, http.client.HTTPException) as error:
         raise click.ClickException(f"no gateway answers at {admin}: {error or type(error).__name__}") from error
     finally:
         connection.close()
-    if answer.status != http.HTTPStatus.OK:
-        raise click.ClickException(f"the gateway at {admin} answered {answer.status} to {path}")
-    return body
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -104,12 +109,12 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect("\0" + self._path[1:] if self._path.startswith("@") else self._path)
 
 
-def _connection(admin: str) -> http.client.HTTPConnection:
+def _connection(admin: str, timeout_s: float) -> http.client.HTTPConnection:
     if admin.startswith("unix:"):
-        return _UnixConnection(admin.removeprefix("unix:").removeprefix("//"), ADMIN_TIMEOUT_S)
+        return _UnixConnection(admin.removeprefix("unix:").removeprefix("//"), timeout_s)
     from fastgw.cli.options import split_address
 
     address, port = split_address(admin)
     if not 1 <= port <= 65535:
         raise click.UsageError(f'"{admin}" is neither ADDR:PORT nor unix:PATH')
-    return http.client.HTTPConnection(address, port, timeout=ADMIN_TIMEOUT_S)
+    return http.client.HTTPConnection(address, port, timeout=timeout_s)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 import time
 from typing import Any
 
 import click
+import msgspec
 
 from fastgw.admin.admin_server import AdminServer
 from fastgw.admin.status_server import StatusServer
 from fastgw.model.values import FormatError
+from fastgw.supervisor.handed import Handed, from_systemd
+from fastgw.supervisor.journal import JournalHandler, is_journal, log_diagnostics
+from fastgw.supervisor.notify import Notifier
 from fastgw.supervisor.settings import (
     LENIENCIES,
     PATH_NORMALIZATIONS,
@@ -27,6 +32,7 @@ from fastgw.supervisor.settings import (
 from fastgw.supervisor.supervisor import Supervisor
 
 USAGE = 2
+TICKET_KEYS_CREDENTIAL = "ticket-keys"
 log = logging.getLogger("fastgw")
 
 
@@ -56,6 +62,7 @@ OPTIONS = [
     click.option("--access-log-format", metavar="text|json|'FORMAT'", help="Envoy's format strings [default: text]."),
     click.option("--resolve", multiple=True, metavar="HOST=ADDR[:PORT]", help="Fixed answer for an upstream name."),
     _seconds("--drain-time", "How long connections may finish after SIGTERM [default: 45]."),
+    _seconds("--lame-duck", "After SIGTERM, not ready any more but serving as before, ahead of the drain [default: 0]."),
     click.option("--server-header", metavar="TEXT", help="Value of the server header [default: fastgw]."),
     click.option("--http10", is_flag=True, default=None, help="Serve HTTP/1.0 clients instead of answering 426."),
     click.option("--lenient", multiple=True, type=click.Choice(list(LENIENCIES)), help="Accept what is refused by default."),
@@ -94,7 +101,7 @@ def _with_options(function: Any) -> Any:
 def command(config: str | None, **options: Any) -> None:
     """Serve the resources found in files and directories (*.yaml, *.yml, *.json, directories with all below)."""
     try:
-        settings = load(config, overrides(options))
+        settings = with_service_credentials(load(config, overrides(options)), os.environ.get("CREDENTIALS_DIRECTORY", ""))
         set_up_logging()
         sys.exit(asyncio.run(serve(settings)))
     except (SettingsError, FormatError) as error:
@@ -114,13 +121,29 @@ def overrides(options: dict[str, Any]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
 
 
+def with_service_credentials(settings: Settings, directory: str) -> Settings:
+    """What systemd's LoadCredential= puts into ``directory`` ("": nothing): certificates, after those of --secrets, and ticket keys
+    in a file of that name."""
+    if not directory:
+        return settings
+    keys = os.path.join(directory, TICKET_KEYS_CREDENTIAL)
+    return msgspec.structs.replace(
+        settings,
+        secrets=[*settings.secrets, directory],
+        ticket_keys=settings.ticket_keys or (keys if os.path.isfile(keys) else ""),
+    )
+
+
 async def serve(settings: Settings) -> int:
     """The exit code. Health answers from the very start, so that "not ready yet" can be told from "not there"."""
-    supervisor = Supervisor(settings)
+    handed = Handed(from_systemd())
+    supervisor = Supervisor(settings, handed=handed, notifier=Notifier())
+    if is_journal():
+        supervisor.generations.on_diagnostics = log_diagnostics
     status = StatusServer(supervisor)
     admin = AdminServer(supervisor)
-    await status.start(settings.status)
-    await admin.start(settings.admin)
+    await status.start(settings.status, handed.server("status"))
+    await admin.start(settings.admin, handed.server("admin"))
     try:
         return await supervisor.run()
     finally:
@@ -129,11 +152,15 @@ async def serve(settings: Settings) -> int:
 
 
 def set_up_logging() -> None:
-    """One line an event on stderr: UTC time, level, logger, text."""
-    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
-    handler = logging.StreamHandler()
-    handler.setFormatter(formatter)
+    """One line an event on stderr: UTC time, level, logger, text. Entries with fields where that is systemd's journal."""
+    handler: logging.Handler
+    if is_journal():
+        handler = JournalHandler()
+    else:
+        handler = logging.StreamHandler()
+        formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+        formatter.converter = time.gmtime
+        handler.setFormatter(formatter)
     root = logging.getLogger("fastgw")
     root.addHandler(handler)
     root.setLevel(logging.INFO)

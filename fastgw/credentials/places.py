@@ -129,7 +129,7 @@ class Places:
         for directory in self.options.directories:
             try:
                 with os.scandir(directory) as entries:
-                    found.update(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+                    found.update(filter(None, map(_mounted_name, entries)))
             except OSError:
                 continue
         return sorted(found)
@@ -193,6 +193,8 @@ class Places:
             mounted = os.path.join(directory, name)
             if os.path.isdir(mounted):
                 return self._mounted_entries(mounted)
+            if flat := self._flat_entries(directory, name):
+                return flat
         return None
 
     def _mounted_entries(self, directory: str) -> Mapping[str, bytes]:
@@ -207,6 +209,15 @@ class Places:
                 entries[key] = self._files.read(os.path.join(content, key))
         except OSError as error:
             raise CredentialError(f"{error.filename}: {error.strerror}") from None
+        return entries
+
+    def _flat_entries(self, directory: str, name: str) -> Mapping[str, bytes]:
+        """``NAME_tls.crt``, ``NAME_tls.key`` beside each other: systemd puts what LoadCredential=NAME:DIRECTORY names this way."""
+        entries = {}
+        for key in _MOUNTED:
+            path = os.path.join(directory, f"{name}_{key}")
+            if os.path.isfile(path):
+                entries[key] = self._read_file(path)
         return entries
 
     def _read_config_map(self, name: str, need: Need) -> Content:
@@ -253,3 +264,13 @@ def secret_entries(secret: Secret) -> Mapping[str, bytes] | str:
             return f'data["{key}"] is not base64'
     entries.update((key, text.encode()) for key, text in (secret.string_data or {}).items())
     return entries
+
+
+def _mounted_name(entry: os.DirEntry[str]) -> str:
+    """The credential that a directory, or a file NAME_tls.crt, is of; "" for anything else."""
+    if entry.name.startswith("."):
+        return ""
+    if entry.is_dir():
+        return entry.name
+    name, _, key = entry.name.rpartition("_")
+    return name if key in _MOUNTED else ""

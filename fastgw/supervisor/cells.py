@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
+import msgspec
+
 Key = tuple[str, bytes, int]
 
 
@@ -37,6 +39,19 @@ class CellPool:
         cell = self._used.pop(key, None)
         if cell is not None:
             self._released[key] = cell
+
+    def to_json(self) -> bytes:
+        """Who has which cell, for a successor."""
+        table = [(*key, cell) for cells in (self._used, self._released) for key, cell in cells.items()]
+        return msgspec.json.encode((self._next, table))
+
+    def restore(self, data: bytes) -> None:
+        """What a predecessor wrote; all of it counts as released. Raises ValueError, and nothing is restored."""
+        following, table = msgspec.json.decode(data, type=tuple[int, list[tuple[str, bytes, int, int]]])
+        if any(not self._next <= cell < following <= self._end for *_, cell in table):
+            raise ValueError("cells that are not this pool's")
+        self._next = max(self._next, following)
+        self._released.update({(cluster, address, port): cell for cluster, address, port, cell in table})
 
     def _fresh(self) -> int:
         if self._next < self._end:

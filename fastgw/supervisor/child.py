@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from fastgw.supervisor.notify import NOT_FOR_CHILDREN
+
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -20,9 +22,10 @@ def module_command(module: str, *arguments: str) -> list[str]:
 
 
 def child_environment() -> dict[str, str]:
-    """Ours, with the very package that runs now found first."""
+    """Ours, with the very package that runs now found first, and without what systemd means for the supervisor alone."""
     path = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": f"{PACKAGE_ROOT}:{path}" if path else str(PACKAGE_ROOT)}
+    ours = {name: value for name, value in os.environ.items() if name not in NOT_FOR_CHILDREN}
+    return {**ours, "PYTHONPATH": f"{PACKAGE_ROOT}:{path}" if path else str(PACKAGE_ROOT)}
 
 
 class Child:

@@ -31,7 +31,7 @@ from fastgw.credentials.places import PlaceOptions, Places
 from fastgw.image.numbers import StateNumbers
 from fastgw.image.writer import ImageWriter
 from fastgw.model.diagnostic import Diagnostic
-from fastgw.model.plan import Plan
+from fastgw.model.plan import Listener, Plan
 from fastgw.model.resource import Resource
 from fastgw.sources.files import FileCache, LoadResult, load_paths
 from fastgw.supervisor import compile_protocol as protocol
@@ -158,7 +158,7 @@ class Reporter:
         fresh_numbers = numbers.taken != self._numbers_taken
         found, dns = dict.fromkeys(diagnostics), dns_targets(plan, numbers)
         report = protocol.Report(
-            listeners=[Wanted(listener.name, listener.bind, listener.port) for listener in plan.listeners],
+            listeners=[wanted(listener) for listener in plan.listeners],
             watched=credentials.watched(),
             diagnostics=list(found) if self._is_new("diagnostics", list(found)) else None,
             dns=dns if self._is_new("dns", dns) else None,
@@ -185,6 +185,12 @@ class Reporter:
         same = self._sent.get(part) == blob
         self._sent[part] = blob
         return not same
+
+
+def wanted(listener: Listener) -> Wanted:
+    """What the supervisor has to open."""
+    names = tuple(dict.fromkeys(server.port_name for server in listener.servers if server.port_name))
+    return Wanted(listener.name, listener.bind, listener.port, names)
 
 
 def count(plan: Plan, image_bytes: int) -> protocol.Counts:

@@ -63,7 +63,14 @@ class Result:
 class Compiler:
     """One compilation at a time. ``command`` is the child's command line, without ``--control FD``."""
 
-    def __init__(self, configure: protocol.Configure, command: Sequence[str] | None = None, hang_s: float = HANG_S) -> None:
+    def __init__(
+        self,
+        configure: protocol.Configure,
+        command: Sequence[str] | None = None,
+        hang_s: float = HANG_S,
+        numbers_fd: int = -1,
+    ) -> None:
+        """``numbers_fd``: what an earlier start's child had given out (taken), so that cells and series keep their meaning."""
         self._configure = configure
         self._command = list(command or module_command("fastgw.supervisor.compile_job"))
         self._hang_s = hang_s
@@ -72,8 +79,10 @@ class Compiler:
         self._answer: asyncio.Future[Result] | None = None
         self._plan_answer: asyncio.Future[bytes] | None = None
         self._report = protocol.Report()
-        self._numbers_fd = self._credentials_fd = -1
+        self._numbers_fd, self._credentials_fd = numbers_fd, -1
         self._stopped = False
+        self.on_numbers: Callable[[int], None] = lambda fd: None
+        """Called with the descriptor of the numbers given out so far, which stays ours, when there are new ones."""
         self.on_findings: Callable[[int, list[Diagnostic]], None] = lambda generation, found: None
         """Called with a generation and what its whole picture shows, some time after it was compiled."""
 
@@ -182,6 +191,7 @@ class Compiler:
             if self._numbers_fd >= 0:
                 os.close(self._numbers_fd)
             self._numbers_fd = numbers_fd
+            self.on_numbers(numbers_fd)
         if self._credentials_fd >= 0:
             os.close(self._credentials_fd)
         self._credentials_fd = os.dup(credentials_fd) if credentials_fd >= 0 else -1

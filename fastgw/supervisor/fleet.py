@@ -12,6 +12,8 @@ from fastgw.supervisor.worker import Briefing, WorkerSlot
 
 log = logging.getLogger("fastgw.worker")
 HEARTBEAT_S = 10.0
+FRESH_S = 3.0
+"""A worker beats once a second; one that is silent for longer keeps the service manager's watchdog from being fed."""
 START_S = 30.0
 """A worker that has not beaten once may still be importing its modules on a busy machine."""
 LATE_TICK_S = 2.0
@@ -30,7 +32,7 @@ class Fleet:
         self._nacks: dict[int, str] = {}
         self._last_tick_s = time.monotonic()
         self._trust_from_s = 0.0
-        self.slots = [WorkerSlot(slot, briefing, self, command) for slot in range(count)]
+        self.slots = [WorkerSlot(slot, state.stripes[slot], briefing, self, command) for slot in range(count)]
 
     @property
     def restarts(self) -> int:
@@ -95,14 +97,20 @@ class Fleet:
         if now_s < self._trust_from_s:
             return
         for slot in self.slots:
-            if slot.running and self._silent(slot, now_s):
+            if slot.running and self._silent(slot, now_s, HEARTBEAT_S):
                 slot.abort(f"has not turned its loop for {HEARTBEAT_S:g} s")
 
-    def _silent(self, slot: WorkerSlot, now_s: float) -> bool:
-        view = self._state.worker(slot.slot)
+    def is_fresh(self) -> bool:
+        """Does every worker turn its loop, and is there one? A slot that waits to be started again does not count."""
+        now_s = time.monotonic()
+        running = [slot for slot in self.slots if slot.running]
+        return bool(running) and not any(self._silent(slot, now_s, FRESH_S) for slot in running)
+
+    def _silent(self, slot: WorkerSlot, now_s: float, limit_s: float) -> bool:
+        view = self._state.worker(slot.stripe)
         if view.pid != slot.pid:
             return now_s - slot.started_s > START_S
-        return now_s - max(view.heartbeat_ns / 1e9, slot.started_s) > HEARTBEAT_S
+        return now_s - max(view.heartbeat_ns / 1e9, slot.started_s) > limit_s
 
     # --- Events of the slots ---
 
@@ -117,7 +125,7 @@ class Fleet:
         self._changed.set()
 
     def on_exit(self, slot: int) -> None:
-        self._state.forget_worker(slot)
+        self._state.forget_worker(self.slots[slot].stripe)
         self._changed.set()
 
     async def _wait(self, done: Callable[[], bool], seconds: float) -> bool:

@@ -55,6 +55,11 @@ class Outcome(msgspec.Struct):
     """Unix time of the last success."""
 
 
+def print_diagnostics(found: list[Diagnostic]) -> None:
+    """One line each on stderr."""
+    print("\n".join(one.text() for one in found), file=sys.stderr, flush=True)
+
+
 class Generations:
     """Owns the current Result. ``fleet`` may be told nothing until ``begin`` has found something to serve."""
 
@@ -83,6 +88,8 @@ class Generations:
         self._picture: list[Diagnostic] = []
         """What the whole picture of the last examined generation shows."""
         compiler.on_findings = self._take_findings
+        self.on_diagnostics: Callable[[list[Diagnostic]], None] = print_diagnostics
+        """Called with what the last attempt has found and those before had not; without infos."""
 
     @property
     def counts(self) -> Counts:
@@ -295,9 +302,9 @@ class Generations:
         ]
 
     def _print_new(self, diagnostics: list[Diagnostic]) -> None:
-        """One line each on stderr, only what the last time had not."""
-        lines = [found.text() for found in diagnostics if found.severity != INFO]
-        new = [line for line in lines if line not in self._printed]
+        """Only what the last time had not."""
+        lines = {found.text(): found for found in diagnostics if found.severity != INFO}
+        new = [found for line, found in lines.items() if line not in self._printed]
         self._printed = set(lines)
         if new:
-            print("\n".join(new), file=sys.stderr, flush=True)
+            self.on_diagnostics(new)

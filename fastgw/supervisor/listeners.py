@@ -1,7 +1,7 @@
 """Listening sockets: one SO_REUSEPORT socket per worker slot, listener and address, never closed while the listener exists.
 
 A worker that dies leaves its accept queue in its socket to its successor. Opening a listener either succeeds for all slots or
-leaves nothing behind. Unix sockets: see unix_listener.
+leaves nothing behind. Unix sockets: see unix_listener. Sockets that were handed to us (handed.py) come before any that are opened.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
 from fastgw.model.worker_protocol import ListenerSpec
+from fastgw.supervisor.handed import Handed
 from fastgw.supervisor.port_holder import find_holder
-from fastgw.supervisor.unix_listener import SocketFile, explain_unix, is_unix, name_of, open_unix
+from fastgw.supervisor.unix_listener import SocketFile, explain_unix, is_unix, name_of, open_unix, spread
 
 BACKLOG = 4096
 MAX_PER_WORKER = 250
@@ -26,11 +27,13 @@ _NO_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """A listener of the plan. ``bind`` "" is the wildcard, ``port`` its number (before --listen-map; 0 for a Unix socket)."""
+    """A listener of the plan. ``bind`` "" is the wildcard, ``port`` its number (before --listen-map; 0 for a Unix socket).
+    ``port_names``: what its servers call the port; a socket of systemd's with such a name is this listener's."""
 
     name: str
     bind: str
     port: int
+    port_names: tuple[str, ...] = ()
 
 
 class ListenError(Exception):
@@ -38,19 +41,27 @@ class ListenError(Exception):
 
 
 class OpenListener:
-    """The sockets of one listener: ``sockets[slot]`` one per address."""
+    """The sockets of one listener: ``sockets[slot]`` one per address, more when more were handed to us. ``own``: those that only
+    we hold, and no socket unit."""
 
-    def __init__(self, wanted: Wanted, sockets: list[list[socket.socket]], file: SocketFile | None = None) -> None:
+    def __init__(
+        self,
+        wanted: Wanted,
+        sockets: list[list[socket.socket]],
+        file: SocketFile | None = None,
+        own: Sequence[socket.socket] | None = None,
+    ) -> None:
         self.wanted = wanted
         self.sockets = sockets
+        self.own = [sock for row in sockets for sock in row] if own is None else list(own)
         self._file = file
 
     @property
     def addresses(self) -> list[str]:
-        return [format_address(sock) for sock in self.sockets[0]]
+        return list(dict.fromkeys(format_address(sock) for sock in self.sockets[0]))
 
-    def close(self) -> None:
-        if self._file is not None:
+    def close(self, keep_file: bool = False) -> None:
+        if self._file is not None and not keep_file:
             self._file.remove()
         for row in self.sockets:
             for sock in row:
@@ -60,10 +71,14 @@ class OpenListener:
 class ListenerSet:
     """All listeners of this gateway. One that cannot be opened keeps its reason and is tried again."""
 
-    def __init__(self, slots: int, default_binds: list[str], listen_map: dict[int, int]) -> None:
+    def __init__(self, slots: int, default_binds: list[str], listen_map: dict[int, int], handed: Handed | None = None) -> None:
         self._slots = slots
         self._default_binds = default_binds
         self._listen_map = listen_map
+        self._handed = handed or Handed()
+        self.on_opened: Callable[[OpenListener], None] = lambda listener: None
+        self.on_closed: Callable[[OpenListener], None] = lambda listener: None
+        """Called with what was opened, and with what is closed because the configuration does not have it any more."""
         self._open: dict[str, OpenListener] = {}
         self._failed: dict[str, tuple[Wanted, str]] = {}
 
@@ -81,7 +96,9 @@ class ListenerSet:
         names = {w.name for w in wanted}
         gone = self._open.keys() - names
         for name in gone:
-            self._open.pop(name).close()
+            closed = self._open.pop(name)
+            closed.close()
+            self.on_closed(closed)
         for name in self._failed.keys() - names:
             del self._failed[name]
         return bool(gone)
@@ -98,6 +115,7 @@ class ListenerSet:
                 self._failed[listener.name] = (listener, str(error))
             else:
                 self._failed.pop(listener.name, None)
+                self.on_opened(self._open[listener.name])
                 opened = True
         return opened
 
@@ -114,36 +132,79 @@ class ListenerSet:
                 fds.append(sock.fileno())
         return specs, fds
 
-    def close(self) -> None:
-        self.close_unwanted(())
+    def close(self, keep_files: bool = False) -> None:
+        """``keep_files``: somebody else holds the sockets, too, and so their files have to stay."""
+        for listener in self._open.values():
+            listener.close(keep_files)
+        self._open.clear()
+        self._failed.clear()
 
     def _open_one(self, listener: Wanted) -> OpenListener:
         addresses = [listener.bind] if listener.bind else self._default_binds
         used = sum(len(other.sockets[0]) for other in self._open.values())
         if used + len(addresses) > MAX_PER_WORKER:
             raise ListenError(f"port {listener.port}: more than {MAX_PER_WORKER} listening sockets")
-        if is_unix(listener.bind):
-            return self._open_unix(listener)
         port = self._listen_map.get(listener.port, listener.port)
+        lent = self._handed.of_units(listener.port_names, listener.bind, port)
+        before = self._handed.own(listener.name, port)
+        if is_unix(listener.bind):
+            return self._open_unix(listener, lent, before)
+        if lent:
+            # whoever wrote the socket unit has chosen the addresses
+            addresses = list(dict.fromkeys(_name_of(sock)[0] for sock in lent))
+            port = _name_of(lent[0])[1]
         with contextlib.ExitStack() as undo:
             rows: list[list[socket.socket]] = [[] for _ in range(self._slots)]
+            own: list[socket.socket] = []
+            for sock in (*lent, *before):
+                undo.callback(sock.close)
+            if port == 0 and before:
+                port = _name_of(before[0])[1]
             for address in addresses:
-                group = self._open_group(listener, address, port, optional=address == "::" and len(addresses) > 1)
-                for sock in group:
+                from_unit, ours = _at(lent, address), _at(before, address)
+                shared: list[socket.socket] = []
+                if from_unit or ours:
+                    made, shared = self._complete(address, [*from_unit, *ours])
+                else:
+                    made = self._open_group(listener, address, port, optional=address == "::" and len(addresses) > 1)
+                for sock in (*made, *shared):
                     undo.callback(sock.close)
-                for row, sock in zip(rows, group, strict=False):
-                    row.append(sock)
-                if port == 0 and group:
-                    port = group[0].getsockname()[1]
+                _deal([*from_unit, *ours, *made, *shared], rows)
+                own += [*ours, *made]
+                if port == 0 and own:
+                    port = own[0].getsockname()[1]
             undo.pop_all()
-        return OpenListener(listener, rows)
+        for sock in {*lent, *before}.difference(*rows):
+            sock.close()
+        return OpenListener(listener, rows, own=own)
 
-    def _open_unix(self, listener: Wanted) -> OpenListener:
+    def _open_unix(self, listener: Wanted, lent: list[socket.socket], before: list[socket.socket]) -> OpenListener:
+        handed = [*lent, *before]
         try:
-            group = open_unix(listener.bind, self._slots, BACKLOG)
+            group = spread(handed[0], self._slots) if handed else open_unix(listener.bind, self._slots, BACKLOG)
         except OSError as error:
             raise ListenError(explain_unix(error, listener.bind)) from None
-        return OpenListener(listener, [[sock] for sock in group], SocketFile(listener.bind))
+        for sock in handed[1:]:
+            sock.close()
+        rows = [[sock] for sock in group]
+        return (
+            OpenListener(listener, rows, None, []) if lent else OpenListener(listener, rows, SocketFile(listener.bind), group[:1])
+        )
+
+    def _complete(self, address: str, found: list[socket.socket]) -> tuple[list[socket.socket], list[socket.socket]]:
+        """What slots need beyond the sockets of an address that were handed to us: sockets of their own where the kernel allows it
+        (same user, SO_REUSEPORT), else duplicates, whose queue several workers share. (Own ones, duplicates)."""
+        made: list[socket.socket] = []
+        shared: list[socket.socket] = []
+        for index in range(len(found), self._slots):
+            sibling = found[index % len(found)]
+            try:
+                if not sibling.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT):
+                    raise OSError(errno.EADDRINUSE, "not shared")
+                made.append(_listening_socket(address, _name_of(sibling)[1], sibling))
+            except OSError:
+                shared.append(sibling.dup())
+        return made, shared
 
     def _open_group(self, listener: Wanted, address: str, port: int, optional: bool) -> list[socket.socket]:
         """The sockets of all slots on one address; none where an optional address family does not exist."""
@@ -161,6 +222,17 @@ class ListenerSet:
                 return []
             raise ListenError(_explain(error, listener.port, address, port)) from None
         return group
+
+
+def _at(socks: Iterable[socket.socket], address: str) -> list[socket.socket]:
+    return [sock for sock in socks if _name_of(sock)[0] == address]
+
+
+def _deal(socks: Sequence[socket.socket], rows: list[list[socket.socket]]) -> None:
+    """Give the sockets of one address to the slots in turn. None is left out, even when they are more than the slots: the queue of
+    a socket that is closed is lost."""
+    for index, sock in enumerate(socks):
+        rows[index % len(rows)].append(sock)
 
 
 def format_address(sock: socket.socket) -> str:
@@ -193,9 +265,13 @@ def _probe(address: str, port: int) -> None:
         sock.bind((address, port))
 
 
-def _listening_socket(address: str, port: int) -> socket.socket:
+def _listening_socket(address: str, port: int, sibling: socket.socket | None = None) -> socket.socket:
+    """``sibling``: one that is bound there already, whose ways it has to have."""
     sock = _new_socket(address)
     try:
+        if sibling is not None and sock.family == socket.AF_INET6:
+            only = sibling.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((address, port))
         sock.listen(BACKLOG)

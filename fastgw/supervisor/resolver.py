@@ -124,6 +124,14 @@ class Resolver:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.gather(*waits), seconds)
 
+    def cells_json(self) -> bytes:
+        """Which address has which cell of the state segment, for a successor."""
+        return self._cells.to_json()
+
+    def restore_cells(self, data: bytes) -> None:
+        """What a predecessor wrote. Raises ValueError."""
+        self._cells.restore(data)
+
     def close(self) -> None:
         self.retain(())
 

@@ -62,6 +62,7 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
     access_log_format: str = "text"
     resolve: dict[str, str] = {}
     drain_time: float = 45.0
+    lame_duck: float = 0.0
 
     server_header: str = "fastgw"
     http10: bool = False
@@ -239,7 +240,7 @@ def _check_choice(option: str, value: str | int, choices: Any) -> None:
 def _check_numbers(settings: Settings) -> None:
     for name in ("hello_timeout", "handshake_timeout", "head_timeout", "idle_timeout", "body_timeout", "write_timeout",
                  "request_timeout", "upstream_idle_timeout", "upstream_response_timeout",
-                 "stream_idle_timeout", "drain_time"):  # fmt: skip
+                 "stream_idle_timeout", "drain_time", "lame_duck"):  # fmt: skip
         _check_range(name, getattr(settings, name), 0, 86_400 * 7)
     _check_range("ticket_rotation", settings.ticket_rotation, 1, 86_400 * 7)
     _check_range("head_bytes", settings.head_bytes, 1_024, 61_440)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from fastgw.native._native import ffi, lib
@@ -21,6 +22,8 @@ _TCP_SERIES_STRUCT = struct.Struct("=5Q")
 _BUCKETS = int(lib.FGW_STATE_BUCKETS)
 _SERIES_STRUCT = struct.Struct(f"={_SERIES_WORDS}Q")
 _CELL = struct.Struct("=IIIIQQ")
+_HEADER = struct.Struct("=QIIQ")
+_MAGIC = int.from_bytes(b"FGWSTATE", "little")
 UPPER_CELLS_FROM = int(lib.FGW_STATE_CELLS) // 2
 """Cells from here on belong to the resolver; those below to the image writer (endpoints known when a config is compiled)."""
 
@@ -72,18 +75,59 @@ class DnsAddress(NamedTuple):
 
 
 class StateSegment:
-    """Owns the memory file and its mapping. ``fd`` is handed to workers."""
+    """Owns the memory file and its mapping. ``fd`` is handed to workers.
 
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
-        self.total_bytes = int(lib.fgw_state_bytes(workers))
-        self.fd = os.memfd_create("fastgw-state", os.MFD_CLOEXEC)
+    A stripe is written by one process alone. Those of our workers are ``stripes``; a segment that an earlier start left has others
+    beside them, with sums that still count, or with workers that are about to end. All methods want a stripe's number.
+    """
+
+    def __init__(self, workers: int, inherited: int = -1, busy: Collection[int] = ()) -> None:
+        """``inherited``: the descriptor of a segment to go on with, taken whatever comes of it; ``busy``: stripes in use there."""
+        self.adopted = inherited >= 0 and self._adopt(inherited, workers, busy)
+        if not self.adopted:
+            self.stripes = list(range(workers))
+            self.workers = workers
+            self.fd = os.memfd_create("fastgw-state", os.MFD_CLOEXEC)
+        self.total_bytes = int(lib.fgw_state_bytes(self.workers))
         os.ftruncate(self.fd, self.total_bytes)
         self._map = mmap.mmap(self.fd, self.total_bytes, mmap.MAP_SHARED)
         self._block = ffi.from_buffer(self._map, require_writable=True)
         self._state = ffi.cast("fgw_state *", self._block)
-        lib.fgw_state_init(self._state, workers)
+        if self.adopted:
+            self._state.worker_slots, self._state.total_bytes = self.workers, self.total_bytes
+            for stripe in set(range(self.workers)) - set(busy):
+                self.forget_worker(stripe)
+        else:
+            lib.fgw_state_init(self._state, workers)
         self._workers_offset = int(ffi.offsetof("fgw_state", "workers"))
+
+    def _adopt(self, fd: int, workers: int, busy: Collection[int]) -> bool:
+        """Is it of this version, with as many stripes as are needed, or place for them?"""
+        header = os.pread(fd, _HEADER.size, 0)
+        if len(header) == _HEADER.size:
+            magic, version, slots, total_bytes = _HEADER.unpack(header)
+            right = (magic, version) == (_MAGIC, lib.FGW_STATE_VERSION) and slots <= lib.FGW_STATE_WORKERS
+            free = [stripe for stripe in range(int(lib.FGW_STATE_WORKERS)) if stripe not in busy][:workers]
+            if right and total_bytes == os.fstat(fd).st_size == lib.fgw_state_bytes(slots) and len(free) == workers:
+                self.fd, self.stripes = fd, free
+                self.workers = max(slots, free[-1] + 1)
+                return True
+        os.close(fd)
+        return False
+
+    def clear_upper_cells(self) -> None:
+        """Nobody knows any more what they count. Only pages that were written are touched."""
+        begin = int(ffi.offsetof("fgw_state", "cells")) + UPPER_CELLS_FROM * int(ffi.sizeof("fgw_cell"))
+        end = int(ffi.offsetof("fgw_state", "dns"))
+        while begin < end:
+            try:
+                begin = max(begin, os.lseek(self.fd, begin, os.SEEK_DATA))
+                stop = min(end, os.lseek(self.fd, begin, os.SEEK_HOLE))
+            except OSError:  # nothing but holes
+                return
+            if begin < stop:
+                os.pwrite(self.fd, bytes(stop - begin), begin)
+            begin = stop
 
     def close(self) -> None:
         self._state = None

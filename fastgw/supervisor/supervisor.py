@@ -7,7 +7,9 @@ end, to the clock. Whoever serves an API on top (fastgw.admin) reads the public 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import resource
 import signal
 import time
@@ -16,15 +18,20 @@ from collections.abc import Sequence
 from fastgw.model.worker_protocol import Image, Listen, Start
 from fastgw.model.worker_protocol import TicketKeys as TicketKeysMessage
 from fastgw.sources.watch import Watcher
+from fastgw.supervisor import memfd
 from fastgw.supervisor.access_log import AccessLog
 from fastgw.supervisor.compile_protocol import Configure
 from fastgw.supervisor.compiler_client import Compiler
 from fastgw.supervisor.credentials_watch import CredentialsWatch
 from fastgw.supervisor.dns_lookup import CaresLookup, Lookup
+from fastgw.supervisor.drain import Drain, Progress
 from fastgw.supervisor.fleet import Fleet
-from fastgw.supervisor.generations import Generations, NothingToServe
+from fastgw.supervisor.generations import Generations, NothingToServe, Outcome
+from fastgw.supervisor.handed import Handed
 from fastgw.supervisor.listeners import ListenerSet
+from fastgw.supervisor.notify import Notifier
 from fastgw.supervisor.resolver import Resolver
+from fastgw.supervisor.service import CELLS, NUMBERS, STATE, TICKETS, Service
 from fastgw.supervisor.settings import Settings, SettingsError
 from fastgw.supervisor.state import StateSegment
 from fastgw.supervisor.ticket_keys import TicketKeys
@@ -33,42 +40,63 @@ log = logging.getLogger("fastgw")
 TICK_S = 1.0
 RETRY_LISTENERS_TICKS = 5
 FIRST_IMAGE_S = 30.0
+END_S = 10.0
+"""For what comes after the drain."""
 OK, NOTHING_TO_SERVE = 0, 1
 
 
 class Supervisor:
     """Must be made inside the running event loop. Raises SettingsError and FormatError for settings that cannot be used."""
 
-    def __init__(self, settings: Settings, *, lookup: Lookup | None = None, worker_command: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        lookup: Lookup | None = None,
+        worker_command: Sequence[str] | None = None,
+        handed: Handed | None = None,
+        notifier: Notifier | None = None,
+    ) -> None:
+        """``handed``: what was passed to this process at its start, taken; ``notifier``: who is told how it goes."""
         self.settings = settings
+        self.handed = handed or Handed()
         self.started_at = time.time()
         self.ready_once = False
         self.draining = False
         self.access_log = AccessLog(settings)
         count = settings.worker_count()
-        self.state = StateSegment(count)
-        self.listeners = ListenerSet(count, settings.bind_addresses(), settings.listen_map)
+        self.state = StateSegment(count, self.handed.blob(STATE))
+        numbers_fd, cells_fd, tickets_fd = (self.handed.blob(name) for name in (NUMBERS, CELLS, TICKETS))
+        if not self.state.adopted and numbers_fd >= 0:
+            os.close(numbers_fd)
+            numbers_fd = -1
+        self.listeners = ListenerSet(count, settings.bind_addresses(), settings.listen_map, self.handed)
         self._lookup = lookup or CaresLookup()
         self.resolver = Resolver(self.state, self._lookup)
-        self.tickets = TicketKeys(settings.ticket_keys)
+        restore_cells(self.resolver, self.state, take_blob(cells_fd))
+        self.tickets = TicketKeys(settings.ticket_keys, take_blob(tickets_fd))
         self.compiler = Compiler(
             Configure(
                 settings.paths, settings.labels, settings.namespace, settings.resolve_table(), settings.secrets, settings.mesh_cert
-            )
+            ),
+            numbers_fd=numbers_fd,
         )
         self.generations = Generations(self.compiler, self.listeners, self.resolver)
         self._credentials_watch = CredentialsWatch(self._on_credentials)
         self.generations.on_watched = self._watch_credentials
         self.fleet = Fleet(count, self.state, self, worker_command)
+        self._drain = Drain(self.fleet, self.state, settings.lame_duck, settings.drain_time)
+        self.service = Service(self, notifier or Notifier({}))
         self._limits = settings.limits()
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._reloading: set[asyncio.Task[Outcome]] = set()
         self._killer: asyncio.Task[None] | None = None
 
     # --- what a fresh worker is told (worker.Briefing) ---
 
     def start(self, slot: int) -> tuple[Start, list[int]]:
-        message = Start(slot, self.state.total_bytes, self._limits, self.access_log.on, self.access_log.program)
+        message = Start(self.state.stripes[slot], self.state.total_bytes, self._limits, self.access_log.on, self.access_log.program)
         return message, [self.state.fd, *([self.access_log.fd] if self.access_log.on else [])]
 
     def listen(self, slot: int) -> tuple[Listen, list[int]]:
@@ -112,9 +140,19 @@ class Supervisor:
             log.warning("told to end a second time: ending now")
             self._killer = asyncio.get_running_loop().create_task(self.fleet.kill())
             return
-        log.info("draining, at the most %g s", self.settings.drain_time)
+        settings = self.settings
+        first = f"not ready any more; in {settings.lame_duck:g} s " if settings.lame_duck and self.ready_once else ""
+        log.info("%sdraining, at the most %g s", first, settings.drain_time)
         self.draining = True
+        self.service.stopping()
+        self.service.extend(settings.lame_duck + settings.drain_time + END_S)
         self._stop.set()
+
+    def drain_progress(self) -> Progress:
+        return self._drain.progress()
+
+    def drain_text(self) -> str:
+        return self._drain.progress().text()
 
     def reopen_logs(self) -> None:
         if not self.access_log.on:
@@ -139,6 +177,14 @@ class Supervisor:
             self.fleet.tell_ticket_keys()
             log.info("ticket keys read again: %d of them", len(self.tickets.keys))
 
+    async def reload(self) -> Outcome:
+        """Read the sources again, and wait until that has been served or refused. The service manager hears of both ends."""
+        self.service.reloading()
+        try:
+            return await self.generations.reload()
+        finally:
+            self.service.ready()
+
     def not_ready_reason(self) -> str:
         """ "" when traffic should come here."""
         if self.draining:
@@ -153,7 +199,11 @@ class Supervisor:
 
     def _on_hangup(self) -> None:
         self.reread_ticket_keys()
-        self.generations.request()
+        if self.ready_once and not self.draining:
+            self._reloading.add(task := asyncio.get_running_loop().create_task(self.reload()))
+            task.add_done_callback(self._reloading.discard)
+        else:
+            self.generations.request()
 
     def _on_credentials(self) -> None:
         self.reread_ticket_keys()
@@ -170,8 +220,11 @@ class Supervisor:
             await asyncio.sleep(self.settings.ticket_rotation)
             if self.tickets.rotate():
                 self.fleet.tell_ticket_keys()
+                self.service.store_tickets()
 
     async def _serve(self) -> int:
+        telling = asyncio.create_task(self.service.run())
+        self._tasks.append(telling)
         starting = asyncio.create_task(self._begin())
         stopping = asyncio.create_task(self._stop.wait())
         try:
@@ -185,7 +238,7 @@ class Supervisor:
         finally:
             starting.cancel()
             stopping.cancel()
-        await self.fleet.drain(self.settings.drain_time)
+        await self._drain.run(self.ready_once)
         log.info("drained")
         return OK
 
@@ -193,7 +246,7 @@ class Supervisor:
         await self.generations.begin()
         self.generations.fleet = self.fleet
         self.fleet.start()
-        self._tasks = [asyncio.create_task(self.generations.run()), asyncio.create_task(self._tick())]
+        self._tasks += [asyncio.create_task(self.generations.run()), asyncio.create_task(self._tick())]
         self._tasks.append(asyncio.create_task(self._rotate_ticket_keys()))
         serving = self.generations.outcome.serving
         images = await self.fleet.wait_image(serving, FIRST_IMAGE_S)
@@ -203,8 +256,16 @@ class Supervisor:
             images = await self.fleet.wait_image(serving, FIRST_IMAGE_S)
             listening = await self.fleet.wait_listening(set(self.listeners.open), FIRST_IMAGE_S)
         self.ready_once = True
+        self._drop_leftovers()
+        self.service.ready()
         addresses = [address for listener in self.listeners.open.values() for address in listener.addresses]
         log.info("ready: %d workers, listening on %s", len(self.fleet.slots), ", ".join(addresses))
+
+    def _drop_leftovers(self) -> None:
+        """Of an earlier start, what this configuration has no use for; and a word about sockets that nobody serves."""
+        self.service.forget(self.handed.drop_own())
+        for socket_unit in self.handed.unused():
+            log.warning("no listener is on the socket %s that was passed to us: clients of it wait in vain", socket_unit)
 
     async def _tick(self) -> None:
         ticks = 0
@@ -217,15 +278,17 @@ class Supervisor:
                 log.info("opened after all: listening on %s", ", ".join(self.listeners.open))
 
     async def _close(self) -> None:
-        for task in self._tasks:
+        for task in (*self._tasks, *self._reloading):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._reloading, return_exceptions=True)
         await self.fleet.kill()
+        self.service.leave()
         await self.compiler.stop()
         self.resolver.close()
         if isinstance(self._lookup, CaresLookup):
             self._lookup.close()
-        self.listeners.close()
+        self.listeners.close(keep_files=self.service.on)
+        self.handed.close()
         self.generations.close()
         self.access_log.close()
         self.state.close()
@@ -233,5 +296,27 @@ class Supervisor:
 
 def raise_descriptor_limit() -> None:
     """The soft limit of open files up to the hard one; workers inherit it."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):  # a sandbox may not allow it
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def take_blob(fd: int) -> bytes:
+    """What a predecessor left in a memory file, b"" for none. Closes it."""
+    if fd < 0:
+        return b""
+    try:
+        return memfd.read_all(fd)
+    finally:
+        os.close(fd)
+
+
+def restore_cells(resolver: Resolver, state: StateSegment, data: bytes) -> None:
+    """The cells of addresses from DNS, as a predecessor left them; they begin anew when that cannot be understood."""
+    if not state.adopted:
+        return
+    try:
+        resolver.restore_cells(data)
+    except ValueError:
+        state.clear_upper_cells()

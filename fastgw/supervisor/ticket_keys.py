@@ -20,10 +20,19 @@ KEPT_BEFORE = 2
 class TicketKeys:
     """``keys``: the first makes tickets, all are accepted. Raises SettingsError for a file that cannot be used."""
 
-    def __init__(self, path: str = "") -> None:
+    def __init__(self, path: str = "", inherited: bytes = b"") -> None:
+        """``inherited``: keys that an earlier start made, which are used on when there is no file."""
         self._path = path
         self._files = StampedFiles()
-        self.keys = read_keys(self._files, path) if path else [os.urandom(KEY_BYTES)]
+        if path:
+            self.keys = read_keys(self._files, path)
+        else:
+            self.keys = split_keys(inherited[: (KEPT_BEFORE + 1) * KEY_BYTES]) or [os.urandom(KEY_BYTES)]
+
+    @property
+    def made_here(self) -> bool:
+        """Nobody else has them."""
+        return not self._path
 
     def rotate(self) -> bool:
         """Make a new one, unless they come from a file; True when the list has changed."""
@@ -52,4 +61,9 @@ def read_keys(files: StampedFiles, path: str) -> list[bytes]:
             f"--ticket-keys {path}: wanted 1 to {MOST} keys of {KEY_BYTES} bytes one after the other, got {len(data)} bytes; "
             f"make one with: head -c {KEY_BYTES} /dev/urandom"
         )
-    return [data[at : at + KEY_BYTES] for at in range(0, len(data), KEY_BYTES)]
+    return split_keys(data)
+
+
+def split_keys(data: bytes) -> list[bytes]:
+    """Whole keys; a rest is left out."""
+    return [data[at : at + KEY_BYTES] for at in range(0, len(data) - KEY_BYTES + 1, KEY_BYTES)]

@@ -23,9 +23,18 @@ def is_unix(bind: str) -> bool:
 def open_unix(bind: str, slots: int, backlog: int) -> list[socket.socket]:
     """The socket of each slot: one, and duplicates of it. Raises OSError."""
     first = _bound(_path_of(bind))
-    group = [first]
     try:
         first.listen(backlog)
+    except OSError:
+        first.close()
+        raise
+    return spread(first, slots)
+
+
+def spread(first: socket.socket, slots: int) -> list[socket.socket]:
+    """It and duplicates of it, one a slot. Takes ``first``. Raises OSError."""
+    group = [first]
+    try:
         group += [first.dup() for _ in range(slots - 1)]
     except OSError:
         for sock in group:

@@ -49,8 +49,10 @@ class Events(Protocol):
 class WorkerSlot:
     """A place for one worker process. All methods from the event loop."""
 
-    def __init__(self, slot: int, briefing: Briefing, events: Events, command: Sequence[str] | None = None) -> None:
+    def __init__(self, slot: int, stripe: int, briefing: Briefing, events: Events, command: Sequence[str] | None = None) -> None:
         self.slot = slot
+        self.stripe = stripe
+        """Of the state segment."""
         self.restarts = 0
         self.started_s = 0.0
         self.generation = 0

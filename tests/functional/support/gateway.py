@@ -52,7 +52,7 @@ class Gateway:
     """A running gateway. ``directory`` holds its files: ``config/`` is what it serves, ``stderr`` what it said.
 
     ``settings`` are the names of a ``--config`` file; ``options`` are command-line words. ``ports`` are mapped to free ones.
-    ``prefix`` is a command that runs the gateway by exec, such as prlimit.
+    ``prefix`` is a command that runs the gateway by exec, such as prlimit; ``variables`` go into its environment.
     """
 
     def __init__(
@@ -66,6 +66,8 @@ class Gateway:
         options: Sequence[str] = (),
         bind: str | None = "127.0.0.1",
         prefix: Sequence[str] = (),
+        variables: dict[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
     ):
         self.directory = directory
         self.config = directory / "config"
@@ -76,6 +78,8 @@ class Gateway:
         self.options = list(options)
         self.bind = bind
         self.prefix = list(prefix)
+        self.variables = dict(variables or {})
+        self.pass_fds = list(pass_fds)
         self.admin_port = free_port()
         self.status_port = free_port()
         self.stderr = directory / "stderr"
@@ -117,8 +121,9 @@ class Gateway:
         words += self.options
         with self.stdout.open("ab") as out, self.stderr.open("ab") as err:
             self.process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment(), start_new_session=True
-            )
+                words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env={**environment(), **self.variables},
+                start_new_session=True, pass_fds=self.pass_fds,
+            )  # fmt: skip
         if wait:
             try:
                 self.wait_ready()

@@ -1,0 +1,66 @@
+"""The end of a gateway in two steps, and how far it is: first not ready but serving as before (lame duck), then draining."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import msgspec
+
+from fastgw.native._native import lib
+from fastgw.supervisor.fleet import Fleet
+from fastgw.supervisor.state import StateSegment
+
+_CONNECTIONS, _TUNNELS, _EXCHANGES = (
+    int(n) for n in (lib.FGW_G_CLIENT_ACTIVE, lib.FGW_G_TUNNELS_ACTIVE, lib.FGW_G_EXCHANGES_ACTIVE)
+)
+
+
+class Progress(msgspec.Struct, rename="camel"):
+    """phase: serving, lame-duck, draining. ``requests``: under way; ``tunnels``: connections relayed as bytes. Counts are of all
+    workers that still run."""
+
+    phase: str
+    seconds_left: float = 0.0
+    workers: int = 0
+    connections: int = 0
+    requests: int = 0
+    tunnels: int = 0
+
+    def text(self) -> str:
+        """One line: for people and for the service manager."""
+        what = f"{self.connections} connections, {self.requests} requests under way, {self.tunnels} tunnels, {self.workers} workers"
+        if self.phase == "serving":
+            return f"serving: {what}"
+        verb = "not ready any more, draining in" if self.phase == "lame-duck" else "draining, at the most"
+        return f"{verb} {self.seconds_left:.0f} s: {what}"
+
+
+class Drain:
+    """``phase`` and times are right from the construction on; ``run`` takes the two steps."""
+
+    def __init__(self, fleet: Fleet, state: StateSegment, lame_duck_s: float, drain_s: float) -> None:
+        self._fleet = fleet
+        self._state = state
+        self._lame_duck_s = lame_duck_s
+        self._drain_s = drain_s
+        self._phase = "serving"
+        self._until_s = 0.0
+
+    async def run(self, serving: bool) -> None:
+        """Returns when no worker is left. ``serving``: there were clients to warn."""
+        if serving and self._lame_duck_s:
+            self._enter("lame-duck", self._lame_duck_s)
+            await asyncio.sleep(self._lame_duck_s)
+        self._enter("draining", self._drain_s)
+        await self._fleet.drain(self._drain_s)
+
+    def progress(self) -> Progress:
+        running = [slot for slot in self._fleet.slots if slot.running]
+        counters = [self._state.counters(slot.stripe) for slot in running]
+        sums = [sum(each[index] for each in counters) for index in (_CONNECTIONS, _EXCHANGES, _TUNNELS)]
+        left_s = max(0.0, self._until_s - time.monotonic()) if self._until_s else 0.0
+        return Progress(self._phase, round(left_s, 1), len(running), *sums)
+
+    def _enter(self, phase: str, seconds: float) -> None:
+        self._phase, self._until_s = phase, time.monotonic() + seconds

@@ -4,7 +4,7 @@ The socket belongs to the supervisor and outlives the worker. Running out of des
 accepted and closed with the reserve descriptor, then accepting pauses (requirement I2).
 """
 from libc.stdint cimport int64_t, uint32_t
-from libc.string cimport memcpy, strlen
+from libc.string cimport memcmp, memcpy, strlen
 
 from fastgw.dataplane.client_http1 cimport ClientHttp1
 from fastgw.dataplane.context cimport Context, Image
@@ -31,6 +31,9 @@ from fastgw.native.system cimport (
 cdef enum:
     ACCEPTS_PER_TURN = 64     # requirement I3
     PAUSE_MS = 100
+
+
+cdef unsigned char[12] V4_MAPPED = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]  # RFC 4291 section 2.5.5.2
 
 
 cdef class Resume(Timer):
@@ -101,7 +104,10 @@ cdef class Listener(Watcher):
             inet_ntop(AF_INET, &(<const sockaddr_in *>a).sin_addr, c.peer, sizeof(c.peer))
             c.peer_port = ntohs((<const sockaddr_in *>a).sin_port)
         elif a.ss_family == AF_INET6:
-            inet_ntop(AF_INET6, &(<const sockaddr_in6 *>a).sin6_addr, c.peer, sizeof(c.peer))
+            if memcmp(&(<const sockaddr_in6 *>a).sin6_addr, V4_MAPPED, sizeof(V4_MAPPED)) == 0:  # of a socket for both families
+                inet_ntop(AF_INET, <const char *>&(<const sockaddr_in6 *>a).sin6_addr + sizeof(V4_MAPPED), c.peer, sizeof(c.peer))
+            else:
+                inet_ntop(AF_INET6, &(<const sockaddr_in6 *>a).sin6_addr, c.peer, sizeof(c.peer))
             c.peer_port = ntohs((<const sockaddr_in6 *>a).sin6_port)
         else:
             memcpy(c.peer, b"127.0.0.1", 10)  # a unix socket's peer is this machine

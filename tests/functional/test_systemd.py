@@ -139,6 +139,22 @@ def test_a_socket_by_its_port(start_gateway: StartGateway, origin: RecordingOrig
         assert len(listening_inodes(port)) == 1
 
 
+def test_a_socket_for_both_families(start_gateway: StartGateway, origin: RecordingOrigin) -> None:
+    """As ListenStream=80 makes it. A client of IPv4 has its IPv4 address everywhere."""
+    with socket.socket(socket.AF_INET6) as sock:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind(("::", 0))
+        sock.listen(64)
+        sock.set_inheritable(True)
+        port = sock.getsockname()[1]
+        log = ["--access-log", "-", "--access-log-format", "client %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%\n"]
+        gateway = start_gateway(
+            simple(HOST, origin.port), ports=(), prefix=passing([("http-80", sock.fileno())]), pass_fds=[sock.fileno()], options=log
+        )
+        assert gateway.get("/", HOST, wanted=port).status == 200
+        eventually(lambda: gateway.stdout.read_text() == "client 127.0.0.1\n", gateway.stdout.read_text())
+
+
 def test_a_listener_that_goes_and_comes_back_finds_its_socket(start_gateway: StartGateway, origin: RecordingOrigin) -> None:
     one = gateway_of("one", [http_server(["*"], 80)])
     two = gateway_of("two", [http_server(["*"], 81)])

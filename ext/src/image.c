@@ -32,7 +32,9 @@ static int tables_ok(const fgw_image_header *h, uint64_t n) {
            table_ok(h->cors, sizeof(fgw_img_cors), n) && table_ok(h->mirrors, sizeof(fgw_img_mirror), n) &&
            table_ok(h->edits, sizeof(fgw_img_edit), n) &&
            table_ok(h->parts, sizeof(fgw_img_part), n) && table_ok(h->clusters, sizeof(fgw_img_cluster), n) &&
-           table_ok(h->endpoints, sizeof(fgw_img_endpoint), n) && table_ok(h->regexes, sizeof(fgw_img_regex), n) &&
+           table_ok(h->endpoints, sizeof(fgw_img_endpoint), n) && table_ok(h->policies, sizeof(fgw_img_policy), n) &&
+           table_ok(h->ring_points, sizeof(fgw_img_ring_point), n) &&
+           table_ok(h->maglev_places, sizeof(fgw_img_maglev_place), n) && table_ok(h->regexes, sizeof(fgw_img_regex), n) &&
            table_ok(h->origins, sizeof(fgw_img_origin), n) && table_ok(h->slots, sizeof(fgw_img_slot), n) &&
            table_ok(h->nodes, sizeof(fgw_img_node), n) && table_ok(h->lists, sizeof(fgw_img_list), n) &&
            table_ok(h->groups, sizeof(fgw_img_group), n) && table_ok(h->regex_sets, sizeof(fgw_img_regex_set), n) &&
@@ -265,13 +267,54 @@ static int action_ok(const checker *c, const fgw_img_action *a) {
     return sum == a->total_weight;
 }
 
+static int policy_ok(const checker *c, const fgw_img_policy *p) {
+    return p->flags < 2 * FGW_POLICY_KEEPALIVE && p->hash_on <= FGW_HASH_QUERY && p->hash_header_id < FGW_HDR_COUNT &&
+           p->proxy_protocol <= 2 && p->priorities >= 1 && p->priorities <= FGW_PRIORITIES_MAX && p->max_ejection_percent <= 100 &&
+           p->min_health_percent <= 100 && span_ok(c, p->hash_name) && p->hash_name.len <= FGW_HASH_NAME_MAX &&
+           (!(p->flags & FGW_POLICY_GIVES_COOKIE) || head_text_ok(c, p->hash_name, 1)) && head_text_ok(c, p->cookie_rest, 0) &&
+           p->cookie_rest.len <= FGW_COOKIE_REST_MAX;
+}
+
+/* Points in order, and all of them of the cluster's own endpoints. */
+static int ring_ok(const checker *c, const fgw_img_cluster *k) {
+    if (!range_ok(k->ring, c->h->ring_points))
+        return 0;
+    const fgw_img_ring_point *p = FGW_TABLE(c->image, ring_points, fgw_img_ring_point) + k->ring.off;
+    for (uint32_t i = 0; i < k->ring.count; i++)
+        if (p[i].endpoint >= k->endpoints.count || (i > 0 && p[i].hash < p[i - 1].hash))
+            return 0;
+    return 1;
+}
+
+static int maglev_ok(const checker *c, const fgw_img_cluster *k) {
+    if (!range_ok(k->maglev, c->h->maglev_places))
+        return 0;
+    const fgw_img_maglev_place *p = FGW_TABLE(c->image, maglev_places, fgw_img_maglev_place) + k->maglev.off;
+    for (uint32_t i = 0; i < k->maglev.count; i++)
+        if (p[i].endpoint >= k->endpoints.count)
+            return 0;
+    return 1;
+}
+
+/* Levels of priority are looked for by bisection. */
+static int levels_ok(const checker *c, const fgw_img_cluster *k) {
+    const fgw_img_endpoint *e = FGW_TABLE(c->image, endpoints, fgw_img_endpoint) + k->endpoints.off;
+    const fgw_img_policy *p = FGW_TABLE(c->image, policies, fgw_img_policy) + k->policy;
+    const uint32_t levels = k->policy == FGW_NONE ? 1 : p->priorities;
+    for (uint32_t i = 0; i < k->endpoints.count; i++)
+        if (e[i].priority >= levels || (i > 0 && e[i].priority < e[i - 1].priority))
+            return 0;
+    return 1;
+}
+
 static int cluster_ok(const checker *c, const fgw_img_cluster *k) {
     return span_ok(c, k->name) && span_ok(c, k->host) && span_ok(c, k->service_name) && span_ok(c, k->service_namespace) &&
-           span_ok(c, k->subset) && k->port <= 65535 && k->discovery <= FGW_DISCOVERY_DNS && k->lb <= FGW_LB_RANDOM &&
+           span_ok(c, k->subset) && k->port <= 65535 && k->discovery <= FGW_DISCOVERY_DNS && k->lb <= FGW_LB_MAGLEV &&
            k->protocol >= FGW_UPSTREAM_HTTP1 && k->protocol <= FGW_UPSTREAM_CLIENT && range_ok(k->endpoints, c->h->endpoints) &&
            (k->discovery == FGW_DISCOVERY_DNS ? k->dns_slot < FGW_STATE_DNS_SLOTS : k->dns_slot == FGW_NONE) &&
            index_or_none(k->tls, c->h->upstream_tls) && (k->ping_interval_ms == 0) == (k->ping_timeout_ms == 0) &&
-           index_ok(k->origin, c->h->origins);
+           index_ok(k->origin, c->h->origins) && index_or_none(k->policy, c->h->policies) &&
+           k->state < FGW_STATE_CLUSTERS && levels_ok(c, k) && ring_ok(c, k) && maglev_ok(c, k);
 }
 
 static int endpoint_ok(const checker *c, const fgw_img_endpoint *e) {
@@ -401,6 +444,7 @@ static long check_records(const void *image) {
     CHECK_ALL(mirrors, fgw_img_mirror, mirror_ok);
     CHECK_ALL(route_policies, fgw_img_route_policy, route_policy_ok);
     CHECK_ALL(actions, fgw_img_action, action_ok);
+    CHECK_ALL(policies, fgw_img_policy, policy_ok);
     CHECK_ALL(clusters, fgw_img_cluster, cluster_ok);
     CHECK_ALL(endpoints, fgw_img_endpoint, endpoint_ok);
     CHECK_ALL(regexes, fgw_img_regex, regex_ok);

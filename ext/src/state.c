@@ -155,6 +155,23 @@ void fgw_dns_write(fgw_dns_slot *slot, const fgw_dns_slot *in) {
 
 /* --- a worker that died --- */
 
+static void take_off(uint32_t *from, uint32_t *share) {
+    if (*share != 0)
+        __atomic_fetch_sub(from, *share, __ATOMIC_RELAXED);
+    *share = 0;
+}
+
+static void forget_shares(fgw_state *s, fgw_worker_state *w) {
+    for (uint32_t i = 0; i < w->shares_used && i < FGW_STATE_CLUSTERS; i++) {
+        fgw_share *all = &s->clusters[i].all, *own = &w->shares[i];
+        take_off(&all->connections, &own->connections);
+        take_off(&all->pending, &own->pending);
+        take_off(&all->requests, &own->requests);
+        take_off(&all->retries, &own->retries);
+    }
+    w->shares_used = 0;
+}
+
 void fgw_state_forget_worker(fgw_state *s, uint32_t worker) {
     if (worker >= s->worker_slots)
         return;
@@ -166,6 +183,7 @@ void fgw_state_forget_worker(fgw_state *s, uint32_t worker) {
         __atomic_fetch_sub(&s->cells[i].active, share, __ATOMIC_RELAXED);
         w->active[i] = 0;
     }
+    forget_shares(s, w);
     for (uint32_t i = FGW_G_CLIENT_ACTIVE; i < FGW_STATE_COUNTERS; i++)
         __atomic_store_n(&w->counters[i], 0, __ATOMIC_RELAXED);
 }

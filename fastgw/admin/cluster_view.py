@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 from typing import Any
 
 from fastgw.native._native import ffi, lib
@@ -10,7 +11,13 @@ from fastgw.supervisor import memfd
 from fastgw.supervisor.state import DnsAddress, StateSegment
 
 _DNS_STATUS = {lib.FGW_DNS_UNKNOWN: "unknown", lib.FGW_DNS_OK: "ok", lib.FGW_DNS_FAILED: "failed"}
-_LB = {lib.FGW_LB_LEAST_REQUEST: "least_request", lib.FGW_LB_ROUND_ROBIN: "round_robin", lib.FGW_LB_RANDOM: "random"}
+_LB = {
+    lib.FGW_LB_LEAST_REQUEST: "least_request",
+    lib.FGW_LB_ROUND_ROBIN: "round_robin",
+    lib.FGW_LB_RANDOM: "random",
+    lib.FGW_LB_RING_HASH: "ring_hash",
+    lib.FGW_LB_MAGLEV: "maglev",
+}
 
 
 def view_clusters(image_fd: int, state: StateSegment) -> list[dict[str, Any]]:
@@ -78,12 +85,13 @@ def _resolved(image: _ImageView, fixed: list[Any], address: DnsAddress, state: S
 
 def _endpoint(address: str, port: int, ready: bool, cell_index: int, state: StateSegment) -> dict[str, Any]:
     cell = state.cell(cell_index)
-    usable = not cell.flags & (lib.FGW_CELL_EJECTED | lib.FGW_CELL_UNHEALTHY)
+    ejected = cell.ejected(time.monotonic_ns() / 1e6)
+    usable = not ejected and not cell.flags & lib.FGW_CELL_UNHEALTHY
     return {
         "address": address,
         "port": port,
         "healthy": ready and usable,
-        "ejected": bool(cell.flags & lib.FGW_CELL_EJECTED),
+        "ejected": ejected,
         "active": cell.active,
         "requests": cell.requests,
         "failures": cell.failures,

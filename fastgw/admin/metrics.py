@@ -65,6 +65,13 @@ COUNTERS = {
     "FGW_C_UPSTREAM_TLS_FAILED": ("upstream_tls_handshakes_failed", "TLS handshakes with upstreams that failed"),
     "FGW_C_WEBSOCKETS": ("websockets", "WebSockets opened"),
     "FGW_C_STREAM_TIMEOUTS": ("stream_timeouts", "Answers and WebSockets cut because not a byte moved for too long"),
+    "FGW_C_OVERFLOW_CONNECTIONS": ("upstream_overflow_connections", "Times that maxConnections was in the way of a connection"),
+    "FGW_C_OVERFLOW_PENDING": ("upstream_overflow_pending", "Requests refused because of http1MaxPendingRequests"),
+    "FGW_C_OVERFLOW_REQUESTS": ("upstream_overflow_requests", "Requests refused because of http2MaxRequests"),
+    "FGW_C_OVERFLOW_RETRIES": ("upstream_overflow_retries", "Retries not made because of maxRetries"),
+    "FGW_C_OVERFLOW_TIMEOUTS": ("upstream_overflow_timeouts", "Requests that waited in vain for an upstream connection"),
+    "FGW_C_EJECTIONS": ("outlier_ejections", "Endpoints ejected by outlier detection"),
+    "FGW_C_EJECTIONS_REFUSED": ("outlier_ejections_refused", "Endpoints not ejected because of maxEjectionPercent"),
 }
 """enum fgw_counter -> name without prefix and suffix, help."""
 

@@ -8,6 +8,7 @@ from fastgw.compiler.destination_rules import DestinationRules, HostRules
 from fastgw.compiler.destinations import ClusterKey, Finder
 from fastgw.compiler.endpoints import LOOKUPS, EndpointIndex, Labelled, is_ip
 from fastgw.compiler.inventory import is_subset
+from fastgw.compiler.policies import balancer_of, policy_of
 from fastgw.compiler.registry import ServiceRecord
 from fastgw.compiler.report import Report
 from fastgw.compiler.upstream_http import set_protocol, with_alpn
@@ -15,7 +16,7 @@ from fastgw.compiler.upstream_tls import upstream_tls
 from fastgw.model.diagnostic import Diagnostic
 from fastgw.model.kinds.destination_rule import Subset
 from fastgw.model.origin import Origin
-from fastgw.model.plan import Cluster, Endpoint
+from fastgw.model.plan import DEFAULTS, Cluster, Endpoint
 from fastgw.model.resource import Resource
 
 NO_RESOLUTION = frozenset({"NONE", "DYNAMIC_DNS"})
@@ -246,8 +247,9 @@ def _empty_cluster(key: ClusterKey, rules: HostRules, origin: Origin) -> Cluster
         service_name=record.name,
         service_namespace=record.namespace,
         found_in=record.found_in,
-        lb=rules.load_balancer(key.port, key.subset),
+        lb=balancer_of(rules.block("load_balancer", key.port, key.subset)),
         connect_timeout_ms=rules.connect_timeout_ms(key.port, key.subset),
+        policy=policy_of(rules, key.port, key.subset) if rules.name else DEFAULTS,
         origin=origin,
         destination_rule=rules.name,
     )

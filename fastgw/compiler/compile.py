@@ -16,12 +16,12 @@ from fastgw.compiler.auto_passthrough import AutoPassthrough
 from fastgw.compiler.bind import Bindings, report_unbound
 from fastgw.compiler.cache import CompileCache
 from fastgw.compiler.chains import ChainCompiler
-from fastgw.compiler.destination_rules import report_unsupported
 from fastgw.compiler.exchange import Whole, exchange
 from fastgw.compiler.http_routes import CompiledRules, RuleCompiler
 from fastgw.compiler.inventory import Inventory
 from fastgw.compiler.layer4 import Layer4
 from fastgw.compiler.options import CompileOptions, CompileResult
+from fastgw.compiler.policy_report import report_policies
 from fastgw.compiler.ports import gateway_ports
 from fastgw.compiler.report import Report, in_file_order
 from fastgw.compiler.servers import place_servers
@@ -59,7 +59,7 @@ def _compile(resources: Sequence[Resource], options: CompileOptions, cache: Comp
     placed = place_servers(inventory.gateways, gateway_ports(inventory, options), hosts, report)
     bindings = Bindings(services, inventory, report)
     report_unbound(bindings, hosts, report)
-    report_unsupported(inventory, report)
+    report_policies(inventory, report)
 
     plan = Plan()
     used: dict[CompiledRules, None] = {}

@@ -9,27 +9,14 @@ from fastgw.compiler.hosts import covers, full_name
 from fastgw.compiler.inventory import Inventory, exported_to, is_subset
 from fastgw.compiler.options import CompileOptions
 from fastgw.compiler.registry import ServiceRecord
-from fastgw.compiler.report import Report
-from fastgw.compiler.upstream_http import only_of_http2
 from fastgw.model.duration import parse_ms, parse_ns
-from fastgw.model.kinds.destination_rule import (
-    ClientTls,
-    ConnectionPool,
-    HttpPool,
-    LoadBalancer,
-    PortTrafficPolicy,
-    Subset,
-    TrafficPolicy,
-)
+from fastgw.model.kinds.destination_rule import ClientTls, ConnectionPool, HttpPool, Subset, TrafficPolicy
 from fastgw.model.resource import Resource
 
 ROOT_NAMESPACE = "istio-system"
 DEFAULT_CONNECT_TIMEOUT_MS = 10_000
 DEFAULT_IDLE_TIMEOUT_MS = 3_600_000
 MAX_TIMEOUT_MS = 0xFFFF_FFFF
-_LB = {"ROUND_ROBIN": "round_robin", "RANDOM": "random", "LEAST_REQUEST": "least_request", "LEAST_CONN": "least_request"}
-
-Policy = TrafficPolicy | PortTrafficPolicy
 
 
 class HostRules:
@@ -47,36 +34,31 @@ class HostRules:
                 self.subsets.setdefault(subset.name, subset)
             self.policy = self.policy or rule.spec.traffic_policy
 
-    def load_balancer(self, port: int, subset: str) -> str:
-        """least_request, round_robin or random (Q1, Q2)."""
-        block: LoadBalancer | None = self._block("load_balancer", port, subset)
-        return "least_request" if block is None else _LB.get(block.simple or "", "least_request")
-
     def connect_timeout_ms(self, port: int, subset: str) -> int:
         """connectionPool.tcp.connectTimeout, 10 s by default."""
-        block: ConnectionPool | None = self._block("connection_pool", port, subset)
+        block: ConnectionPool | None = self.block("connection_pool", port, subset)
         timeout = block.tcp.connect_timeout if block is not None and block.tcp else None
         return max(parse_ms(timeout), 1) if timeout else DEFAULT_CONNECT_TIMEOUT_MS
 
     def idle_timeout_ms(self, port: int, subset: str) -> int:
         """connectionPool.tcp.idleTimeout of a relayed connection, 1 h by default, 0 for none (P16)."""
-        block: ConnectionPool | None = self._block("connection_pool", port, subset)
+        block: ConnectionPool | None = self.block("connection_pool", port, subset)
         timeout = block.tcp.idle_timeout if block is not None and block.tcp else None
         return _idle_ms(timeout) if timeout else DEFAULT_IDLE_TIMEOUT_MS
 
     def http(self, port: int, subset: str) -> HttpPool | None:
         """connectionPool.http."""
-        block: ConnectionPool | None = self._block("connection_pool", port, subset)
+        block: ConnectionPool | None = self.block("connection_pool", port, subset)
         return block.http if block is not None else None
 
     def tls(self, port: int, subset: str) -> ClientTls | None:
         """TLS towards the endpoints; None when no policy speaks of it."""
-        block: ClientTls | None = self._block("tls", port, subset)
+        block: ClientTls | None = self.block("tls", port, subset)
         return block
 
-    def _block(self, name: str, port: int, subset: str) -> Any:
-        """One of the four blocks of a policy, whole (R4): the rule's, unless its entry for the port takes its place, even with
-        nothing; then the same of the subset, whose policy counts only where it has the block."""
+    def block(self, name: str, port: int, subset: str) -> Any:
+        """One of the four blocks of a policy by its attribute, whole (R4): the rule's, unless its entry for the port takes its
+        place, even with nothing; then the same of the subset, whose policy counts only where it has the block."""
         chosen = self.subsets.get(subset)
         block = None
         for policy in (self.policy, chosen.traffic_policy if chosen else None):
@@ -167,48 +149,3 @@ class DestinationRules:
     def _usable(self, rule: Resource, private: bool) -> bool:
         export_to = rule.spec.export_to
         return tuple(export_to) == (".",) if private else exported_to(export_to, rule.namespace, self._options.namespace)
-
-
-def report_unsupported(inventory: Inventory, report: Report) -> None:
-    """One warning for each part of a policy that has no effect yet."""
-    for rule in inventory.of("DestinationRule"):
-        _report_policy(rule, "spec.trafficPolicy", rule.spec.traffic_policy, report)
-        for index, subset in enumerate(rule.spec.subsets):
-            _report_policy(rule, f"spec.subsets[{index}].trafficPolicy", subset.traffic_policy, report)
-
-
-def _report_policy(rule: Resource, path: str, policy: TrafficPolicy | None, report: Report) -> None:
-    if policy is None:
-        return
-    for field in _without_effect(policy):
-        report.warning("FGW0105", rule, f"{path}.{field}", f"{field} is not supported yet: it has no effect")
-    for field in ("tunnel", "proxyProtocol", "retryBudget"):
-        name = {"proxyProtocol": "proxy_protocol", "retryBudget": "retry_budget"}.get(field, field)
-        if getattr(policy, name) is not None:
-            report.warning("FGW0105", rule, f"{path}.{field}", f"{field} is not supported yet: it has no effect")
-    for index, entry in enumerate(policy.port_level_settings):
-        for field in _without_effect(entry):
-            message = f"{field} is not supported yet: it has no effect"
-            report.warning("FGW0105", rule, f"{path}.portLevelSettings[{index}].{field}", message)
-
-
-def _without_effect(policy: Policy) -> list[str]:
-    found = []
-    balancer = policy.load_balancer
-    if balancer is not None and balancer.simple not in _LB:
-        found.append("loadBalancer")
-    if balancer is not None and (balancer.locality_lb_setting or balancer.zone_aware_lb_setting):
-        found.append("loadBalancer.localityLbSetting" if balancer.locality_lb_setting else "loadBalancer.zoneAwareLbSetting")
-    if balancer is not None and (balancer.warmup or balancer.warmup_duration_secs):
-        found.append("loadBalancer.warmup" if balancer.warmup else "loadBalancer.warmupDurationSecs")
-    if policy.connection_pool is not None and not _only_connect_timeout(policy.connection_pool):
-        found.append("connectionPool")
-    if policy.outlier_detection is not None:
-        found.append("outlierDetection")
-    return found
-
-
-def _only_connect_timeout(pool: ConnectionPool) -> bool:
-    tcp = pool.tcp
-    others = tcp is not None and bool(tcp.max_connections or tcp.tcp_keepalive or tcp.max_connection_duration)
-    return (pool.http is None or only_of_http2(pool.http)) and not others

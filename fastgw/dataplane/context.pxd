@@ -5,9 +5,9 @@ from fastgw.dataplane.loop cimport Loop
 from fastgw.native.base cimport fgw_field, fgw_span
 from fastgw.native.http1 cimport fgw_limits
 from fastgw.native.route cimport (
-    fgw_img_action, fgw_img_answer, fgw_img_chain, fgw_img_cluster, fgw_img_cors, fgw_img_destination, fgw_img_edit,
-    fgw_img_endpoint, fgw_img_listener, fgw_img_mirror, fgw_img_origin, fgw_img_part, fgw_img_retry, fgw_img_route_policy,
-    fgw_img_rule, fgw_img_tls_context, fgw_img_upstream_tls, fgw_regexes,
+    FGW_NONE, fgw_img_action, fgw_img_answer, fgw_img_chain, fgw_img_cluster, fgw_img_cors, fgw_img_destination, fgw_img_edit,
+    fgw_img_endpoint, fgw_img_listener, fgw_img_mirror, fgw_img_origin, fgw_img_part, fgw_img_policy, fgw_img_retry,
+    fgw_img_route_policy, fgw_img_rule, fgw_img_tls_context, fgw_img_upstream_tls, fgw_regexes,
 )
 from fastgw.native.state cimport fgw_state, fgw_worker_state
 
@@ -41,10 +41,17 @@ cdef class Image:
     cdef const fgw_img_part *parts
     cdef const fgw_img_cluster *clusters
     cdef const fgw_img_endpoint *endpoints
+    cdef const fgw_img_policy *policies
     cdef const fgw_img_origin *origins
 
     cdef inline const char *text(self, fgw_span s) noexcept:
         return self.strings + s.off
+
+    cdef inline const fgw_img_policy *policy_of(self, uint32_t cluster) noexcept:
+        """What is asked for a cluster beyond the defaults, NULL for nothing."""
+        if self.clusters[cluster].policy == FGW_NONE:
+            return NULL
+        return self.policies + self.clusters[cluster].policy
 
 
 cdef class Credentials:

@@ -12,8 +12,8 @@ from fastgw.native.credentials cimport fgw_credentials_check, fgw_credentials_he
 from fastgw.native.route cimport (
     FGW_IMAGE_VERSION, fgw_image_header, fgw_img_action, fgw_img_answer, fgw_img_chain, fgw_img_cluster, fgw_img_cors,
     fgw_img_destination, fgw_img_edit, fgw_img_endpoint, fgw_img_listener, fgw_img_mirror, fgw_img_origin, fgw_img_part,
-    fgw_img_retry, fgw_img_route_policy, fgw_img_rule, fgw_img_tls_context, fgw_img_upstream_tls, fgw_regexes_close,
-    fgw_regexes_open,
+    fgw_img_policy, fgw_img_retry, fgw_img_route_policy, fgw_img_rule, fgw_img_tls_context, fgw_img_upstream_tls,
+    fgw_regexes_close, fgw_regexes_open,
 )
 from fastgw.native.state cimport FGW_G_END, FGW_G_IMAGES_ALIVE, FGW_STATE_MAGIC, FGW_STATE_VERSION, fgw_state
 from fastgw.native.system cimport (
@@ -77,6 +77,7 @@ cdef class Image:
         self.parts = <const fgw_img_part *>(self.base + h.parts.off)
         self.clusters = <const fgw_img_cluster *>(self.base + h.clusters.off)
         self.endpoints = <const fgw_img_endpoint *>(self.base + h.endpoints.off)
+        self.policies = <const fgw_img_policy *>(self.base + h.policies.off)
         self.origins = <const fgw_img_origin *>(self.base + h.origins.off)
         self.regexes = fgw_regexes_open(p, before.regexes if before is not None else NULL)
         if self.regexes == NULL:

@@ -9,7 +9,7 @@ from fastgw.dataplane.served cimport Address, ClientSide, Observer, Served
 from fastgw.dataplane.transport cimport Protocol
 from fastgw.native.base cimport fgw_field
 from fastgw.native.http1 cimport fgw_request
-from fastgw.native.route cimport fgw_img_action, fgw_route_request
+from fastgw.native.route cimport fgw_img_action, fgw_img_policy, fgw_route_request
 
 cdef enum Fault:
     FAULT_CONNECT_FAILED = 1
@@ -107,6 +107,8 @@ cdef class Exchange(Served):
     cdef uint32_t destination      # index in the image, FGW_NONE
     cdef bint gives_cookie         # the answer tells the client its sticky key
     cdef uint64_t sticky_key
+    cdef bint gives_hash_cookie    # the answer tells the client what consistentHash knows it by
+    cdef uint64_t hash_seed        # of that cookie
     cdef bint stale_retried
     cdef bint head_sent            # to the upstream
     cdef bint continue_sent
@@ -143,6 +145,8 @@ cdef class Exchange(Served):
     cdef uint32_t weighted(self, const fgw_img_action *a, const fgw_route_request *q) noexcept
     cdef bint keep_destination(self, const fgw_img_action *a, const fgw_route_request *q) noexcept
     cdef size_t write_set_cookie(self, char *to) noexcept
+    cdef int find_hash_key(self, const fgw_img_policy *policy, const fgw_route_request *q) except -1
+    cdef int add_hash_cookie(self) except -1
     cdef int keep_for_replay(self, const char *p, size_t n) except -1
     cdef int abandon_upstream(self) except -1
     cdef int record(self) except -1

@@ -16,8 +16,9 @@ from fastgw.dataplane.headers cimport mark_response, mark_trailers, write_decima
 from fastgw.dataplane.request_head cimport RequestHead
 from fastgw.dataplane.served cimport Address, ClientSide, Observer, Served, clock_ns
 from fastgw.dataplane.websocket cimport wants_websocket
+from fastgw.native.balance cimport FGW_HASH_COOKIE_MAX, fgw_hash_key, fgw_hash_new_cookie
 from fastgw.native.base cimport (
-    FGW_HDR_X_ENVOY_UPSTREAM_SERVICE_TIME, FGW_R_HTTP10, FGW_R_UPGRADE_NOT_ALLOWED, fgw_field, fgw_reason_name,
+    FGW_HDR_SET_COOKIE, FGW_HDR_X_ENVOY_UPSTREAM_SERVICE_TIME, FGW_R_HTTP10, FGW_R_UPGRADE_NOT_ALLOWED, fgw_field, fgw_reason_name,
     fgw_reason_status,
 )
 from fastgw.native.http1 cimport (
@@ -26,9 +27,9 @@ from fastgw.native.http1 cimport (
     FGW_METHOD_TRACE, FGW_MSG_EXPECT_CONTINUE, FGW_MSG_UPGRADE, fgw_request,
 )
 from fastgw.native.route cimport (
-    FGW_ACTION_ROUTE, FGW_NONE, FGW_OWNER_OTHER, FGW_ROUTE_MATCH, FGW_ROUTE_REQUIRE_TLS, FGW_STICKY_COOKIE, FGW_STICKY_NONE,
-    fgw_img_action, fgw_img_destination, fgw_img_edits, fgw_regexes_calls, fgw_request_table, fgw_route_match, fgw_route_request,
-    fgw_sticky_key, fgw_sticky_pick, fgw_sticky_set_cookie,
+    FGW_ACTION_ROUTE, FGW_NONE, FGW_OWNER_OTHER, FGW_POLICY_GIVES_COOKIE, FGW_ROUTE_MATCH, FGW_ROUTE_REQUIRE_TLS, FGW_STICKY_COOKIE,
+    FGW_STICKY_NONE, fgw_hash64, fgw_img_action, fgw_img_destination, fgw_img_edits, fgw_img_policy, fgw_regexes_calls,
+    fgw_request_table, fgw_route_match, fgw_route_request, fgw_sticky_key, fgw_sticky_pick, fgw_sticky_set_cookie,
 )
 from fastgw.native.state cimport (
     FGW_C_CLIENT_REQUESTS, FGW_C_LENIENT_ABSOLUTE_HOST, FGW_C_LENIENT_EQUAL_LENGTHS, FGW_C_LENIENT_FRAGMENT,
@@ -189,7 +190,7 @@ cdef class Exchange(Served):
         self.head.reset(self.ctx, self.client.peer, self.client.peer_len, self.client.secure)
         if self.client.tls is not None:
             self.head.client_cert = self.client.tls.forwarded()
-        self.gives_cookie = False
+        self.gives_cookie = self.gives_hash_cookie = False
         self.destination = FGW_NONE
         self.stale_retried = self.head_sent = self.continue_sent = False
         self.request_done = self.response_started = self.response_done = False
@@ -297,6 +298,7 @@ cdef class Exchange(Served):
     cdef int choose_destination(self, const fgw_route_request *q) except -1:
         cdef const fgw_img_action *a = &self.image.actions[self.route.action]
         cdef const fgw_img_destination *d = self.image.destinations + a.destinations.off
+        cdef const fgw_img_policy *policy
         if a.kind != FGW_ACTION_ROUTE:
             return (<LocalAnswers?>self.ctx.answers).answer_action(self, q)
         if a.destinations.count == 0:
@@ -308,6 +310,9 @@ cdef class Exchange(Served):
         self.cluster_name = d.cluster_name
         if self.cluster == FGW_NONE:
             return self.reply(503, FGW_F_NC, b"cluster_not_found", NULL, 0)
+        policy = self.image.policy_of(self.cluster)
+        if policy != NULL and policy.hash_on:
+            self.find_hash_key(policy, q)
         if changes_request(&a.edits) | changes_request(&d.edits) | (a.policy != FGW_NONE) and not self.edit_request():
             return self.reply(500, 0, b"request_headers_too_large", NULL, 0)
         return self.try_upstream(False)
@@ -340,6 +345,8 @@ cdef class Exchange(Served):
                 self.answer.add_field(FGW_HDR_X_ENVOY_UPSTREAM_SERVICE_TIME, b"x-envoy-upstream-service-time", 29, text,
                                       write_decimal(text, <unsigned long long>self.service_time_ms))
             (<HeaderEditor?>self.ctx.editor).edit_answer(self, self.answer)
+            if self.gives_hash_cookie and head.from_upstream:
+                self.add_hash_cookie()
         except OverflowError:
             return 0
         head.base, head.fields, head.field_count = self.answer.base, self.answer.fields, self.answer.field_count
@@ -366,6 +373,28 @@ cdef class Exchange(Served):
         """The value of Set-Cookie (at most FGW_SET_COOKIE_MAX bytes) when gives_cookie is set; its length."""
         return fgw_sticky_set_cookie(self.image.base, self.route.action, self.sticky_key, to)
 
+    cdef int find_hash_key(self, const fgw_img_policy *policy, const fgw_route_request *q) except -1:
+        """Set hash_key where the request has one, or where a cookie is given that makes one (Q5)."""
+        cdef char local[64]
+        cdef char text[FGW_HASH_COOKIE_MAX]
+        cdef uint64_t port = self.client.peer_port
+        self.has_key = fgw_hash_key(self.image.base, policy, q, self.head.remote, self.head.remote_len, &self.hash_key)
+        if self.has_key or not policy.flags & FGW_POLICY_GIVES_COOKIE:
+            return 0
+        self.hash_seed = fgw_hash64(self.client.peer, self.client.peer_len, port)
+        self.hash_seed = fgw_hash64(local, <size_t>self.client.local_address(local), self.hash_seed)
+        fgw_hash_new_cookie(self.image.base, policy, self.hash_seed, text, &self.hash_key)
+        self.has_key = self.gives_hash_cookie = True
+        return 0
+
+    cdef int add_hash_cookie(self) except -1:
+        """Among the fields of the answer, so that no codec has to know of it."""
+        cdef char text[FGW_HASH_COOKIE_MAX]
+        cdef uint64_t key
+        cdef size_t n = fgw_hash_new_cookie(self.image.base, self.image.policy_of(self.cluster), self.hash_seed, text, &key)
+        self.answer.add_field(FGW_HDR_SET_COOKIE, b"set-cookie", 10, text, n)
+        return 0
+
     # ---- pick and connect
 
     cdef int try_upstream(self, bint fresh) except -1:
@@ -373,7 +402,7 @@ cdef class Exchange(Served):
         cdef uint32_t avoid = self.address.cell if self.attempts else FGW_NONE
         cdef int picked
         while True:
-            picked = pick(self.ctx, self.image, self.cluster, avoid, &self.address)
+            picked = pick(self, &avoid, avoid != FGW_NONE)
             if picked == PICK_WAIT and self.await_name():
                 return 0
             if picked != PICK_ONE:
@@ -516,7 +545,7 @@ cdef class Exchange(Served):
         if self.details == NULL:
             self.details = b"via_upstream"
         mark_response(head.fields, head.field_count)
-        if self.edits_answers() and not self.edit_answer(head, head.head_bytes):
+        if self.gives_hash_cookie | self.edits_answers() and not self.edit_answer(head, head.head_bytes):
             self.response_started = False
             self.service_time_ms = -1
             self.abandon_upstream()

@@ -59,6 +59,8 @@ cdef class Served(Timer):
     cdef fgw_route_result route
     cdef uint32_t cluster          # index in the image, FGW_NONE
     cdef fgw_span cluster_name
+    cdef uint64_t hash_key         # of consistentHash, when has_key
+    cdef bint has_key
     cdef Address address
     cdef bint charged              # the endpoint's cell counts this
     cdef int attempts

@@ -108,7 +108,7 @@ cdef class Served(Timer):
         self.cluster = FGW_NONE
         self.cluster_name.len = 0
         self.route.rule = self.route.vhost = self.route.action = FGW_NONE
-        self.charged = self.waiting = False
+        self.charged = self.waiting = self.has_key = False
         self.attempts = 0
         self.bytes_received = self.bytes_sent = 0
         self.flags = 0

@@ -19,8 +19,9 @@ from fastgw.dataplane.pipes cimport Pipe, give_pipe, take_pipe
 from fastgw.dataplane.served cimport ClientSide, ConnectionOwner, Observer, Served
 from fastgw.dataplane.transport cimport Protocol, Transport
 from fastgw.dataplane.upstream_tls cimport PeerName, make_transport, name_peer, note_connected, note_failure, note_timeout
+from fastgw.native.balance cimport fgw_hash_key
 from fastgw.native.base cimport fgw_span
-from fastgw.native.route cimport FGW_ACTION_ROUTE, FGW_NONE, fgw_img_action, fgw_img_chain, fgw_img_destination
+from fastgw.native.route cimport FGW_ACTION_ROUTE, FGW_NONE, fgw_img_action, fgw_img_chain, fgw_img_destination, fgw_img_policy
 from fastgw.native.state cimport (
     FGW_C_CLIENT_CONNECTIONS_CLOSED, FGW_C_TUNNEL_TIMEOUTS, FGW_C_TUNNELS, FGW_C_UPSTREAM_BYTES_IN, FGW_C_UPSTREAM_BYTES_OUT,
     FGW_C_UPSTREAM_CLOSED, FGW_C_UPSTREAM_CONNECT_FAILURES, FGW_C_UPSTREAM_CONNECT_TIMEOUTS, FGW_C_UPSTREAM_CONNECTS,
@@ -216,6 +217,7 @@ cdef class Tunnel(Served):
         cdef Image image = self.image
         cdef const fgw_img_action *a
         cdef const fgw_img_destination *d
+        cdef const fgw_img_policy *policy
         cdef fgw_span name
         self.idle_timeout_ms = chain.idle_timeout_ms
         if chain.virtual_service != FGW_NONE and self.observer is not None:
@@ -235,6 +237,9 @@ cdef class Tunnel(Served):
         if self.cluster == FGW_NONE:
             return self.fail(FGW_F_NC, b"cluster_not_found")
         self.metric_id = image.clusters[self.cluster].metric_id
+        policy = image.policy_of(self.cluster)
+        if policy != NULL and policy.hash_on:  # of a connection only the client's address is known
+            self.has_key = fgw_hash_key(image.base, policy, NULL, self.client.peer, self.client.peer_len, &self.hash_key)
         return self.try_upstream()
 
     cdef int try_upstream(self) except -1:
@@ -243,7 +248,7 @@ cdef class Tunnel(Served):
         cdef int picked
         self.state = T_WAITING
         while True:
-            picked = pick(self.ctx, self.image, self.cluster, avoid, &self.address)
+            picked = pick(self, &avoid, avoid != FGW_NONE)
             if picked == PICK_WAIT and self.await_name():
                 return 0
             if picked != PICK_ONE:

@@ -144,9 +144,19 @@ TABLES = {
         "fgw_img_cluster",
         "name.off name.len host.off host.len service_name.off service_name.len service_namespace.off service_namespace.len"
         " subset.off subset.len port discovery lb protocol endpoints.off endpoints.count dns_slot connect_timeout_ms tls"
-        " metric_id max_streams ping_interval_ms ping_timeout_ms origin",
+        " metric_id max_streams ping_interval_ms ping_timeout_ms policy state origin ring.off ring.count maglev.off maglev.count",
     ),
-    "endpoints": Record("fgw_img_endpoint", "family flags port weight ip cell path.off path.len"),
+    "endpoints": Record("fgw_img_endpoint", "family flags port weight priority ip cell path.off path.len"),
+    "policies": Record(
+        "fgw_img_policy",
+        "flags hash_on hash_header_id proxy_protocol priorities max_ejection_percent min_health_percent hash_name.off hash_name.len"
+        " cookie_rest.off cookie_rest.len max_connections max_pending max_requests max_retries max_requests_per_connection"
+        " idle_timeout_ms max_connection_ms keepalive_time_s keepalive_interval_s keepalive_probes consecutive_errors"
+        " consecutive_gateway_errors consecutive_local_errors outlier_interval_ms base_ejection_ms warmup_ms "
+        + " ".join((*(f"warmup_curve[{i}]" for i in range(17)), *(f"error_codes[{i}]" for i in range(8)))),
+    ),
+    "ring_points": Record("fgw_img_ring_point", "hash endpoint"),
+    "maglev_places": Record("fgw_img_maglev_place", "endpoint"),
     "regexes": Record("fgw_img_regex", "pattern.off pattern.len literal_prefix.off literal_prefix.len flags"),
     "origins": Record("fgw_img_origin", "file.off file.len kind.off kind.len name.off name.len line column"),
     "slots": Record("fgw_img_slot", "hash value hint key_len key_off key"),
@@ -220,4 +230,12 @@ UPSTREAM_PROTOCOLS = {
     "client": lib.FGW_UPSTREAM_CLIENT,
 }
 BALANCERS = {"least_request": lib.FGW_LB_LEAST_REQUEST, "round_robin": lib.FGW_LB_ROUND_ROBIN, "random": lib.FGW_LB_RANDOM}
+BALANCERS |= {"ring_hash": lib.FGW_LB_RING_HASH, "maglev": lib.FGW_LB_MAGLEV}
+HASH_ON = {
+    "": lib.FGW_HASH_NONE,
+    "header": lib.FGW_HASH_HEADER,
+    "cookie": lib.FGW_HASH_COOKIE,
+    "source_ip": lib.FGW_HASH_SOURCE_IP,
+    "query": lib.FGW_HASH_QUERY,
+}
 DISCOVERIES = {"static": lib.FGW_DISCOVERY_STATIC, "dns": lib.FGW_DISCOVERY_DNS}

@@ -15,6 +15,7 @@ QUARANTINE = 8
 CELLS = lib.FGW_STATE_CELLS // 2
 """Cells of static endpoints are 0..CELLS-1; the upper half belongs to the DNS resolver."""
 DNS_SLOTS: int = lib.FGW_STATE_DNS_SLOTS
+CLUSTERS: int = lib.FGW_STATE_CLUSTERS
 METRIC_IDS = 1 << 20
 
 Key = tuple[str | int, ...]
@@ -91,20 +92,21 @@ class StateNumbers:
         self._cells = Numbers("static endpoints", CELLS, on_shortage=self._shortage)
         self._dns_slots = Numbers("clusters resolved by DNS", DNS_SLOTS, on_shortage=self._shortage)
         self._metric_ids = Numbers("services in the metrics", METRIC_IDS, first=1, on_shortage=self._shortage)
+        self._clusters = Numbers("clusters", CLUSTERS, on_shortage=self._shortage)
         self._restored = False
         self._in_shortage = False
 
     @property
     def taken(self) -> int:
         """Changes whenever something gets a number."""
-        return self._cells.taken + self._dns_slots.taken + self._metric_ids.taken
+        return self._cells.taken + self._dns_slots.taken + self._metric_ids.taken + self._clusters.taken
 
     def begin(self, generation: int) -> None:
         self.generation = max(self.generation, generation)
         if self._restored:
             # what a predecessor noted may be old: it notes no use as long as nothing gets a number
             self._restored = False
-            for numbers in (self._cells, self._dns_slots, self._metric_ids):
+            for numbers in (self._cells, self._dns_slots, self._metric_ids, self._clusters):
                 numbers.renew_all(self.generation)
 
     def _shortage(self) -> None:
@@ -123,6 +125,10 @@ class StateNumbers:
         """Index of the cluster's DNS slot. Raises NumbersExhausted."""
         return self._dns_slots.of((cluster_name,), self.generation)
 
+    def cluster_of(self, cluster_name: str) -> int:
+        """Index of what workers count together of a cluster. Raises NumbersExhausted."""
+        return self._clusters.of((cluster_name,), self.generation)
+
     def metric_id_of(self, host: str, service_name: str, service_namespace: str) -> int:
         """Number of the service in the metrics, >= 1; 0 is "unknown". Raises NumbersExhausted."""
         return self._metric_ids.of((host, service_name, service_namespace), self.generation)
@@ -138,6 +144,7 @@ class StateNumbers:
             "cells": self._cells.to_json(),
             "dns_slots": self._dns_slots.to_json(),
             "metric_ids": self._metric_ids.to_json(),
+            "clusters": self._clusters.to_json(),
         }
 
     @classmethod
@@ -147,5 +154,6 @@ class StateNumbers:
         numbers._cells.load(data["cells"])
         numbers._dns_slots.load(data["dns_slots"])
         numbers._metric_ids.load(data["metric_ids"])
+        numbers._clusters.load(data["clusters"])
         numbers._restored = True
         return numbers

@@ -8,6 +8,7 @@ from fastgw.image import layout
 from fastgw.image.layout import NONE, ImageError, lib
 from fastgw.image.link import Piece
 from fastgw.image.numbers import StateNumbers
+from fastgw.image.policies import add_hash_tables, add_policy
 from fastgw.image.symbols import Symbols
 from fastgw.image.tables import Tables
 from fastgw.image.tls_records import add_upstream_tls
@@ -54,17 +55,20 @@ class ClusterBuilder(PieceBuilder):
             c.max_streams,
             c.ping_interval_ms,
             c.ping_timeout_ms,
+            add_policy(self.tables, c),
+            self._numbers.cluster_of(c.name),
             self.origin("", "", c.origin),
+            *add_hash_tables(self.tables, c, _address),
         )
         return self.tables.take(defines=c.name)
 
     def _endpoint(self, cluster: str, e: Endpoint) -> tuple[int | bytes, ...]:
         flags = 0 if e.healthy else lib.FGW_ENDPOINT_UNHEALTHY
         if e.lookup:
-            return (lib.FGW_FAMILY_NAME, flags, e.port, max(e.weight, 1), b"", NONE, *self.span(e.address))
+            return (lib.FGW_FAMILY_NAME, flags, e.port, max(e.weight, 1), e.priority, b"", NONE, *self.span(e.address))
         family, ip, path = _address(cluster, e.address)
         cell = self._numbers.cell_of(cluster, e.address, e.port)
-        return (family, flags, e.port, max(e.weight, 1), ip, cell, *self.span(path))
+        return (family, flags, e.port, max(e.weight, 1), e.priority, ip, cell, *self.span(path))
 
 
 def touch_numbers(c: Cluster, numbers: StateNumbers) -> None:
@@ -75,6 +79,7 @@ def touch_numbers(c: Cluster, numbers: StateNumbers) -> None:
         if not endpoint.lookup:
             numbers.cell_of(c.name, endpoint.address, endpoint.port)
     numbers.metric_id_of(c.host, c.service_name, c.service_namespace)
+    numbers.cluster_of(c.name)
 
 
 def nowhere(symbols: Symbols) -> Piece:

@@ -1,6 +1,7 @@
 """Types of the tables for mypy."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from fastgw.image.link import Piece
 from fastgw.image.symbols import Symbols
@@ -10,6 +11,7 @@ class Table:
     @property
     def count(self) -> int: ...
     def add(self, *values: int | bytes) -> int: ...
+    def extend(self, records: Any) -> int: ...
 
 class Tables:
     def __init__(self, symbols: Symbols) -> None: ...

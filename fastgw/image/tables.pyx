@@ -71,6 +71,15 @@ cdef class Table:
         memcpy(self.owner.add(self.number, 1), PyBytes_AS_STRING(record), PyBytes_GET_SIZE(record))
         return index
 
+    def extend(self, const unsigned char[::1] records not None):
+        """Append whole records as they are; the index of the first."""
+        cdef uint32_t index = self.owner.count_of(self.number)
+        if records.shape[0] % FORM.layouts[self.number].record_bytes:
+            raise ValueError("not whole records")
+        if records.shape[0]:
+            memcpy(add_bytes(&self.owner.buffers[self.number], <size_t>records.shape[0]), &records[0], <size_t>records.shape[0])
+        return index
+
 
 cdef class Tables:
     """All tables of one piece at a time; ``take`` makes room for the next one. ``symbols`` outlives them."""

@@ -335,11 +335,84 @@ class UpstreamTls(msgspec.Struct, frozen=True):
     sans: tuple[str, ...] = ()
 
 
+class HashKey(msgspec.Struct, frozen=True):
+    """What consistentHash looks at. on: header, cookie, source_ip, query. ``name`` of a header in lower case.
+
+    ``cookie_rest``: a client without the cookie gets one, and this follows its value in Set-Cookie; None: it gets none (Q5).
+    """
+
+    on: str
+    name: str = ""
+    cookie_rest: str | None = None
+
+
+class Keepalive(msgspec.Struct, frozen=True):
+    """Of TCP. 0: as the system has it."""
+
+    time_s: int = 0
+    interval_s: int = 0
+    probes: int = 0
+
+
+class Pool(msgspec.Struct, frozen=True):
+    """connectionPool without what clusters have anyhow. None is no limit, or what the gateway does by default.
+
+    ``idle_timeout_ms`` 0: none. ``max_connection_ms``: age.
+    """
+
+    max_connections: int | None = None
+    max_pending: int | None = None
+    max_requests: int | None = None
+    max_retries: int | None = None
+    max_requests_per_connection: int | None = None
+    idle_timeout_ms: int | None = None
+    max_connection_ms: int | None = None
+    keepalive: Keepalive | None = None
+
+
+class Outlier(msgspec.Struct, frozen=True):
+    """outlierDetection; 0 for a number of errors: those never eject. ``error_codes``: beside 5xx."""
+
+    consecutive_errors: int = 5
+    consecutive_gateway_errors: int = 0
+    consecutive_local_errors: int = 5
+    split_local: bool = False
+    interval_ms: int = 10_000
+    base_ejection_ms: int = 30_000
+    max_ejection_percent: int = 10
+    min_health_percent: int = 0
+    error_codes: tuple[int, ...] = ()
+
+
+class Warmup(msgspec.Struct, frozen=True):
+    """Slow start of new endpoints (Q15)."""
+
+    duration_ms: int
+    minimum_percent: float = 10.0
+    aggression: float = 1.0
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """What a DestinationRule asks for beyond the defaults. ``proxy_protocol``: its version, 0 for none."""
+
+    hash_key: HashKey | None = None
+    ring_size: int = 1024
+    table_size: int = 65537
+    pool: Pool = Pool()
+    outlier: Outlier | None = None
+    warmup: Warmup | None = None
+    proxy_protocol: int = 0
+
+
+DEFAULTS = Policy()
+
+
 class Endpoint(msgspec.Struct, frozen=True):
     """``address``: IPv4, IPv6 or "unix:/path"; with a ``lookup`` a name, which is resolved while serving.
 
     lookup: all (every address of the name), first (of each answer the first one), srv (targets, ports and weights are in the
     name's SRV records). Each address has the weight of the endpoint.
+    ``priority``: 0 is the best, see Q7.
     """
 
     address: str
@@ -348,15 +421,16 @@ class Endpoint(msgspec.Struct, frozen=True):
     healthy: bool = True
     locality: str = ""
     lookup: str = ""
+    priority: int = 0
 
 
 class Cluster(msgspec.Struct):
     """``name``: "outbound|port|subset|host". discovery: static, dns (some endpoints are names).
 
     ``found_in``: registry, service-entry, resolve, dns: which step of the look-up order found the host.
-    lb: least_request, round_robin, random. protocol: http1, http2, client (that of the request), tcp. ``max_streams`` of an HTTP/2
-    connection at a time, 0: as many as the upstream allows; ``ping_interval_ms`` 0: no PING. ``destination_rule``:
-    "name.namespace", as istioctl shows it.
+    lb: least_request, round_robin, random, ring_hash, maglev. protocol: http1, http2, client (that of the request), tcp.
+    ``max_streams`` of an HTTP/2 connection at a time, 0: as many as the upstream allows; ``ping_interval_ms`` 0: no PING.
+    ``destination_rule``: "name.namespace", as istioctl shows it.
     """
 
     name: str
@@ -375,6 +449,7 @@ class Cluster(msgspec.Struct):
     ping_timeout_ms: int = 0
     connect_timeout_ms: int = 10_000
     tls: UpstreamTls | None = None
+    policy: Policy = DEFAULTS
     origin: Origin = NOWHERE
     destination_rule: str = ""
 

@@ -48,6 +48,7 @@ EFFECTS: dict[str, dict[str, str]] = {
         "": YES,
         "trafficPolicy": NOT_YET,
         "trafficPolicy.loadBalancer.simple": YES,
+        "trafficPolicy.loadBalancer.consistentHash": YES,
         "trafficPolicy.connectionPool.tcp.connectTimeout": YES,
         "trafficPolicy.connectionPool.tcp.idleTimeout": YES,
         "trafficPolicy.connectionPool.http.h2UpgradePolicy": YES,

@@ -26,6 +26,7 @@ HEADERS = [
     "sticky",
     "credentials",
     "state",
+    "balance",
 ]
 MARKED = re.compile(r"/\* cffi:begin \*/(.*?)/\* cffi:end \*/", re.S)
 

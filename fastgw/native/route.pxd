@@ -84,6 +84,13 @@ cdef extern from "fgw/image.h" nogil:
         FGW_LB_LEAST_REQUEST
         FGW_LB_ROUND_ROBIN
         FGW_LB_RANDOM
+        FGW_LB_RING_HASH
+        FGW_LB_MAGLEV
+        FGW_HASH_NONE
+        FGW_POLICY_OUTLIER
+        FGW_POLICY_SPLIT_LOCAL
+        FGW_POLICY_GIVES_COOKIE
+        FGW_POLICY_KEEPALIVE
         FGW_FAMILY_UNIX
         FGW_FAMILY_NAME
         FGW_FAMILY_IPV4
@@ -133,6 +140,7 @@ cdef extern from "fgw/image.h" nogil:
         fgw_table parts
         fgw_table clusters
         fgw_table endpoints
+        fgw_table policies
         fgw_table origins
         fgw_table strings
 
@@ -295,6 +303,23 @@ cdef extern from "fgw/image.h" nogil:
         uint32_t max_streams
         uint32_t ping_interval_ms
         uint32_t ping_timeout_ms
+        uint32_t policy
+        uint32_t state
+
+    ctypedef struct fgw_img_policy:
+        uint8_t flags
+        uint8_t hash_on
+        uint8_t proxy_protocol
+        uint32_t max_connections
+        uint32_t max_pending
+        uint32_t max_requests
+        uint32_t max_retries
+        uint32_t max_requests_per_connection
+        uint32_t idle_timeout_ms
+        uint32_t max_connection_ms
+        uint32_t keepalive_time_s
+        uint32_t keepalive_interval_s
+        uint32_t keepalive_probes
 
     ctypedef struct fgw_img_endpoint:
         uint8_t family
@@ -376,6 +401,7 @@ cdef extern from "fgw/sticky.h" nogil:
     enum:
         FGW_SET_COOKIE_MAX
 
+    uint64_t fgw_hash64(const void *p, size_t n, uint64_t seed)
     int fgw_sticky_key(const void *image, uint32_t action, const fgw_route_request *req, const char *source_ip, size_t n,
                        uint64_t *key)
     size_t fgw_sticky_set_cookie(const void *image, uint32_t action, uint64_t key, char *to)

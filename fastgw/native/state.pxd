@@ -6,6 +6,7 @@ cdef extern from "fgw/state.h" nogil:
     enum:
         FGW_STATE_VERSION
         FGW_STATE_CELLS
+        FGW_STATE_CLUSTERS
         FGW_STATE_DNS_SLOTS
         FGW_STATE_DNS_ADDRESSES
         FGW_STATE_MAGIC
@@ -56,6 +57,13 @@ cdef extern from "fgw/state.h" nogil:
         FGW_C_UPSTREAM_TLS_FAILED
         FGW_C_WEBSOCKETS
         FGW_C_STREAM_TIMEOUTS
+        FGW_C_OVERFLOW_CONNECTIONS
+        FGW_C_OVERFLOW_PENDING
+        FGW_C_OVERFLOW_REQUESTS
+        FGW_C_OVERFLOW_RETRIES
+        FGW_C_OVERFLOW_TIMEOUTS
+        FGW_C_EJECTIONS
+        FGW_C_EJECTIONS_REFUSED
         FGW_C_COUNTERS_END
         FGW_G_CLIENT_ACTIVE
         FGW_G_UPSTREAM_ACTIVE
@@ -97,6 +105,17 @@ cdef extern from "fgw/state.h" nogil:
         uint64_t requests
         uint64_t failures
 
+    ctypedef struct fgw_share:
+        uint32_t connections
+        uint32_t pending
+        uint32_t requests
+        uint32_t retries
+
+    ctypedef struct fgw_cluster_state:
+        fgw_share all
+        uint64_t overflows
+        uint64_t ejections
+
     ctypedef struct fgw_dns_address:
         uint8_t family
         uint16_t port
@@ -129,6 +148,8 @@ cdef extern from "fgw/state.h" nogil:
         uint64_t counters[256]
         uint64_t rejected[128]
         uint32_t *active
+        fgw_share *shares
+        uint32_t shares_used
 
     ctypedef struct fgw_state:
         uint64_t magic
@@ -136,6 +157,7 @@ cdef extern from "fgw/state.h" nogil:
         uint32_t worker_slots
         uint64_t total_bytes
         fgw_cell *cells
+        fgw_cluster_state *clusters
         fgw_dns_slot *dns
         fgw_worker_state *workers
 

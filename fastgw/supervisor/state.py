@@ -21,7 +21,7 @@ _TCP_SERIES_BYTES = ffi.sizeof("fgw_tcp_series")
 _TCP_SERIES_STRUCT = struct.Struct("=5Q")
 _BUCKETS = int(lib.FGW_STATE_BUCKETS)
 _SERIES_STRUCT = struct.Struct(f"={_SERIES_WORDS}Q")
-_CELL = struct.Struct("=IIIIQQ")
+_CELL = struct.Struct("=IIIIQQIIQ")
 _HEADER = struct.Struct("=QIIQ")
 _MAGIC = int.from_bytes(b"FGWSTATE", "little")
 UPPER_CELLS_FROM = int(lib.FGW_STATE_CELLS) // 2
@@ -56,11 +56,21 @@ class WorkerView(NamedTuple):
 
 
 class Cell(NamedTuple):
+    """``ejected_until_ms``: CLOCK_MONOTONIC; the flag of an ejection that is over stays until somebody picks the endpoint."""
+
     active: int
     flags: int
-    failures_in_a_row: int
+    errors_in_a_row: int
+    gateway_errors_in_a_row: int
     requests: int
     failures: int
+    local_errors_in_a_row: int
+    ejections: int
+    ejected_until_ms: int
+
+    def ejected(self, now_ms: float) -> bool:
+        """``ejected_until_ms`` 0: until somebody says otherwise."""
+        return bool(self.flags & lib.FGW_CELL_EJECTED) and (not self.ejected_until_ms or self.ejected_until_ms > now_ms)
 
 
 class DnsAddress(NamedTuple):
@@ -171,8 +181,7 @@ class StateSegment:
 
     def cell(self, index: int) -> Cell:
         offset = int(ffi.offsetof("fgw_state", "cells")) + index * int(ffi.sizeof("fgw_cell"))
-        active, flags, in_a_row, _, requests, failures = _CELL.unpack(os.pread(self.fd, _CELL.size, offset))
-        return Cell(active, flags, in_a_row, requests, failures)
+        return Cell(*_CELL.unpack(os.pread(self.fd, _CELL.size, offset)))
 
     def clear_cell(self, index: int) -> None:
         """Make the cell of an endpoint that is gone ready for another one. Only when nothing is active on it."""

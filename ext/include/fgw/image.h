@@ -8,7 +8,7 @@
 #include "base.h"
 
 /* cffi:begin */
-enum { FGW_IMAGE_VERSION = 6, FGW_NONE = 0xffffffff };
+enum { FGW_IMAGE_VERSION = 7, FGW_NONE = 0xffffffff };
 
 /* `count` records of the table's type, from `off`. */
 typedef struct fgw_table {
@@ -42,7 +42,10 @@ typedef struct fgw_image_header {
     fgw_table edits;        /* fgw_img_edit, those of a block adjacent */
     fgw_table parts;        /* fgw_img_part, those of a value adjacent */
     fgw_table clusters;     /* fgw_img_cluster */
-    fgw_table endpoints;    /* fgw_img_endpoint */
+    fgw_table endpoints;    /* fgw_img_endpoint, those of a cluster adjacent and sorted by priority */
+    fgw_table policies;     /* fgw_img_policy */
+    fgw_table ring_points;  /* fgw_img_ring_point, those of a cluster adjacent and sorted by hash */
+    fgw_table maglev_places; /* fgw_img_maglev_place */
     fgw_table regexes;      /* fgw_img_regex */
     fgw_table origins;      /* fgw_img_origin */
     fgw_table slots;        /* fgw_img_slot: all hash tables lie in here */
@@ -423,7 +426,14 @@ enum fgw_discovery {
     FGW_DISCOVERY_STATIC = 0,
     FGW_DISCOVERY_DNS = 1, /* some endpoints are names (FGW_FAMILY_NAME), whose addresses are in the slot */
 };
-enum fgw_lb { FGW_LB_LEAST_REQUEST = 0, FGW_LB_ROUND_ROBIN = 1, FGW_LB_RANDOM = 2 };
+/* The last two are consistentHash; a request without a key then goes to an endpoint at random (Q3). */
+enum fgw_lb {
+    FGW_LB_LEAST_REQUEST = 0,
+    FGW_LB_ROUND_ROBIN = 1,
+    FGW_LB_RANDOM = 2,
+    FGW_LB_RING_HASH = 3,
+    FGW_LB_MAGLEV = 4
+};
 enum fgw_upstream_protocol {
     FGW_UPSTREAM_HTTP1 = 1,
     FGW_UPSTREAM_HTTP2 = 2,
@@ -450,8 +460,65 @@ typedef struct fgw_img_cluster {
     uint32_t max_streams; /* of one HTTP/2 connection at a time; 0: as many as the upstream allows */
     uint32_t ping_interval_ms; /* HTTP/2: how often a PING asks whether the upstream is still there; 0: never */
     uint32_t ping_timeout_ms;  /* without an answer for so long it is not */
+    uint32_t policy;    /* FGW_NONE: nothing but defaults */
+    uint32_t state;     /* index of its fgw_cluster_state in the state segment, the same in every generation */
     uint32_t origin;
+    fgw_table ring;   /* ring_points: FGW_LB_RING_HASH with FGW_DISCOVERY_STATIC */
+    fgw_table maglev; /* maglev_places: the same for FGW_LB_MAGLEV */
 } fgw_img_cluster;
+
+enum { FGW_HASH_NAME_MAX = 128, FGW_COOKIE_REST_MAX = 1024, FGW_PRIORITIES_MAX = 16 };
+/* What the key of consistentHash is taken from. */
+enum fgw_hash_on { FGW_HASH_NONE = 0, FGW_HASH_HEADER = 1, FGW_HASH_COOKIE = 2, FGW_HASH_SOURCE_IP = 3, FGW_HASH_QUERY = 4 };
+enum fgw_policy_flag {
+    FGW_POLICY_OUTLIER = 1,      /* outlierDetection */
+    FGW_POLICY_SPLIT_LOCAL = 2,  /* its splitExternalLocalOriginErrors */
+    FGW_POLICY_GIVES_COOKIE = 4, /* a client without the cookie gets one (Q5) */
+    FGW_POLICY_KEEPALIVE = 8,    /* tcpKeepalive */
+};
+
+/* What a DestinationRule asks for beyond the defaults. Limits: FGW_NONE is none. */
+typedef struct fgw_img_policy {
+    uint8_t flags;          /* set of enum fgw_policy_flag */
+    uint8_t hash_on;        /* enum fgw_hash_on */
+    uint8_t hash_header_id; /* enum fgw_header_id of hash_name under FGW_HASH_HEADER */
+    uint8_t proxy_protocol; /* version of the PROXY header that begins a connection, 0 for none */
+    uint8_t priorities;     /* levels that its endpoints have: 1 .. FGW_PRIORITIES_MAX */
+    uint8_t max_ejection_percent;
+    uint8_t min_health_percent; /* fewer usable endpoints than that: all count as usable (Q8) */
+    uint8_t pad;
+    fgw_span hash_name;   /* header in lower case, cookie or query parameter */
+    fgw_span cookie_rest; /* of Set-Cookie: what follows the value */
+    uint32_t max_connections;
+    uint32_t max_pending; /* requests that wait for a connection */
+    uint32_t max_requests;
+    uint32_t max_retries;
+    uint32_t max_requests_per_connection;
+    uint32_t idle_timeout_ms;       /* of upstream connections without a request; FGW_NONE: the gateway's, 0: none */
+    uint32_t max_connection_ms;     /* age of a connection; 0: none */
+    uint32_t keepalive_time_s;      /* 0: the system's, as the next two */
+    uint32_t keepalive_interval_s;
+    uint32_t keepalive_probes;
+    uint32_t consecutive_errors;         /* outlier detection: 0 never ejects, as the next two */
+    uint32_t consecutive_gateway_errors; /* 502, 503, 504 */
+    uint32_t consecutive_local_errors;   /* under FGW_POLICY_SPLIT_LOCAL */
+    uint32_t outlier_interval_ms;
+    uint32_t base_ejection_ms;
+    uint32_t warmup_ms; /* slow start of new endpoints (Q15); 0: none */
+    uint16_t warmup_curve[17]; /* thousandths of the weight at 0/16, 1/16, ... of that time */
+    uint16_t reserved[3];
+    uint64_t error_codes[8]; /* bit n: an answer with status 100 + n is an error */
+} fgw_img_policy;
+
+/* A place on the ring of a cluster: keys up to `hash` that are above the point before it. */
+typedef struct fgw_img_ring_point {
+    uint32_t hash;
+    uint32_t endpoint; /* among those of the cluster */
+} fgw_img_ring_point;
+
+typedef struct fgw_img_maglev_place {
+    uint32_t endpoint; /* among those of the cluster */
+} fgw_img_maglev_place;
 
 enum fgw_family {
     FGW_FAMILY_UNIX = 1,
@@ -465,10 +532,12 @@ typedef struct fgw_img_endpoint {
     uint8_t family;
     uint8_t flags;
     uint16_t port;
-    uint32_t weight; /* >= 1 */
-    uint8_t ip[16];  /* network order; IPv4 in the first four */
-    uint32_t cell;   /* index of its cell in the state segment, the same in every generation; FGW_NONE: FGW_FAMILY_NAME */
-    fgw_span path;   /* FGW_FAMILY_UNIX; FGW_FAMILY_NAME: the name */
+    uint32_t weight;  /* >= 1 */
+    uint8_t priority; /* 0 is the best: endpoints of the next levels help out when too few are usable (Q7) */
+    uint8_t reserved[3];
+    uint8_t ip[16]; /* network order; IPv4 in the first four */
+    uint32_t cell;  /* index of its cell in the state segment, the same in every generation; FGW_NONE: FGW_FAMILY_NAME */
+    fgw_span path;  /* FGW_FAMILY_UNIX; FGW_FAMILY_NAME: the name */
 } fgw_img_endpoint;
 
 typedef struct fgw_img_regex {

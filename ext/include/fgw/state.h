@@ -7,9 +7,10 @@
 
 /* cffi:begin */
 enum {
-    FGW_STATE_VERSION = 4,
+    FGW_STATE_VERSION = 5,
     FGW_STATE_WORKERS = 64,   /* worker slots at the most */
     FGW_STATE_CELLS = 262144, /* endpoint cells; the block is sparse, unused cells cost no memory */
+    FGW_STATE_CLUSTERS = 131072,
     FGW_STATE_DNS_SLOTS = 16384,
     FGW_STATE_DNS_ADDRESSES = 128,
     FGW_STATE_SERIES = 8192, /* request series a worker can hold; the last one collects the overflow */
@@ -67,6 +68,13 @@ enum fgw_counter {
     FGW_C_UPSTREAM_TLS_FAILED,
     FGW_C_WEBSOCKETS,      /* opened */
     FGW_C_STREAM_TIMEOUTS, /* answers and WebSockets cut because not a byte moved for too long */
+    FGW_C_OVERFLOW_CONNECTIONS, /* requests that had to wait, or connections refused, for maxConnections */
+    FGW_C_OVERFLOW_PENDING,     /* requests refused by http1MaxPendingRequests */
+    FGW_C_OVERFLOW_REQUESTS,    /* by http2MaxRequests */
+    FGW_C_OVERFLOW_RETRIES,     /* retries not made because of maxRetries */
+    FGW_C_OVERFLOW_TIMEOUTS,    /* requests that waited in vain for a connection */
+    FGW_C_EJECTIONS,            /* endpoints ejected by outlier detection */
+    FGW_C_EJECTIONS_REFUSED,    /* not ejected because of maxEjectionPercent */
     FGW_C_COUNTERS_END,
     /* gauges */
     FGW_G_CLIENT_ACTIVE = 192,
@@ -86,16 +94,37 @@ enum fgw_counter {
 
 enum fgw_cell_flag { FGW_CELL_EJECTED = 1, FGW_CELL_UNHEALTHY = 2 };
 
-/* One endpoint of one cluster, shared by all workers. */
+/* One endpoint of one cluster, shared by all workers; all of it is touched with atomics. Times: CLOCK_MONOTONIC. */
 typedef struct fgw_cell {
-    uint32_t active; /* atomic: requests in flight from all workers */
-    uint32_t flags;  /* atomic: enum fgw_cell_flag */
-    uint32_t failures_in_a_row;
-    uint32_t reserved;
-    uint64_t requests; /* atomic */
-    uint64_t failures; /* atomic: connect failures and resets */
-    uint64_t pad[4];
+    uint32_t active; /* requests in flight from all workers */
+    uint32_t flags;  /* enum fgw_cell_flag */
+    uint32_t errors_in_a_row;
+    uint32_t gateway_errors_in_a_row;
+    uint64_t requests;
+    uint64_t failures; /* connect failures and resets */
+    uint32_t local_errors_in_a_row;
+    uint32_t ejections;        /* what the next ejection's time is multiplied by, less one; fades while it is not ejected */
+    uint64_t ejected_until_ms; /* FGW_CELL_EJECTED ends then: whoever sees it first takes the flag away */
+    uint64_t warm_from_ms;     /* when the endpoint was first seen by a cluster with warmup, 0 before */
+    uint64_t pad;
 } fgw_cell;
+
+/* What one worker has of a cluster, and what all have together: for the limits of connectionPool. Only clusters with such a
+ * limit are counted. */
+typedef struct fgw_share {
+    uint32_t connections;
+    uint32_t pending; /* requests that have no connection yet */
+    uint32_t requests;
+    uint32_t retries;
+} fgw_share;
+
+typedef struct fgw_cluster_state {
+    fgw_share all;           /* atomics */
+    uint64_t eject_lease_ms; /* who put a time in here may eject an endpoint of the cluster until then */
+    uint64_t overflows;      /* requests refused by a limit */
+    uint64_t ejections;
+    uint64_t pad[3];
+} fgw_cluster_state;
 
 /* One address that a name of a cluster has. */
 typedef struct fgw_dns_address {
@@ -150,6 +179,9 @@ typedef struct fgw_worker_state {
     fgw_series series[FGW_STATE_SERIES];
     fgw_tcp_series tcp_series[FGW_STATE_TCP_SERIES];
     uint32_t active[FGW_STATE_CELLS]; /* this worker's share of fgw_cell.active, taken off when it dies */
+    fgw_share shares[FGW_STATE_CLUSTERS]; /* the same of fgw_cluster_state.all */
+    uint32_t shares_used;             /* those before this one may be other than 0 */
+    uint32_t reserved;
 } fgw_worker_state;
 
 typedef struct fgw_state {
@@ -159,6 +191,7 @@ typedef struct fgw_state {
     uint64_t total_bytes;
     uint64_t reserved[13];
     fgw_cell cells[FGW_STATE_CELLS];
+    fgw_cluster_state clusters[FGW_STATE_CLUSTERS];
     fgw_dns_slot dns[FGW_STATE_DNS_SLOTS];
     fgw_worker_state workers[]; /* worker_slots of them */
 } fgw_state;

@@ -9,7 +9,20 @@ import msgspec
 from fastgw.cli.rule_view import conditions_text
 from fastgw.compiler.options import CompileResult
 from fastgw.model.diagnostic import Diagnostic
-from fastgw.model.plan import Action, Chain, Cluster, Edits, Endpoint, Listener, Rule, TlsContext, UpstreamTls, VirtualHost
+from fastgw.model.plan import (
+    DEFAULTS,
+    Action,
+    Chain,
+    Cluster,
+    Edits,
+    Endpoint,
+    Listener,
+    Policy,
+    Rule,
+    TlsContext,
+    UpstreamTls,
+    VirtualHost,
+)
 from fastgw.model.plan_text import action_text, edits_text, policy_text
 
 
@@ -111,9 +124,24 @@ def _cluster(cluster: Cluster) -> str:
         words.append(f"{cluster.connect_timeout_ms} ms")
     if cluster.tls is not None:
         words.append(_tls(cluster.tls))
+    words += _policy(cluster.policy)
     if cluster.destination_rule:
         words.append(f"rule {cluster.destination_rule}")
     return " ".join(words)
+
+
+def _policy(policy: Policy) -> list[str]:
+    """What differs from the defaults, by name."""
+    words = []
+    for name in policy.__struct_fields__:
+        value = getattr(policy, name)
+        if value == getattr(DEFAULTS, name):
+            continue
+        given = msgspec.to_builtins(value)
+        if isinstance(given, dict):
+            given = " ".join(f"{key}={each}" for key, each in given.items() if each is not None)
+        words.append(f"{name}({given})")
+    return words
 
 
 def _tls(tls: UpstreamTls) -> str:
@@ -125,6 +153,7 @@ def _tls(tls: UpstreamTls) -> str:
 
 def _endpoint(endpoint: Endpoint) -> str:
     weight = f"x{endpoint.weight}" if endpoint.weight != 1 else ""
+    weight += f"@{endpoint.priority}" if endpoint.priority else ""
     lookup = {"": "", "all": "dns ", "first": "dns first "}.get(endpoint.lookup, f"{endpoint.lookup} ")
     return f"{lookup}{endpoint.address}:{endpoint.port}{weight}{'' if endpoint.healthy else '(unhealthy)'}"
 

@@ -122,5 +122,5 @@ def test_the_segment_is_shaped_and_shared(state: StateSegment) -> None:
     assert (state.counters(2)[lib.FGW_C_BUGS], state.counters(1)[lib.FGW_C_BUGS]) == (7, 0)
     assert (state.rejected(1)[lib.FGW_R_BARE_LF], state.cell(5).failures) == (5, 3)
     state.clear_cell(5)
-    assert state.cell(5) == (0, 0, 0, 0, 0)
+    assert set(state.cell(5)) == {0}
     assert ffi.sizeof("fgw_cell") == 64

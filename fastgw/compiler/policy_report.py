@@ -1,0 +1,74 @@
+"""What is to be said about DestinationRules as such: parts of a policy that have no effect, and settings that cannot hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fastgw.compiler.inventory import Inventory
+from fastgw.compiler.policies import what_is_wrong
+from fastgw.compiler.report import Report
+from fastgw.compiler.upstream_http import only_of_http2
+from fastgw.model.kinds.destination_rule import ConnectionPool, LoadBalancer, PortTrafficPolicy, TcpPool, TrafficPolicy
+from fastgw.model.resource import Resource
+
+Policy = TrafficPolicy | PortTrafficPolicy
+_WHOLE = {"tunnel": "tunnel", "proxyProtocol": "proxy_protocol", "retryBudget": "retry_budget"}
+
+
+def report_policies(inventory: Inventory, report: Report) -> None:
+    """One warning for each part of a policy that does not do what it says."""
+    for rule in inventory.of("DestinationRule"):
+        for path, policy in _policies(rule):
+            for field in _without_effect(policy):
+                report.warning("FGW0105", rule, f"{path}.{field}", f"{field} is not supported yet: it has no effect")
+            if policy.load_balancer is not None:
+                _report_balancer(rule, f"{path}.loadBalancer", policy.load_balancer, report)
+
+
+def _policies(rule: Resource) -> Iterator[tuple[str, Policy]]:
+    """Every policy of a rule with its path."""
+    found = [("spec.trafficPolicy", rule.spec.traffic_policy)]
+    found += [(f"spec.subsets[{index}].trafficPolicy", subset.traffic_policy) for index, subset in enumerate(rule.spec.subsets)]
+    for path, policy in found:
+        if policy is None:
+            continue
+        yield path, policy
+        for index, entry in enumerate(policy.port_level_settings):
+            yield f"{path}.portLevelSettings[{index}]", entry
+
+
+def _without_effect(policy: Policy) -> Iterator[str]:
+    balancer, pool = policy.load_balancer, policy.connection_pool
+    if balancer is not None:
+        yield from _balancer_without_effect(balancer)
+    if pool is not None and _has_limits(pool):
+        yield "connectionPool"
+    if policy.outlier_detection is not None:
+        yield "outlierDetection"
+    if isinstance(policy, TrafficPolicy):
+        yield from (field for field, name in _WHOLE.items() if getattr(policy, name) is not None)
+
+
+def _balancer_without_effect(balancer: LoadBalancer) -> Iterator[str]:
+    if balancer.locality_lb_setting:
+        yield "loadBalancer.localityLbSetting"
+    if balancer.zone_aware_lb_setting:
+        yield "loadBalancer.zoneAwareLbSetting"
+    if balancer.warmup or balancer.warmup_duration_secs:
+        yield "loadBalancer.warmup" if balancer.warmup else "loadBalancer.warmupDurationSecs"
+
+
+def _has_limits(pool: ConnectionPool) -> bool:
+    tcp = pool.tcp or TcpPool()
+    others = bool(tcp.max_connections or tcp.tcp_keepalive or tcp.max_connection_duration)
+    return (pool.http is not None and not only_of_http2(pool.http)) or others
+
+
+def _report_balancer(rule: Resource, path: str, balancer: LoadBalancer, report: Report) -> None:
+    if balancer.simple == "PASSTHROUGH":
+        message = "PASSTHROUGH goes to the address that the client asked for, which is the gateway itself: LEAST_REQUEST is used"
+        report.warning("FGW0130", rule, f"{path}.simple", message)
+    ring = balancer.consistent_hash
+    wrong = what_is_wrong(ring) if ring is not None else ""
+    if wrong:
+        report.warning("FGW0130", rule, f"{path}.consistentHash", f"consistentHash cannot be used: {wrong}: LEAST_REQUEST is used")

@@ -165,13 +165,15 @@ class GatewayCollector(Collector):
         requests = CounterMetricFamily("fastgw_endpoint_requests", "Requests sent to an endpoint", labels=labels)
         failures = CounterMetricFamily("fastgw_endpoint_failures", "Failed connects and resets of an endpoint", labels=labels)
         healthy = GaugeMetricFamily("fastgw_endpoint_healthy", "1 when requests may be sent to it", labels=labels)
+        ejected = GaugeMetricFamily("fastgw_endpoint_ejected", "1 while outlier detection keeps it out", labels=labels)
         for cluster, endpoint in self._used_endpoints():
             values = [cluster, endpoint_text(endpoint)]
             active.add_metric(values, endpoint["active"])
             requests.add_metric(values, endpoint["requests"])
             failures.add_metric(values, endpoint["failures"])
             healthy.add_metric(values, int(endpoint["healthy"]))
-        yield from (active, requests, failures, healthy)
+            ejected.add_metric(values, int(endpoint["ejected"]))
+        yield from (active, requests, failures, healthy, ejected)
 
     def _used_endpoints(self) -> Iterator[tuple[str, dict[str, Any]]]:
         for cluster in view_clusters(self._image_fd, self._supervisor.state) if self._image_fd >= 0 else ():

@@ -43,8 +43,6 @@ def _without_effect(policy: Policy) -> Iterator[str]:
         yield from _balancer_without_effect(balancer)
     if pool is not None and _has_limits(pool):
         yield "connectionPool"
-    if policy.outlier_detection is not None:
-        yield "outlierDetection"
     if isinstance(policy, TrafficPolicy):
         yield from (field for field, name in _WHOLE.items() if getattr(policy, name) is not None)
 

@@ -13,6 +13,7 @@ from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.field_table cimport FieldTable
 from fastgw.dataplane.headers cimport mark_response, mark_trailers, write_decimal
+from fastgw.dataplane.outlier cimport note_answer, note_connected, note_local
 from fastgw.dataplane.request_head cimport RequestHead
 from fastgw.dataplane.served cimport Address, ClientSide, Observer, Served, clock_ns
 from fastgw.dataplane.websocket cimport wants_websocket
@@ -415,6 +416,7 @@ cdef class Exchange(Served):
             if self.upstream is not None:
                 break
             self.uncharge(True)
+            note_local(self)
             self.ctx.loop.count(FGW_C_UPSTREAM_CONNECT_FAILURES)
             if self.attempts >= self.ctx.connect_attempts:
                 return (<LocalAnswers?>self.ctx.answers).answer_fault(self, FAULT_CONNECT_FAILED, 0, 0)
@@ -453,6 +455,7 @@ cdef class Exchange(Served):
         return self.client.resume_request()
 
     cdef int on_upstream_ready(self) except -1:
+        note_connected(self, False)
         self.send_request()
         if self.upstream is not None:
             self.upstream.flush()
@@ -537,6 +540,7 @@ cdef class Exchange(Served):
         return 0
 
     cdef int on_response_head(self, ResponseHead *head) except -1:
+        note_answer(self, head.status)
         self.response_started = True
         self.response_ns = self.ctx.loop.now_ns
         self.status = head.status
@@ -603,6 +607,8 @@ cdef class Exchange(Served):
         cdef bint reused = self.upstream is not None and self.upstream.reused
         self.upstream = None
         self.uncharge(True)
+        if not self.response_started and fault != FAULT_REFUSED and not (fault == FAULT_CLOSED and reused):
+            note_local(self)  # not so when an idle connection has ended meanwhile
         if self.switched and self.response_done:  # the upstream had said all that it wanted to say
             return self.finish()
         if self.response_started and fault == FAULT_TIMEOUT:

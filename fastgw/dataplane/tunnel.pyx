@@ -15,10 +15,12 @@ from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context, Image
 from fastgw.dataplane.dial cimport local_text, open_socket
 from fastgw.dataplane.loop cimport SCRATCH_BYTES
+from fastgw.dataplane.outlier cimport note_connected, note_local
 from fastgw.dataplane.pipes cimport Pipe, give_pipe, take_pipe
 from fastgw.dataplane.served cimport ClientSide, ConnectionOwner, Observer, Served
 from fastgw.dataplane.transport cimport Protocol, Transport
-from fastgw.dataplane.upstream_tls cimport PeerName, make_transport, name_peer, note_connected, note_failure, note_timeout
+from fastgw.dataplane.upstream_tls cimport PeerName, make_transport, name_peer, note_failure, note_timeout
+from fastgw.dataplane.upstream_tls cimport note_connected as note_transport
 from fastgw.native.balance cimport fgw_hash_key
 from fastgw.native.base cimport fgw_span
 from fastgw.native.route cimport FGW_ACTION_ROUTE, FGW_NONE, fgw_img_action, fgw_img_chain, fgw_img_destination, fgw_img_policy
@@ -259,6 +261,7 @@ cdef class Tunnel(Served):
             if self.connect():
                 return 0
             self.uncharge(True)
+            note_local(self)
             self.ctx.loop.count(FGW_C_UPSTREAM_CONNECT_FAILURES)
             if self.attempts >= self.ctx.connect_attempts:
                 return self.fail(FGW_F_UF | FGW_F_URX, b"remote_connection_failure")
@@ -291,6 +294,7 @@ cdef class Tunnel(Served):
     cdef int connect_failed(self, int counter) except -1:
         self.drop_upstream(False)
         self.uncharge(True)
+        note_local(self)
         self.ctx.loop.count(counter)
         if self.attempts < self.ctx.connect_attempts:
             self.ctx.loop.count(FGW_C_UPSTREAM_RETRIES)
@@ -307,7 +311,8 @@ cdef class Tunnel(Served):
         self.state = T_OPEN
         self.deadline_ms = 0
         self.transport_failure = None  # of an attempt before
-        note_connected(self.ctx, up)
+        note_transport(self.ctx, up)
+        note_connected(self, True)
         if self.observer is not None and self.observer.wants_local:
             self.upstream_local_len = local_text(up.fd, self.upstream_local)
         self.image = None  # a connection may outlive many of them

@@ -49,6 +49,8 @@ EFFECTS: dict[str, dict[str, str]] = {
         "trafficPolicy": NOT_YET,
         "trafficPolicy.loadBalancer.simple": YES,
         "trafficPolicy.loadBalancer.consistentHash": YES,
+        "trafficPolicy.outlierDetection": YES,
+        "trafficPolicy.outlierDetection.consecutiveErrors": NONE,
         "trafficPolicy.connectionPool.tcp.connectTimeout": YES,
         "trafficPolicy.connectionPool.tcp.idleTimeout": YES,
         "trafficPolicy.connectionPool.http.h2UpgradePolicy": YES,

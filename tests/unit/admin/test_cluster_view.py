@@ -90,6 +90,7 @@ def test_only_used_endpoints_are_metrics(image_fd: int, numbers: StateNumbers) -
             f"fastgw_endpoint_requests_total{labels} 5.0",
             f"fastgw_endpoint_failures_total{labels} 0.0",
             f"fastgw_endpoint_healthy{labels} 1.0",
+            f"fastgw_endpoint_ejected{labels} 0.0",
         ]
         await supervisor._close()
 

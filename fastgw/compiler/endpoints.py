@@ -72,11 +72,14 @@ class EndpointIndex:
                 yield from self._of_slice(entry, port, publish_all)
 
     def _of_slice(self, entry: Resource, port: PortRecord, publish_all: bool) -> Iterator[Labelled]:
-        numbers = [own.port for own in entry.spec.ports or () if (own.name or "") == port.name and own.port]
+        """Not said to be ready or not counts as ready, whatever else is said (publishNotReadyAddresses makes terminating ones so)."""
+        named = [own for own in entry.spec.ports or () if (own.name or "") == port.name and own.protocol != "UDP"]
+        numbers = [own.port for own in named if own.port]
         for own in entry.spec.endpoints or ():
-            if own.conditions is not None and own.conditions.terminating:
+            ready = own.conditions is None or own.conditions.ready is not False
+            if not ready and own.conditions.terminating:
                 continue
-            healthy = publish_all or own.conditions is None or own.conditions.ready is not False
+            healthy = ready or publish_all
             labels = self._pod_labels(own.target_ref, entry.namespace)
             for number in numbers:
                 for address in own.addresses[:1]:

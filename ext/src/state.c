@@ -153,6 +153,13 @@ void fgw_dns_write(fgw_dns_slot *slot, const fgw_dns_slot *in) {
     __atomic_store_n(&slot->sequence, odd + 1, __ATOMIC_RELEASE);
 }
 
+void fgw_cell_mark(fgw_cell *cell, uint32_t flags, int on) {
+    if (on)
+        __atomic_fetch_or(&cell->flags, flags, __ATOMIC_RELAXED);
+    else
+        __atomic_fetch_and(&cell->flags, ~flags, __ATOMIC_RELAXED);
+}
+
 /* --- a worker that died --- */
 
 static void take_off(uint32_t *from, uint32_t *share) {

@@ -95,7 +95,9 @@ class AdminServer(Server):
         with self._supervisor.generations.borrow_image() as image_fd:
             if image_fd < 0:
                 return nothing_yet()
-            return answer(await asyncio.to_thread(view_clusters, image_fd, self._supervisor.state))
+            return answer(
+                await asyncio.to_thread(view_clusters, image_fd, self._supervisor.state, self._supervisor.health.by_cell())
+            )
 
     async def _dns(self, request: web.Request) -> web.Response:
         return answer(self._supervisor.resolver.statuses())

@@ -159,13 +159,14 @@ class GatewayCollector(Collector):
         yield _gauge("listeners_failed", "Listeners that could not be opened", len(self._supervisor.listeners.failures))
 
     def _endpoint_metrics(self) -> Iterator[Metric]:
-        """Of endpoints that were used: there may be very many that never are."""
+        """Of endpoints that were used or are checked: there may be very many that never are."""
         labels = ["cluster", "endpoint"]
         active = GaugeMetricFamily("fastgw_endpoint_requests_active", "Requests in flight to an endpoint", labels=labels)
         requests = CounterMetricFamily("fastgw_endpoint_requests", "Requests sent to an endpoint", labels=labels)
         failures = CounterMetricFamily("fastgw_endpoint_failures", "Failed connects and resets of an endpoint", labels=labels)
         healthy = GaugeMetricFamily("fastgw_endpoint_healthy", "1 when requests may be sent to it", labels=labels)
         ejected = GaugeMetricFamily("fastgw_endpoint_ejected", "1 while outlier detection keeps it out", labels=labels)
+        checks = CounterMetricFamily("fastgw_endpoint_health_checks", "Health checks of an endpoint", labels=[*labels, "result"])
         for cluster, endpoint in self._used_endpoints():
             values = [cluster, endpoint_text(endpoint)]
             active.add_metric(values, endpoint["active"])
@@ -173,12 +174,17 @@ class GatewayCollector(Collector):
             failures.add_metric(values, endpoint["failures"])
             healthy.add_metric(values, int(endpoint["healthy"]))
             ejected.add_metric(values, int(endpoint["ejected"]))
-        yield from (active, requests, failures, healthy, ejected)
+            check = endpoint.get("healthCheck")
+            if check is not None:
+                checks.add_metric([*values, "success"], check["checked"] - check["failed"])
+                checks.add_metric([*values, "failure"], check["failed"])
+        yield from (active, requests, failures, healthy, ejected, checks)
 
     def _used_endpoints(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        for cluster in view_clusters(self._image_fd, self._supervisor.state) if self._image_fd >= 0 else ():
+        supervisor = self._supervisor
+        for cluster in view_clusters(self._image_fd, supervisor.state, supervisor.health.by_cell()) if self._image_fd >= 0 else ():
             for endpoint in cluster["endpoints"]:
-                if endpoint["requests"] or endpoint["failures"]:
+                if endpoint["requests"] or endpoint["failures"] or "healthCheck" in endpoint:
                     yield cluster["name"], endpoint
 
     def _dns_metric(self) -> Metric:

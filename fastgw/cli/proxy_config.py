@@ -232,6 +232,7 @@ def cluster_entries(view: ConfigView) -> list[dict[str, Any]]:
             "pingIntervalMs": cluster.ping_interval_ms,
             "pingTimeoutMs": cluster.ping_timeout_ms,
             "connectTimeoutMs": cluster.connect_timeout_ms,
+            "healthCheck": cluster.health_check,
             "endpoints": len(cluster.endpoints),
             "file": cluster.origin.file,
             "line": cluster.origin.line,

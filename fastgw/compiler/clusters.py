@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from fastgw.compiler.destination_rules import DestinationRules, HostRules
 from fastgw.compiler.destinations import ClusterKey, Finder
+from fastgw.compiler.endpoint_annotations import endpoint_wishes, health_check_of
 from fastgw.compiler.endpoints import LOOKUPS, EndpointIndex, Labelled, is_ip
 from fastgw.compiler.inventory import is_subset
 from fastgw.compiler.policies import balancer_of, policy_of
@@ -124,6 +125,7 @@ class ClusterBuilder:
             self._report.error("FGW0106", use.user, use.path, message)
             return None
         cluster = _empty_cluster(key, rules, record.source.origin if record.source else use.user.at(use.path))
+        cluster.health_check = health_check_of(record.source, rules.rules)
         if use.layer4:
             cluster.protocol = "tcp"
         else:
@@ -184,7 +186,9 @@ class ClusterBuilder:
             return
         named = entry.spec.endpoints or entry.spec.workload_selector
         if not named and resolution != "STATIC":
-            cluster.endpoints = [Endpoint(record.host, port.target, lookup=LOOKUPS.get(resolution, "all"))]
+            srv = endpoint_wishes(entry).srv if resolution == "DNS" else ""
+            lookup = "srv" if srv else LOOKUPS.get(resolution, "all")
+            cluster.endpoints = [Endpoint(srv or record.host, port.target, lookup=lookup)]
             return
         cluster.endpoints = [entry.endpoint for entry in _select(self._endpoints.of(record, port), subset)]
         if not cluster.endpoints:

@@ -16,6 +16,7 @@ from fastgw.compiler.auto_passthrough import AutoPassthrough
 from fastgw.compiler.bind import Bindings, report_unbound
 from fastgw.compiler.cache import CompileCache
 from fastgw.compiler.chains import ChainCompiler
+from fastgw.compiler.endpoint_annotations import report_endpoint_annotations
 from fastgw.compiler.exchange import Whole, exchange
 from fastgw.compiler.http_routes import CompiledRules, RuleCompiler
 from fastgw.compiler.inventory import Inventory
@@ -60,6 +61,7 @@ def _compile(resources: Sequence[Resource], options: CompileOptions, cache: Comp
     bindings = Bindings(services, inventory, report)
     report_unbound(bindings, hosts, report)
     report_policies(inventory, report)
+    report_endpoint_annotations(inventory, report)
 
     plan = Plan()
     used: dict[CompiledRules, None] = {}

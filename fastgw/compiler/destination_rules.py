@@ -22,13 +22,14 @@ MAX_TIMEOUT_MS = 0xFFFF_FFFF
 class HostRules:
     """The DestinationRules of one host, merged as R3 says: the first definition of a subset or of the policy counts."""
 
-    __slots__ = ("name", "policy", "subsets")
+    __slots__ = ("name", "policy", "rules", "subsets")
 
     def __init__(self, rules: Iterable[Resource]) -> None:
+        self.rules = tuple(rules)
         self.name = ""
         self.subsets: dict[str, Subset] = {}
         self.policy: TrafficPolicy | None = None
-        for rule in rules:
+        for rule in self.rules:
             self.name = self.name or f"{rule.name}.{rule.namespace}"
             for subset in rule.spec.subsets:
                 self.subsets.setdefault(subset.name, subset)

@@ -424,6 +424,26 @@ class Endpoint(msgspec.Struct, frozen=True):
     priority: int = 0
 
 
+class HealthCheck(msgspec.Struct, frozen=True):
+    """How the supervisor finds out whether endpoints work. kind: http, tcp (a connection can be made), grpc (grpc.health.v1).
+
+    http: GET ``path`` for ``host`` ("": the destination's host) has to be answered with a status in ``expected``, pairs of first
+    and last. grpc: ``service`` has to be SERVING, "" is the whole server. ``port`` 0 is that of the endpoint. An endpoint is given
+    up after ``unhealthy`` failures in a row and taken back after ``healthy`` successes; the first check of all decides at once.
+    """
+
+    kind: str
+    path: str = ""
+    host: str = ""
+    service: str = ""
+    expected: tuple[tuple[int, int], ...] = ((200, 299),)
+    port: int = 0
+    interval_ms: int = 5_000
+    timeout_ms: int = 2_000
+    healthy: int = 2
+    unhealthy: int = 3
+
+
 class Cluster(msgspec.Struct):
     """``name``: "outbound|port|subset|host". discovery: static, dns (some endpoints are names).
 
@@ -452,6 +472,7 @@ class Cluster(msgspec.Struct):
     policy: Policy = DEFAULTS
     origin: Origin = NOWHERE
     destination_rule: str = ""
+    health_check: HealthCheck | None = None
 
     def names(self) -> list[Endpoint]:
         """The endpoints that have to be resolved."""

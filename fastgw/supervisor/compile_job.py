@@ -156,12 +156,13 @@ class Reporter:
         """Descriptors, the caller's: of the Report, and of the numbers when they have changed."""
         numbers = self._numbers
         fresh_numbers = numbers.taken != self._numbers_taken
-        found, dns = dict.fromkeys(diagnostics), dns_targets(plan, numbers)
+        found, dns, health = dict.fromkeys(diagnostics), dns_targets(plan, numbers), health_targets(plan, numbers)
         report = protocol.Report(
             listeners=[wanted(listener) for listener in plan.listeners],
             watched=credentials.watched(),
             diagnostics=list(found) if self._is_new("diagnostics", list(found)) else None,
             dns=dns if self._is_new("dns", dns) else None,
+            health=health if self._is_new("health", health) else None,
             metric_labels=metric_labels(numbers) if fresh_numbers else None,
             credentials=credentials.statuses if self._is_new("credentials", credentials.statuses) else None,
         )
@@ -213,6 +214,27 @@ def dns_targets(plan: Plan, numbers: StateNumbers) -> list[protocol.DnsTarget]:
         if cluster.discovery == "dns"
         for index, each in enumerate(cluster.endpoints)
         if each.lookup
+    ]
+
+
+def health_targets(plan: Plan, numbers: StateNumbers) -> list[protocol.HealthTarget]:
+    """What has to be checked; endpoints that the configuration calls unhealthy are not used whatever a check says."""
+    return [
+        protocol.HealthTarget(
+            cluster.name,
+            cluster.health_check,
+            cluster.health_check.host or cluster.host,
+            cluster.protocol == "http2",
+            cluster.tls,
+            tuple(
+                (each.address, each.port, numbers.cell_of(cluster.name, each.address, each.port))
+                for each in cluster.endpoints
+                if each.healthy and not each.lookup
+            ),
+            numbers.dns_slot_of(cluster.name) if cluster.discovery == "dns" else -1,
+        )
+        for cluster in plan.clusters.values()
+        if cluster.health_check is not None
     ]
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from fastgw.credentials.status import Status
 from fastgw.model.diagnostic import Diagnostic
+from fastgw.model.plan import HealthCheck, UpstreamTls
 from fastgw.supervisor.listeners import Wanted
 
 
@@ -78,6 +79,19 @@ class DnsTarget(msgspec.Struct, frozen=True):
     endpoint: int = 0
 
 
+class HealthTarget(msgspec.Struct, frozen=True):
+    """The endpoints of a cluster that are to be checked. ``endpoints``: (address, port, cell) of those without a name; ``slot``
+    holds the others, -1 without any. ``host`` is asked for; ``http2``: they speak nothing else."""
+
+    cluster: str
+    check: HealthCheck
+    host: str
+    http2: bool
+    tls: UpstreamTls | None = None
+    endpoints: tuple[tuple[str, int, int], ...] = ()
+    slot: int = -1
+
+
 class MetricLabels(msgspec.Struct, frozen=True):
     """The service behind a metric id."""
 
@@ -98,6 +112,7 @@ class Report(msgspec.Struct):
     diagnostics: list[Diagnostic] | None = []
     credentials: list[Status] | None = []
     dns: list[DnsTarget] | None = []
+    health: list[HealthTarget] | None = []
     metric_labels: dict[int, MetricLabels] | None = {}
 
 

@@ -46,6 +46,10 @@ class Result:
         return self.report.dns or []
 
     @property
+    def health(self) -> list[protocol.HealthTarget]:
+        return self.report.health or []
+
+    @property
     def metric_labels(self) -> dict[int, protocol.MetricLabels]:
         return self.report.metric_labels or {}
 
@@ -226,7 +230,7 @@ def compile_message(generation: int, changed: list[str] | None, credentials_chan
 
 def _whole(report: protocol.Report, before: protocol.Report) -> protocol.Report:
     """With the parts of ``before`` where the child had nothing new."""
-    for part in ("diagnostics", "credentials", "dns", "metric_labels"):
+    for part in ("diagnostics", "credentials", "dns", "health", "metric_labels"):
         if getattr(report, part) is None:
             setattr(report, part, getattr(before, part))
     return report

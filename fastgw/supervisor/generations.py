@@ -21,6 +21,7 @@ from fastgw.model.worker_protocol import Image
 from fastgw.supervisor.compile_protocol import Counts, MetricLabels
 from fastgw.supervisor.compiler_client import CompileError, Compiler, Result
 from fastgw.supervisor.fleet import Fleet, ImageNacked
+from fastgw.supervisor.health import HealthChecker
 from fastgw.supervisor.image_check import ImageRefused, check_credentials, check_image
 from fastgw.supervisor.listeners import ListenerSet
 from fastgw.supervisor.resolver import Resolver
@@ -28,6 +29,7 @@ from fastgw.supervisor.resolver import Resolver
 log = logging.getLogger("fastgw.config")
 ACK_S = 10.0
 FIRST_DNS_S = 1.0
+FIRST_CHECKS_S = 1.0
 RETIRED_S = 2.0
 
 
@@ -63,7 +65,7 @@ def print_diagnostics(found: list[Diagnostic]) -> None:
 class Generations:
     """Owns the current Result. ``fleet`` may be told nothing until ``begin`` has found something to serve."""
 
-    def __init__(self, compiler: Compiler, listeners: ListenerSet, resolver: Resolver) -> None:
+    def __init__(self, compiler: Compiler, listeners: ListenerSet, resolver: Resolver, health: HealthChecker) -> None:
         self.outcome = Outcome()
         self.diagnostics: list[Diagnostic] = []
         self.current: Result | None = None
@@ -76,6 +78,7 @@ class Generations:
         self._compiler = compiler
         self._listeners = listeners
         self._resolver = resolver
+        self._health = health
         self._wanted = asyncio.Event()
         self._wanted_since_s = 0.0
         self._changed: frozenset[str] | None = None
@@ -126,6 +129,11 @@ class Generations:
             if fd >= 0:
                 os.close(fd)
 
+    @property
+    def credentials_fd(self) -> int:
+        """Of the credentials block in use, -1 without one."""
+        return self.current.credentials_fd if self.current is not None else -1
+
     def image_message(self) -> tuple[Image, list[int]] | None:
         """What a worker is told about the image in use."""
         if self.current is None:
@@ -152,6 +160,8 @@ class Generations:
         self.on_watched(result.report.watched)
         self._resolver.follow(result.dns)
         await self._resolver.wait_known(FIRST_DNS_S)
+        self._health.follow(result.health)
+        await self._health.wait_known(FIRST_CHECKS_S)
         self._succeeded(result, started_s)
 
     def request(self, changed: frozenset[str] | None = None) -> None:
@@ -249,6 +259,7 @@ class Generations:
             result.close()
             raise NothingToServe("no listener came of the changed configuration")
         self._resolver.follow(result.dns)
+        self._health.follow(result.health)
         if self._listeners.close_unwanted(wanted):
             self.fleet.tell_listen()
         before, before_sizes = self.current, self._sizes
@@ -261,6 +272,7 @@ class Generations:
             self.current, self._sizes = before, before_sizes
             self.fleet.tell_image()
             self._resolver.retain(before.dns if before else ())
+            self._health.retain(before.health if before else ())
             result.close()
             raise
         if before:
@@ -269,6 +281,7 @@ class Generations:
             self.fleet.tell_listen()
             await self.fleet.wait_listening(set(self._listeners.open), ACK_S)
         self._resolver.retain(result.dns)
+        self._health.retain(result.health)
 
     def _succeeded(self, result: Result, since_s: float) -> None:
         outcome = self.outcome

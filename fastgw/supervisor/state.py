@@ -187,6 +187,10 @@ class StateSegment:
         """Make the cell of an endpoint that is gone ready for another one. Only when nothing is active on it."""
         ffi.memmove(ffi.addressof(self._state.cells, index), bytes(ffi.sizeof("fgw_cell")), ffi.sizeof("fgw_cell"))
 
+    def mark_cell(self, index: int, flag: int, on: bool) -> None:
+        """Set or take away one flag (enum fgw_cell_flag) of an endpoint, for all workers."""
+        lib.fgw_cell_mark(ffi.addressof(self._state.cells, index), flag, on)
+
     def write_dns(self, slot: int, status: int, addresses: list[DnsAddress]) -> None:
         """What exceeds FGW_STATE_DNS_ADDRESSES is cut off."""
         value = ffi.new("fgw_dns_slot *")

@@ -28,6 +28,7 @@ from fastgw.supervisor.drain import Drain, Progress
 from fastgw.supervisor.fleet import Fleet
 from fastgw.supervisor.generations import Generations, NothingToServe, Outcome
 from fastgw.supervisor.handed import Handed
+from fastgw.supervisor.health import HealthChecker
 from fastgw.supervisor.listeners import ListenerSet
 from fastgw.supervisor.notify import Notifier
 from fastgw.supervisor.resolver import Resolver
@@ -73,6 +74,8 @@ class Supervisor:
         self.listeners = ListenerSet(count, settings.bind_addresses(), settings.listen_map, self.handed)
         self._lookup = lookup or CaresLookup()
         self.resolver = Resolver(self.state, self._lookup)
+        self.health = HealthChecker(self.state, lambda: self.generations.credentials_fd)
+        self.resolver.on_change = self.health.on_slot
         restore_cells(self.resolver, self.state, take_blob(cells_fd))
         self.tickets = TicketKeys(settings.ticket_keys, take_blob(tickets_fd))
         self.compiler = Compiler(
@@ -81,7 +84,7 @@ class Supervisor:
             ),
             numbers_fd=numbers_fd,
         )
-        self.generations = Generations(self.compiler, self.listeners, self.resolver)
+        self.generations = Generations(self.compiler, self.listeners, self.resolver, self.health)
         self._credentials_watch = CredentialsWatch(self._on_credentials)
         self.generations.on_watched = self._watch_credentials
         self.fleet = Fleet(count, self.state, self, worker_command)
@@ -284,6 +287,7 @@ class Supervisor:
         await self.fleet.kill()
         self.service.leave()
         await self.compiler.stop()
+        self.health.close()
         self.resolver.close()
         if isinstance(self._lookup, CaresLookup):
             self._lookup.close()

@@ -234,6 +234,8 @@ void fgw_state_init(fgw_state *s, uint32_t worker_slots);
 /* Sequence-locked copy of a slot, of its `count` addresses; returns its status. */
 int fgw_dns_read(const fgw_dns_slot *slot, fgw_dns_slot *out);
 void fgw_dns_write(fgw_dns_slot *slot, const fgw_dns_slot *in);
+/* Set or take away flags of a cell (enum fgw_cell_flag), and none but these. */
+void fgw_cell_mark(fgw_cell *cell, uint32_t flags, int on);
 /* Take a dead worker's requests in flight off the shared cells, and zero its gauges. */
 void fgw_state_forget_worker(fgw_state *s, uint32_t worker);
 /* cffi:end */

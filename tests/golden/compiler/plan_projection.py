@@ -16,6 +16,7 @@ from fastgw.model.plan import (
     Cluster,
     Edits,
     Endpoint,
+    HealthCheck,
     Listener,
     Policy,
     Rule,
@@ -125,6 +126,8 @@ def _cluster(cluster: Cluster) -> str:
     if cluster.tls is not None:
         words.append(_tls(cluster.tls))
     words += _policy(cluster.policy)
+    if cluster.health_check is not None:
+        words.append(_health_check(cluster.health_check))
     if cluster.destination_rule:
         words.append(f"rule {cluster.destination_rule}")
     return " ".join(words)
@@ -149,6 +152,11 @@ def _tls(tls: UpstreamTls) -> str:
     words += [f"sni {tls.sni}" if tls.sni else "", f"alpn {' '.join(tls.alpn)}" if tls.alpn else ""]
     words += [f"names {' '.join(tls.sans)}" if tls.sans else ""]
     return f"tls({tls.verify}; {', '.join(filter(None, words))})"
+
+
+def _health_check(check: HealthCheck) -> str:
+    words = [f"{name} {value}" for name, value in msgspec.structs.asdict(check).items() if value != getattr(HealthCheck(""), name)]
+    return f"check({', '.join(words)})"
 
 
 def _endpoint(endpoint: Endpoint) -> str:

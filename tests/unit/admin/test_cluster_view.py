@@ -50,7 +50,7 @@ def state() -> Iterator[StateSegment]:
 def test_static_endpoints_with_their_cells(image_fd: int, numbers: StateNumbers, state: StateSegment) -> None:
     cell = state._state.cells[numbers.cell_of(NAME, "10.0.0.1", 81)]
     cell.active, cell.requests, cell.failures, cell.flags = 2, 9, 1, lib.FGW_CELL_EJECTED
-    (web,) = [cluster for cluster in view_clusters(image_fd, state) if cluster["name"] == NAME]
+    (web,) = [cluster for cluster in view_clusters(image_fd, state, {}) if cluster["name"] == NAME]
     assert (web["host"], web["port"], web["subset"], web["lb"], web["discovery"]) == (
         "web.example",
         80,
@@ -67,7 +67,7 @@ def test_static_endpoints_with_their_cells(image_fd: int, numbers: StateNumbers,
 
 def test_resolved_endpoints_come_from_their_slot(image_fd: int, numbers: StateNumbers, state: StateSegment) -> None:
     def seen() -> tuple[str, list[str]]:
-        (cluster,) = [cluster for cluster in view_clusters(image_fd, state) if cluster["name"] == OVER_DNS]
+        (cluster,) = [cluster for cluster in view_clusters(image_fd, state, {}) if cluster["name"] == OVER_DNS]
         return cluster["dnsStatus"], [endpoint_text(endpoint) for endpoint in cluster["endpoints"]]
 
     assert seen() == ("unknown", [])

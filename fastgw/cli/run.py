@@ -61,6 +61,7 @@ OPTIONS = [
     click.option("--access-log", metavar="PATH|-|off", help="Where access log lines go [default: off]."),
     click.option("--access-log-format", metavar="text|json|'FORMAT'", help="Envoy's format strings [default: text]."),
     click.option("--resolve", multiple=True, metavar="HOST=ADDR[:PORT]", help="Fixed answer for an upstream name."),
+    click.option("--resolver", multiple=True, metavar="ADDR[:PORT]", help="DNS server to ask [default: the system's]."),
     _seconds("--drain-time", "How long connections may finish after SIGTERM [default: 45]."),
     _seconds("--lame-duck", "After SIGTERM, not ready any more but serving as before, ahead of the drain [default: 0]."),
     click.option("--server-header", metavar="TEXT", help="Value of the server header [default: fastgw]."),

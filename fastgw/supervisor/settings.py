@@ -33,6 +33,7 @@ MISDIRECTED = (421, 404)
 """The status of a request for a host that another server's certificate is for, on a connection of this one's."""
 UNDERSCORES = ("drop", "allow", "reject")
 OFF = "off"
+DNS_PORT = 53
 MAX_WORKERS = lib.FGW_STATE_WORKERS
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?=[A-Za-z0-9._-]*")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
@@ -61,6 +62,7 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
     access_log: str = OFF
     access_log_format: str = "text"
     resolve: dict[str, str] = {}
+    resolver: list[str] = []
     drain_time: float = 45.0
     lame_duck: float = 0.0
 
@@ -101,6 +103,10 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
     def resolve_table(self) -> dict[str, tuple[str, int | None]]:
         """Fixed answers: name -> (address, port or None)."""
         return {name: split_resolve(value) for name, value in self.resolve.items()}
+
+    def name_servers(self) -> list[str] | None:
+        """ "ADDR:PORT" of each; None: those of the system."""
+        return [_with_port(*split_resolve(server)) for server in self.resolver] or None
 
     def limits(self) -> Limits:
         """What a worker is told."""
@@ -185,6 +191,10 @@ def _check_addresses(settings: Settings) -> None:
             raise SettingsError(f"--listen-map {wanted}={opened}: ports are 1 to 65535")
     for name, value in settings.resolve.items():
         _check_resolve(name, value)
+    for server in settings.resolver:
+        host, port = split_resolve(server)
+        if not _is_ip(host) or (port is not None and not 1 <= port <= 65535):
+            raise SettingsError(f"--resolver {server}: wanted ADDR[:PORT] of a DNS server")
     if settings.status != OFF:
         parse_address("--status", settings.status)
     if settings.admin != OFF:
@@ -220,6 +230,10 @@ def split_resolve(value: str) -> tuple[str, int | None]:
     if found is None:
         return value, None
     return found[1] or found[2], int(found[3]) if found[3] else None
+
+
+def _with_port(host: str, port: int | None) -> str:
+    return f"[{host}]:{port or DNS_PORT}" if ":" in host else f"{host}:{port or DNS_PORT}"
 
 
 def _check_words(settings: Settings) -> None:

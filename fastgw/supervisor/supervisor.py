@@ -72,7 +72,7 @@ class Supervisor:
             os.close(numbers_fd)
             numbers_fd = -1
         self.listeners = ListenerSet(count, settings.bind_addresses(), settings.listen_map, self.handed)
-        self._lookup = lookup or CaresLookup()
+        self._lookup = lookup or CaresLookup(settings.name_servers())
         self.resolver = Resolver(self.state, self._lookup)
         self.health = HealthChecker(self.state, lambda: self.generations.credentials_fd)
         self.resolver.on_change = self.health.on_slot

@@ -74,6 +74,12 @@ def test_a_missing_file_is_one_line() -> None:
         load("/no/such", {})
 
 
+def test_dns_servers_have_a_port() -> None:
+    assert Settings().name_servers() is None
+    servers = ["10.0.0.1", "10.0.0.2:5353", "fd00::1", "[fd00::2]:54"]
+    assert Settings(resolver=servers).name_servers() == ["10.0.0.1:53", "10.0.0.2:5353", "[fd00::1]:53", "[fd00::2]:54"]
+
+
 @pytest.mark.parametrize(
     ("values", "option"),
     [
@@ -86,6 +92,8 @@ def test_a_missing_file_is_one_line() -> None:
         ({"resolve": {"webapp": "other"}}, "--resolve"),
         ({"resolve": {"webapp": "1.2.3.4:99999"}}, "--resolve"),
         ({"resolve": {"": "1.2.3.4"}}, "--resolve"),
+        ({"resolver": ["ns.test"]}, "--resolver"),
+        ({"resolver": ["10.0.0.1:0"]}, "--resolver"),
         ({"status": "15021"}, "--status"),
         ({"admin": "0.0.0.0:15000"}, "--admin-insecure"),
         ({"admin": "[::]:15000"}, "--admin-insecure"),

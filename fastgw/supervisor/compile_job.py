@@ -224,7 +224,7 @@ def health_targets(plan: Plan, numbers: StateNumbers) -> list[protocol.HealthTar
             cluster.name,
             cluster.health_check,
             cluster.health_check.host or cluster.host,
-            cluster.protocol == "http2",
+            cluster.protocol == "http2" or cluster.health_check.kind == "grpc",
             cluster.tls,
             tuple(
                 (each.address, each.port, numbers.cell_of(cluster.name, each.address, each.port))

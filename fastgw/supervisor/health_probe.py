@@ -30,7 +30,7 @@ _TLS_CLOSE_S = 1.0
 
 class Asked(NamedTuple):
     """``address``: an IP address or "unix:/path". ``host``: what is asked for. ``http2``: the endpoint speaks HTTP/2, without a
-    choice. ``tls`` None: plain text."""
+    choice; over TLS it may also be agreed on. ``tls`` None: plain text."""
 
     address: str
     port: int
@@ -91,7 +91,9 @@ async def _tcp(asked: Asked, stream: Stream) -> str:
 
 
 async def _http(asked: Asked, stream: Stream) -> str:
-    status = await (_http2_status(asked, stream) if asked.http2 else _http1_status(asked, stream))
+    tls = stream.writer.get_extra_info("ssl_object")
+    http2 = asked.http2 or (tls is not None and tls.selected_alpn_protocol() == "h2")
+    status = await (_http2_status(asked, stream) if http2 else _http1_status(asked, stream))
     if any(low <= status <= high for low, high in asked.check.expected):
         return ""
     wanted = ",".join(f"{low}-{high}" if low != high else f"{low}" for low, high in asked.check.expected)

@@ -105,8 +105,9 @@ def _context(tls: UpstreamTls, http2: bool, certificate: _Pems | None, ca: _Pems
             raise NotVerified(f"TLS: no usable certificate in {tls.certificate}")
         with _as_file(certificate.chain) as chain, _as_file(certificate.key) as key:
             context.load_cert_chain(chain, key)
-    if http2 or tls.alpn:
-        context.set_alpn_protocols(list(tls.alpn) or ["h2"])
+    offered = dict.fromkeys([*(["h2"] if http2 else []), *tls.alpn])
+    if offered:
+        context.set_alpn_protocols(list(offered))
     return context
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 from fastgw.native._native import ffi, lib
@@ -127,16 +127,32 @@ class StateSegment:
 
     def clear_upper_cells(self) -> None:
         """Nobody knows any more what they count. Only pages that were written are touched."""
-        begin = int(ffi.offsetof("fgw_state", "cells")) + UPPER_CELLS_FROM * int(ffi.sizeof("fgw_cell"))
-        end = int(ffi.offsetof("fgw_state", "dns"))
+        for begin, stop in self._written_cells(UPPER_CELLS_FROM):
+            os.pwrite(self.fd, bytes(stop - begin), begin)
+
+    def unmark_cells(self, flag: int) -> None:
+        """Take a flag away wherever it is set: whoever sets it begins anew."""
+        size, start = int(ffi.sizeof("fgw_cell")), int(ffi.offsetof("fgw_state", "cells"))
+        for begin, stop in self._written_cells(0):
+            first = (begin - start) // size
+            data = os.pread(self.fd, stop - begin, begin)
+            for index in range(first, (stop - start) // size):
+                if _CELL.unpack_from(data, (index - first) * size)[1] & flag:
+                    self.mark_cell(index, flag, False)
+
+    def _written_cells(self, first: int) -> Iterator[tuple[int, int]]:
+        """Begin and end, in the file, of the cells from ``first`` on that are not in holes."""
+        size, start = int(ffi.sizeof("fgw_cell")), int(ffi.offsetof("fgw_state", "cells"))
+        begin, end = start + first * size, start + int(lib.FGW_STATE_CELLS) * size
         while begin < end:
             try:
-                begin = max(begin, os.lseek(self.fd, begin, os.SEEK_DATA))
-                stop = min(end, os.lseek(self.fd, begin, os.SEEK_HOLE))
+                data = max(begin, os.lseek(self.fd, begin, os.SEEK_DATA))
+                stop = min(end, os.lseek(self.fd, data, os.SEEK_HOLE))
             except OSError:  # nothing but holes
                 return
-            if begin < stop:
-                os.pwrite(self.fd, bytes(stop - begin), begin)
+            if data < stop:
+                # an extent begins and ends with a page, not with a cell
+                yield data - (data - start) % size, stop + (start - stop) % size
             begin = stop
 
     def close(self) -> None:

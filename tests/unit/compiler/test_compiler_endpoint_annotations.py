@@ -40,11 +40,12 @@ def test_health_checks(text: str, check: HealthCheck | None) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "http", "http:", "http:healthz", "http:/a b", "http:/a\r\nx: y", "https:/", "tcp:", "tcp:80", "off:", "off;interval=1s", "exec",
-        "grpc:a b", "http:/;interval", "http:/;interval=", "http:/;interval=5", "http:/;interval=99ms", "http:/;timeout=2h",
-        "http:/;healthy=0", "http:/;unhealthy=1001", "http:/;unhealthy=-1", "http:/;port=65536", "http:/;port=http", "http:/;expect=",
-        "http:/;expect=99", "http:/;expect=600", "http:/;expect=299-200", "http:/;expect=2xx", "http:/;host=", "http:/;host=a b",
-        "tcp;host=a", "grpc;expect=200", "tcp;path=/", "http:/;;", "HTTP:/",
+        "", "http", "http:", "http:healthz", "http:/a b", "http:/a\r\nx: y", "https:/", "tcp:", "tcp:80", "off:",
+        "off;interval=1s", "exec", "grpc:a b", "http:/;interval", "http:/;interval=", "http:/;interval=5",
+        "http:/;interval=99ms", "http:/;timeout=2h", "http:/;healthy=0", "http:/;unhealthy=1001", "http:/;unhealthy=-1",
+        "http:/;port=65536", "http:/;port=http", "http:/;expect=", "http:/;expect=99", "http:/;expect=600",
+        "http:/;expect=299-200", "http:/;expect=2xx", "http:/;host=", "http:/;host=a b", "tcp;host=a", "grpc;expect=200",
+        "tcp;path=/", "http:/;;", "HTTP:/",
     ],
 )  # fmt: skip
 def test_what_is_no_health_check(text: str) -> None:

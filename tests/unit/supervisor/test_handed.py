@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from fastgw.native._native import lib
 from fastgw.supervisor.handed import Handed, from_systemd, listener_name
 from fastgw.supervisor.listeners import ListenerSet, Wanted
 from fastgw.supervisor.state import StateSegment
@@ -149,6 +150,16 @@ def test_what_is_no_segment_of_this_version_is_not_used(content: bytes) -> None:
     assert not made.adopted and made.stripes == [0]
     made.close()
     assert open_fds() == before
+
+
+def test_a_flag_is_taken_away_wherever_it_is_set_and_no_other() -> None:
+    made = StateSegment(1)
+    for cell in (0, 63, 64, 100_000, lib.FGW_STATE_CELLS - 1):
+        made.mark_cell(cell, lib.FGW_CELL_UNHEALTHY | lib.FGW_CELL_EJECTED, True)
+    made.unmark_cells(lib.FGW_CELL_UNHEALTHY)
+    assert {made.cell(cell).flags for cell in (0, 63, 64, 100_000, lib.FGW_STATE_CELLS - 1)} == {lib.FGW_CELL_EJECTED}
+    assert made.cell(1).flags == 0
+    made.close()
 
 
 def test_upper_cells_are_wiped_without_touching_holes() -> None:

@@ -255,8 +255,9 @@ class World:
         self.tls.load_cert_chain(tmp_path / "chain", tmp_path / "key")
         self.tls.load_verify_locations(tmp_path / "ca")
 
-    def check(self, settings: UpstreamTls, http2_only: bool = False) -> str:
-        handler = http2((":status", "200")) if http2_only else answering(b"HTTP/1.1 200 OK\r\n\r\n")
+    def check(self, settings: UpstreamTls, http2_only: bool = False, http2_server: bool = False) -> str:
+        speaks_http2 = http2_only or http2_server
+        handler = http2((":status", "200")) if speaks_http2 else answering(b"HTTP/1.1 200 OK\r\n\r\n")
 
         async def main() -> str:
             async with serving(handler, self.tls) as port:
@@ -314,6 +315,7 @@ def test_a_certificate_is_shown(world: World) -> None:
 def test_http2_over_tls(world: World) -> None:
     world.tls.set_alpn_protocols(["h2"])
     assert world.check(UpstreamTls(ca="ca"), http2_only=True) == ""
+    assert world.check(UpstreamTls(ca="ca", alpn=("h2", "http/1.1")), http2_server=True) == "", "agreed on"
 
 
 def test_plain_text_where_tls_is_wanted(world: World) -> None:

@@ -72,7 +72,7 @@ class EndpointIndex:
                 yield from self._of_slice(entry, port, publish_all)
 
     def _of_slice(self, entry: Resource, port: PortRecord, publish_all: bool) -> Iterator[Labelled]:
-        """What is not said to be unready counts as ready, whatever else is said: with publishNotReadyAddresses terminating ones are."""
+        """What is not called unready counts as ready, whatever else is said of it: publishNotReadyAddresses relies on that."""
         named = [own for own in entry.spec.ports or () if (own.name or "") == port.name and own.protocol != "UDP"]
         numbers = [own.port for own in named if own.port]
         for own in entry.spec.endpoints or ():

@@ -253,7 +253,12 @@ CONNECTION = [
     Case("http2/5.3.1", "HEADERS that depend on themselves", lambda w: w.send(self_dependent(w)), lambda w: error_or_answer(w)),
     Case("http2/5.3.1", "PRIORITY that depends on itself", get(priority(1, 1)), lambda w: error_or_answer(w)),
     Case("http2/5.1.1", "an even stream", get(stream=2), PROTOCOL),
-    Case("http2/5.1.1", "a lower stream than before", lambda w: w.send(w.get(5), w.get(3)), PROTOCOL),
+    Case(
+        "http2/5.1.1",
+        "a lower stream than before",
+        lambda w: w.send(w.get(5), w.get(3)),
+        connection_error(PROTOCOL_ERROR, STREAM_CLOSED),
+    ),
     Case("http2/5.4.1", "a broken PING ends the connection", send(frame(PING, 0, 1, b"pingpong")), PROTOCOL),
     Case(
         "http2/5.4.1",
@@ -382,6 +387,7 @@ MESSAGES = [
         "http2/8.1.2.1",
         "a pseudo-header field after others",
         get_with((b"x-test", b"ok"), (b":path", b"/"), without=[b":path"]),
+        MALFORMED,
     ),
     Case("http2/8.1.2.2", "a connection field", get_with((b"connection", b"keep-alive")), MALFORMED),
     Case("http2/8.1.2.2", "te other than trailers", get_with((b"te", b"trailers, deflate")), MALFORMED),

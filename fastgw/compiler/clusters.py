@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fastgw.compiler.destination_rules import DestinationRules, HostRules
 from fastgw.compiler.destinations import ClusterKey, Finder
 from fastgw.compiler.endpoint_annotations import endpoint_wishes, health_check_of
-from fastgw.compiler.endpoints import LOOKUPS, EndpointIndex, Labelled, is_ip
+from fastgw.compiler.endpoints import LOOKUPS, EndpointIndex, Labelled
 from fastgw.compiler.inventory import is_subset
 from fastgw.compiler.policies import balancer_of, policy_of
 from fastgw.compiler.registry import ServiceRecord
@@ -16,6 +16,7 @@ from fastgw.compiler.upstream_http import set_protocol, with_alpn
 from fastgw.compiler.upstream_tls import upstream_tls
 from fastgw.model.diagnostic import Diagnostic
 from fastgw.model.kinds.destination_rule import Subset
+from fastgw.model.names import is_ip
 from fastgw.model.origin import Origin
 from fastgw.model.plan import DEFAULTS, Cluster, Endpoint
 from fastgw.model.resource import Resource

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator, Mapping
 
 import msgspec
@@ -12,6 +11,7 @@ from fastgw.compiler.ports import SERVICE_OF_SLICE
 from fastgw.compiler.registry import PortRecord, ServiceRecord
 from fastgw.model.kinds.kubernetes import EndpointAddress, EndpointSubset, SliceEndpoint, TargetRef
 from fastgw.model.kinds.service_entry import WorkloadEntry
+from fastgw.model.names import is_ip
 from fastgw.model.plan import Endpoint
 from fastgw.model.resource import Resource
 
@@ -112,15 +112,6 @@ class EndpointIndex:
             labels = {**resource.spec.labels, **resource.labels}
             if is_subset(selector.labels, labels):
                 yield _of_workload(resource.spec, labels, port, lookup)
-
-
-def is_ip(text: str) -> bool:
-    """An IPv4 or IPv6 address."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _of_workload(workload: WorkloadEntry, labels: Mapping[str, str], port: PortRecord, lookup: str) -> Labelled:

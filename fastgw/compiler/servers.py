@@ -5,13 +5,13 @@ The server that loses is reported with the place of the one that won. What conne
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from fastgw.compiler.hosts import ServerHosts
 from fastgw.compiler.report import Report, place
 from fastgw.model.kinds.gateway import Server
+from fastgw.model.names import is_ip
 from fastgw.model.plan import ObjectRef, ServerRef
 from fastgw.model.resource import Resource
 
@@ -185,17 +185,9 @@ def _bind_problem(bind: str, number: int) -> tuple[str, str] | None:
         return None
     if not 1 <= number <= 65535:
         return ".port.number", f"{number} is no port number"
-    if bind and not _is_ip(bind):
+    if bind and not is_ip(bind):
         return ".bind", f'"{bind}" is neither an IP address nor a unix:// path'
     return None
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _join(listener: PlacedListener, server: PlacedServer, names: dict[str, PlacedServer], report: Report) -> None:

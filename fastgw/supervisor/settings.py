@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from fastgw.model.names import is_ip
 from fastgw.model.worker_protocol import Limits
 from fastgw.native._native import lib
 
@@ -193,7 +194,7 @@ def _check_addresses(settings: Settings) -> None:
         _check_resolve(name, value)
     for server in settings.resolver:
         host, port = split_resolve(server)
-        if not _is_ip(host) or (port is not None and not 1 <= port <= 65535):
+        if not is_ip(host) or (port is not None and not 1 <= port <= 65535):
             raise SettingsError(f"--resolver {server}: wanted ADDR[:PORT] of a DNS server")
     if settings.status != OFF:
         parse_address("--status", settings.status)
@@ -218,13 +219,13 @@ def _check_resolve(name: str, value: str) -> None:
     if not name:
         raise SettingsError(f"--resolve ={value}: wanted HOST=ADDR[:PORT]")
     host, port = split_resolve(value)
-    if not _is_ip(host) or (port is not None and not 1 <= port <= 65535):
+    if not is_ip(host) or (port is not None and not 1 <= port <= 65535):
         raise SettingsError(f"--resolve {name}={value}: wanted HOST=ADDR[:PORT] with an IP address")
 
 
 def split_resolve(value: str) -> tuple[str, int | None]:
     """ "10.0.0.1", "10.0.0.1:80", "::1", "[::1]:80" -> (address, port or None); the address is not checked."""
-    if _is_ip(value):
+    if is_ip(value):
         return value, None
     found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?", value)
     if found is None:
@@ -312,16 +313,9 @@ def parse_address(option: str, text: str) -> tuple[str, int]:
 
 def parse_ip(option: str, text: str) -> None:
     """Raises SettingsError when the text is no IP address."""
-    if not _is_ip(text):
+    # an address of this machine may name its interface: fe80::1%eth0
+    if not is_ip(text.partition("%")[0]):
         raise SettingsError(f"{option} {text}: wanted an IP address")
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _ms(seconds: float) -> int:

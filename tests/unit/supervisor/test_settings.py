@@ -74,6 +74,10 @@ def test_a_missing_file_is_one_line() -> None:
         load("/no/such", {})
 
 
+def test_an_address_to_listen_on_may_name_its_interface() -> None:
+    check(Settings(paths=["x"], bind=["fe80::1%eth0"]))
+
+
 def test_dns_servers_have_a_port() -> None:
     assert Settings().name_servers() is None
     servers = ["10.0.0.1", "10.0.0.2:5353", "fd00::1", "[fd00::2]:54"]
@@ -92,6 +96,7 @@ def test_dns_servers_have_a_port() -> None:
         ({"resolve": {"webapp": "other"}}, "--resolve"),
         ({"resolve": {"webapp": "1.2.3.4:99999"}}, "--resolve"),
         ({"resolve": {"": "1.2.3.4"}}, "--resolve"),
+        ({"resolve": {"webapp": "fe80::1%eth0"}}, "--resolve"),
         ({"resolver": ["ns.test"]}, "--resolver"),
         ({"resolver": ["10.0.0.1:0"]}, "--resolver"),
         ({"status": "15021"}, "--status"),

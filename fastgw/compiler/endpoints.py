@@ -17,8 +17,8 @@ from fastgw.model.resource import Resource
 
 UNIX = "unix://"
 LOOKUPS = {"DNS_ROUND_ROBIN": "first"}
-"""How the names of a ServiceEntry are looked up, by its resolution; "all" under any other (a name under STATIC is reported, and
-resolved all the same)."""
+"""How the names of a ServiceEntry are looked up, by its resolution; "all" under any other, which under STATIC are those of
+WorkloadEntries that it selects: one among its own endpoints is an error."""
 
 
 class Labelled(msgspec.Struct, frozen=True):
@@ -101,16 +101,18 @@ class EndpointIndex:
         return self._pods.get(f"{target.namespace or namespace}/{target.name}", {})
 
     def _of_entry(self, entry: Resource, port: PortRecord) -> Iterator[Labelled]:
-        """A ServiceEntry's own endpoints, or the WorkloadEntries that it selects in its namespace."""
+        """A ServiceEntry's own endpoints, or the WorkloadEntries that it selects in its namespace. One without an address can only
+        be reached through its network, which a gateway cannot."""
         selector = entry.spec.workload_selector
         lookup = LOOKUPS.get(entry.spec.resolution, "all")
         if selector is None:
             for workload in entry.spec.endpoints:
-                yield _of_workload(workload, workload.labels, port, lookup)
+                if workload.address:
+                    yield _of_workload(workload, workload.labels, port, lookup)
             return
         for resource in self._workloads.get(entry.namespace, ()):
             labels = {**resource.spec.labels, **resource.labels}
-            if is_subset(selector.labels, labels):
+            if resource.spec.address and is_subset(selector.labels, labels):
                 yield _of_workload(resource.spec, labels, port, lookup)
 
 

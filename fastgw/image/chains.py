@@ -78,15 +78,14 @@ def _add_chain(tail: TailBuilder, chain: Chain) -> None:
 
 
 def _add_action(tail: TailBuilder, action: Action) -> int:
-    """Weighted destinations of connections; zero weights are left out, unless there is only one destination."""
-    weighted = [d for d in action.destinations if d.weight > 0] or list(action.destinations[:1])
-    if not weighted:
+    """Weighted destinations of connections. Rules' actions are written by rule_sets, which has the tables of its piece in C."""
+    shares = action.shares()
+    if not shares:
         raise ImageError("an action of a tcp chain has no destination")
     table = tail.tables["destinations"]
     first, total = table.count, 0
-    for d in weighted:
-        weight = d.weight if len(weighted) > 1 else 1
+    for d, weight in shares:
         total += weight
         table.add(tail.tables.cluster(d.cluster), weight, total, *tail.tables.shared_span(d.cluster), *NO_EDITS)
     kind, sticky = layout.ACTIONS["route"], lib.FGW_STICKY_NONE
-    return tail.tables["actions"].add(kind, sticky, 0, total, first, len(weighted), 0, 0, NONE, NONE, NONE, *NO_EDITS)
+    return tail.tables["actions"].add(kind, sticky, 0, total, first, len(shares), 0, 0, NONE, NONE, NONE, *NO_EDITS)

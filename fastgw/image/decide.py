@@ -213,7 +213,7 @@ def _own_answer(explanation: Explanation, asked: Asked, rule: Rule | None, liste
 def _add_edits(answer: dict[str, Any], asked: Asked, rule: Rule, listener: str) -> None:
     """What becomes of header fields, for the route and for each of its destinations."""
     answer["edits"] = edits_text(rule.action.edits)
-    planned = [each for each in rule.action.destinations if each.weight > 0] or rule.action.destinations[:1]
+    planned = [each for each, _ in rule.action.shares()]
     for destination, own in zip(answer["destinations"], planned, strict=True):
         outcome = outcome_of(asked, rule, own, listener)
         destination |= {

@@ -185,13 +185,13 @@ cdef class RuleSetBuilder:
 
     cdef uint32_t add_action(self, action) except? 0xffffffff:
         cdef uint32_t index = self.tables.count_of(ACTION_TABLE)
-        cdef list weighted = [d for d in action.destinations if d.weight > 0] or list(action.destinations[:1])
+        cdef list shares = action.shares()
         cdef fgw_img_action *record = <fgw_img_action *>self.tables.add(ACTION_TABLE, 1)
-        record.kind = ACTIONS[action.kind if weighted or action.kind != "route" else "unsupported"]
+        record.kind = ACTIONS[action.kind if shares or action.kind != "route" else "unsupported"]
         record.sticky_ttl_s = record.answer = record.policy = FGW_NONE
-        record.destinations.off, record.destinations.count = self.tables.count_of(DESTINATIONS), <uint32_t>len(weighted)
-        for destination in weighted:
-            self.add_destination(record, destination, destination.weight if len(weighted) > 1 else 1)
+        record.destinations.off, record.destinations.count = self.tables.count_of(DESTINATIONS), <uint32_t>len(shares)
+        for destination, weight in shares:
+            self.add_destination(record, destination, weight)
         if action.sticky is not None:
             self.keep_client(record, action.sticky)
         if action.edits is not NO_EDITS and action.edits != NO_EDITS:

@@ -191,6 +191,12 @@ class Action(msgspec.Struct, frozen=True):
     answer: DirectResponse | None = None
     policy: RoutePolicy | None = None
 
+    def shares(self) -> list[tuple[WeightedDestination, int]]:
+        """The destinations that get anything, with the weights that they are drawn by: a lone one gets everything, whatever its
+        weight (H5)."""
+        weighted = [each for each in self.destinations if each.weight > 0] or list(self.destinations[:1])
+        return [(each, each.weight) for each in weighted] if len(weighted) > 1 else [(each, 1) for each in weighted]
+
 
 class Rule(msgspec.Struct, frozen=True):
     """One match of one http route of a VirtualService (Envoy: one route). ``path`` None: any path."""

@@ -15,7 +15,14 @@ import msgspec
 from fastgw.admin.admin_server import AdminServer
 from fastgw.admin.status_server import StatusServer
 from fastgw.model.values import FormatError
-from fastgw.supervisor.handed import Handed, from_systemd
+from fastgw.supervisor import rehearsal
+from fastgw.supervisor.access_log import AccessLog
+from fastgw.supervisor.compiler_client import CompileError
+from fastgw.supervisor.fleet import ImageNacked
+from fastgw.supervisor.generations import NothingToServe
+from fastgw.supervisor.handed import OWN, Handed, from_systemd
+from fastgw.supervisor.handover import receive
+from fastgw.supervisor.image_check import ImageRefused
 from fastgw.supervisor.journal import JournalHandler, is_journal, log_diagnostics
 from fastgw.supervisor.notify import Notifier
 from fastgw.supervisor.settings import (
@@ -33,6 +40,7 @@ from fastgw.supervisor.supervisor import Supervisor
 
 USAGE = 2
 TICKET_KEYS_CREDENTIAL = "ticket-keys"
+REHEARSAL = rehearsal.VARIABLE
 log = logging.getLogger("fastgw")
 
 
@@ -103,6 +111,8 @@ def command(config: str | None, **options: Any) -> None:
     """Serve the resources found in files and directories (*.yaml, *.yml, *.json, directories with all below)."""
     try:
         settings = with_service_credentials(load(config, overrides(options)), os.environ.get("CREDENTIALS_DIRECTORY", ""))
+        if os.environ.pop(REHEARSAL, ""):
+            sys.exit(rehearse(settings))
         set_up_logging()
         sys.exit(asyncio.run(serve(settings)))
     except (SettingsError, FormatError) as error:
@@ -135,16 +145,29 @@ def with_service_credentials(settings: Settings, directory: str) -> Settings:
     )
 
 
+def rehearse(settings: Settings) -> int:
+    """Could this version start with these settings? The exit code; what is against it is printed."""
+    try:
+        AccessLog(settings).close()
+        asyncio.run(rehearsal.rehearse(settings))
+    except (CompileError, ImageRefused, ImageNacked, NothingToServe) as error:
+        click.echo(f"nothing can be served: {error}", err=True)
+        return 1
+    return 0
+
+
 async def serve(settings: Settings) -> int:
     """The exit code. Health answers from the very start, so that "not ready yet" can be told from "not there"."""
-    handed = Handed(from_systemd())
-    supervisor = Supervisor(settings, handed=handed, notifier=Notifier())
+    handover = receive()
+    handed = Handed(handover.named if handover else from_systemd())
+    supervisor = Supervisor(settings, handed=handed, notifier=Notifier(), handover=handover)
     if is_journal():
         supervisor.generations.on_diagnostics = log_diagnostics
     status = StatusServer(supervisor)
     admin = AdminServer(supervisor)
-    await status.start(settings.status, handed.server("status"))
-    await admin.start(settings.admin, handed.server("admin"))
+    supervisor.servers = [status, admin]
+    for server, where in ((status, settings.status), (admin, settings.admin)):
+        await server.start(where, handed.server(server.what), handed.sockets(OWN + server.what))
     try:
         return await supervisor.run()
     finally:

@@ -54,6 +54,7 @@ class Worker:
         self.log: access_log.AccessLog | None = None
         self.log_fd = -1
         self.drain_until_s = 0.0
+        self.patient_until_s = 0.0
         self.quiet_ms = 0
         self.orphan = False
         self.exit_code = 0
@@ -167,18 +168,20 @@ class Worker:
         self.log_fd = fds[0]
 
     def on_drain(self, message: protocol.Drain, fds: list[int]) -> None:
-        self.start_drain(message.seconds)
+        self.start_drain(message.seconds, message.patience_s)
 
     def on_leaks(self, message: protocol.Leaks, fds: list[int]) -> None:
         self.say(protocol.LeakCounts(leak_counts(self)))
 
     # ---- drain
 
-    def start_drain(self, seconds: float) -> None:
+    def start_drain(self, seconds: float, patience_s: float = 0.0) -> None:
         """Answer what is under way and what still comes, each with ``connection: close``; stop when it has become quiet."""
         assert self.context is not None and self.server is not None and self.pool is not None
         self.context.set_draining()
-        self.server.drain()
+        self.patient_until_s = time.monotonic() + patience_s
+        if not patience_s:
+            self.server.drain()
         self.pool.close_idle()
         self.drain_until_s = time.monotonic() + seconds
         self.quiet_ms = 0
@@ -186,7 +189,8 @@ class Worker:
 
     def on_drain_tick(self) -> None:
         assert self.server is not None
-        self.server.drain()
+        if time.monotonic() >= self.patient_until_s:
+            self.server.drain()
         self.quiet_ms = 0 if self.server.clients else self.quiet_ms + DRAIN_POLL_MS
         if self.quiet_ms >= QUIET_TURNS_MS or time.monotonic() >= self.drain_until_s:
             self.server.cut()

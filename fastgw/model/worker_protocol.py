@@ -87,9 +87,14 @@ class ReopenLog(msgspec.Struct, tag="reopen_log"):
 
 
 class Drain(msgspec.Struct, tag="drain"):
-    """Answer what is in flight and what still comes, with ``connection: close``; exit when nothing is left or after the time."""
+    """Answer what is in flight and what still comes, with ``connection: close``; exit when nothing is left or after the time.
+
+    ``patience_s``: idle connections stay open so long: a client that is about to send its next request gets its answer, and does
+    not meet a connection that is being closed.
+    """
 
     seconds: float
+    patience_s: float = 0.0
 
 
 class Leaks(msgspec.Struct, tag="leaks"):

@@ -73,8 +73,10 @@ class Compiler:
         command: Sequence[str] | None = None,
         hang_s: float = HANG_S,
         numbers_fd: int = -1,
+        credentials_fd: int = -1,
     ) -> None:
-        """``numbers_fd``: what an earlier start's child had given out (taken), so that cells and series keep their meaning."""
+        """``numbers_fd``: what an earlier start's child had given out, so that cells and series keep their meaning;
+        ``credentials_fd``: the block that it had made, so that what was good stays good. Both are taken."""
         self._configure = configure
         self._command = list(command or module_command("fastgw.supervisor.compile_job"))
         self._hang_s = hang_s
@@ -83,7 +85,7 @@ class Compiler:
         self._answer: asyncio.Future[Result] | None = None
         self._plan_answer: asyncio.Future[bytes] | None = None
         self._report = protocol.Report()
-        self._numbers_fd, self._credentials_fd = numbers_fd, -1
+        self._numbers_fd, self._credentials_fd = numbers_fd, credentials_fd
         self._stopped = False
         self.on_numbers: Callable[[int], None] = lambda fd: None
         """Called with the descriptor of the numbers given out so far, which stays ours, when there are new ones."""
@@ -134,6 +136,23 @@ class Compiler:
             return await asyncio.wait_for(asyncio.shield(self._plan_answer), self._hang_s)
         except TimeoutError:
             raise CompileError(f"no plan of generation {generation} came within {self._hang_s:g} s") from None
+
+    @property
+    def numbers_fd(self) -> int:
+        """Those that were given out so far; -1: none. It stays ours."""
+        return self._numbers_fd
+
+    @property
+    def credentials_fd(self) -> int:
+        """The last block; -1: none. It stays ours."""
+        return self._credentials_fd
+
+    async def pause(self) -> None:
+        """End the child; the next compilation starts another. Returns when it is gone."""
+        child = self._child
+        self._kill()
+        if child:
+            await child.exited.wait()
 
     async def stop(self) -> None:
         """Returns when the child is gone."""

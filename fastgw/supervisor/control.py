@@ -76,6 +76,9 @@ class Channel:
     def closed(self) -> bool:
         return self._closed
 
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
     def send(self, data: bytes, fds: Sequence[int] = ()) -> None:
         """Raises PacketTooLarge. A peer that is gone is no error here: on_end tells."""
         if len(data) > self._limit_bytes or len(fds) > SCM_MAX_FDS:

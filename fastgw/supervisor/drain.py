@@ -8,6 +8,7 @@ import time
 import msgspec
 
 from fastgw.native._native import lib
+from fastgw.supervisor.elders import Elders
 from fastgw.supervisor.fleet import Fleet
 from fastgw.supervisor.state import StateSegment
 
@@ -39,8 +40,9 @@ class Progress(msgspec.Struct, rename="camel"):
 class Drain:
     """``phase`` and times are right from the construction on; ``run`` takes the two steps."""
 
-    def __init__(self, fleet: Fleet, state: StateSegment, lame_duck_s: float, drain_s: float) -> None:
+    def __init__(self, fleet: Fleet, elders: Elders, state: StateSegment, lame_duck_s: float, drain_s: float) -> None:
         self._fleet = fleet
+        self._elders = elders
         self._state = state
         self._lame_duck_s = lame_duck_s
         self._drain_s = drain_s
@@ -53,11 +55,12 @@ class Drain:
             self._enter("lame-duck", self._lame_duck_s)
             await asyncio.sleep(self._lame_duck_s)
         self._enter("draining", self._drain_s)
-        await self._fleet.drain(self._drain_s)
+        self._elders.drain(self._drain_s)
+        await asyncio.gather(self._fleet.drain(self._drain_s), self._elders.wait_gone(self._drain_s))
 
     def progress(self) -> Progress:
-        running = [slot for slot in self._fleet.slots if slot.running]
-        counters = [self._state.counters(slot.stripe) for slot in running]
+        running = [slot.stripe for slot in self._fleet.slots if slot.running] + [elder.stripe for elder in self._elders.running]
+        counters = [self._state.counters(stripe) for stripe in running]
         sums = [sum(each[index] for each in counters) for index in (_CONNECTIONS, _EXCHANGES, _TUNNELS)]
         left_s = max(0.0, self._until_s - time.monotonic()) if self._until_s else 0.0
         return Progress(self._phase, round(left_s, 1), len(running), *sums)

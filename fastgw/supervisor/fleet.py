@@ -12,6 +12,8 @@ from fastgw.supervisor.worker import Briefing, WorkerSlot
 
 log = logging.getLogger("fastgw.worker")
 HEARTBEAT_S = 10.0
+PATIENCE_S = 1.0
+"""So long a kept-alive connection of a draining worker may bring one more request before it is closed."""
 FRESH_S = 3.0
 """A worker beats once a second; one that is silent for longer keeps the service manager's watchdog from being fed."""
 START_S = 30.0
@@ -77,7 +79,7 @@ class Fleet:
     async def drain(self, seconds: float) -> None:
         """Returns when no worker is left: by itself, or killed a second after the time."""
         for slot in self.slots:
-            slot.drain(seconds)
+            slot.drain(seconds, PATIENCE_S)
         if not await self._wait(lambda: not any(slot.running for slot in self.slots), seconds + 1.0):
             log.warning("the drain time is over, the remaining workers are ended")
             await self.kill()

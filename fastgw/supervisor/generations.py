@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import msgspec
 
@@ -65,8 +65,12 @@ def print_diagnostics(found: list[Diagnostic]) -> None:
 class Generations:
     """Owns the current Result. ``fleet`` may be told nothing until ``begin`` has found something to serve."""
 
-    def __init__(self, compiler: Compiler, listeners: ListenerSet, resolver: Resolver, health: HealthChecker) -> None:
-        self.outcome = Outcome()
+    def __init__(
+        self, compiler: Compiler, listeners: ListenerSet, resolver: Resolver, health: HealthChecker, last: int = 0
+    ) -> None:
+        """``last``: the number after which to go on."""
+        self.outcome = Outcome(last)
+        self._busy = asyncio.Lock()
         self.diagnostics: list[Diagnostic] = []
         self.current: Result | None = None
         self._retired: Result | None = None
@@ -191,10 +195,17 @@ class Generations:
             await self._wanted.wait()
             self._wanted.clear()
             tickets = self._tickets
-            await self._attempt(self._wanted_since_s)
+            async with self._busy:
+                await self._attempt(self._wanted_since_s)
             async with self._finished:
                 self._done_tickets = tickets
                 self._finished.notify_all()
+
+    @contextlib.asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """No attempt is under way, and none begins."""
+        async with self._busy:
+            yield
 
     def all_diagnostics(self) -> list[Diagnostic]:
         """Of the configuration, and of what happened to it here."""

@@ -51,12 +51,13 @@ class Handed:
         self._units: list[tuple[str, socket.socket]] = []
         self._lent: set[int] = set()
         for name, fd in named:
-            if name.startswith(OWN) and not name.startswith(_LISTENER):
+            sock = _listening(fd)
+            if sock is None and name.startswith(OWN):
                 _close(self._blobs.pop(name, -1))
                 self._blobs[name] = fd
-            elif (sock := _listening(fd)) is None:
+            elif sock is None:
                 os.close(fd)
-            elif name.startswith(_LISTENER):
+            elif name.startswith(OWN):
                 self._own.setdefault(name, []).append(sock)
             else:
                 self._units.append((name, sock))
@@ -95,6 +96,10 @@ class Handed:
     def unused(self) -> list[str]:
         """Sockets of units that no listener has ever wanted: clients that connect there wait for nobody."""
         return [f"{name or 'without a name'} ({_text(sock)})" for name, sock in self._units if sock.fileno() not in self._lent]
+
+    def sockets(self, name: str) -> list[socket.socket]:
+        """Those that we had under a name of ours, the caller's from now on."""
+        return self._own.pop(name, [])
 
     def drop_own(self) -> list[str]:
         """Close what we stored and nobody has claimed. Its names."""

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 LAYOUT = f"{lib.FGW_STATE_VERSION}.1"
 """Of the state segment, then of what is kept beside it; raise the second when the meaning of a blob changes."""
-STATE, NUMBERS, CELLS, TICKETS = (f"{OWN}{name}.{LAYOUT}" for name in ("state", "numbers", "cells", "tickets"))
+STATE, NUMBERS, CELLS, TICKETS, CREDENTIALS = (
+    f"{OWN}{name}.{LAYOUT}" for name in ("state", "numbers", "cells", "tickets", "credentials")
+)
 STATUS_S = 1.0
 WATCHDOGS_A_PERIOD = 3
 
@@ -54,7 +56,8 @@ class Service:
                 self._notifier.watchdog()
 
     def ready(self) -> None:
-        self._notifier.ready(self.status_text())
+        if not self._supervisor.draining:
+            self._notifier.ready(self.status_text())
 
     def reloading(self) -> None:
         self._notifier.reloading()
@@ -99,8 +102,10 @@ class Service:
         return f"{text}; the last change is not served: {outcome.error}" if outcome.error else text
 
     def _store_listener(self, listener: OpenListener) -> None:
+        name = listener_name(listener.wanted.name)
+        self._notifier.unstore(name)
         if listener.own:
-            self._notifier.store(listener_name(listener.wanted.name), [sock.fileno() for sock in listener.own])
+            self._notifier.store(name, [sock.fileno() for sock in listener.own])
 
     def _forget_listener(self, listener: OpenListener) -> None:
         self._notifier.unstore(listener_name(listener.wanted.name))

@@ -109,6 +109,17 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
         """ "ADDR:PORT" of each; None: those of the system."""
         return [_with_port(*split_resolve(server)) for server in self.resolver] or None
 
+    def sources(self) -> dict[str, Any]:
+        """What the compile child is told (compile_protocol.Configure)."""
+        return {
+            "paths": self.paths,
+            "labels": self.labels,
+            "namespace": self.namespace,
+            "resolve": self.resolve_table(),
+            "secrets": self.secrets,
+            "mesh_cert": self.mesh_cert,
+        }
+
     def limits(self) -> Limits:
         """What a worker is told."""
         return Limits(

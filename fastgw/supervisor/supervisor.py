@@ -12,9 +12,12 @@ import logging
 import os
 import resource
 import signal
+import socket
 import time
 from collections.abc import Sequence
+from typing import Protocol
 
+import fastgw
 from fastgw.model.worker_protocol import Image, Listen, Start
 from fastgw.model.worker_protocol import TicketKeys as TicketKeysMessage
 from fastgw.native._native import lib
@@ -26,25 +29,36 @@ from fastgw.supervisor.compiler_client import Compiler
 from fastgw.supervisor.credentials_watch import CredentialsWatch
 from fastgw.supervisor.dns_lookup import CaresLookup, Lookup
 from fastgw.supervisor.drain import Drain, Progress
+from fastgw.supervisor.elders import Elders
 from fastgw.supervisor.fleet import Fleet
 from fastgw.supervisor.generations import Generations, NothingToServe, Outcome
 from fastgw.supervisor.handed import Handed
+from fastgw.supervisor.handover import Handover
 from fastgw.supervisor.health import HealthChecker
 from fastgw.supervisor.listeners import ListenerSet
 from fastgw.supervisor.notify import Notifier
 from fastgw.supervisor.resolver import Resolver
-from fastgw.supervisor.service import CELLS, NUMBERS, STATE, TICKETS, Service
+from fastgw.supervisor.service import CELLS, CREDENTIALS, NUMBERS, STATE, TICKETS, Service
 from fastgw.supervisor.settings import Settings, SettingsError
 from fastgw.supervisor.state import StateSegment
 from fastgw.supervisor.ticket_keys import TicketKeys
+from fastgw.supervisor.upgrade import HELD_BACK, UpgradeFailed, upgrade
 
 log = logging.getLogger("fastgw")
 TICK_S = 1.0
 RETRY_LISTENERS_TICKS = 5
 FIRST_IMAGE_S = 30.0
+RETRY_UPGRADE_S = 2.0
 END_S = 10.0
 """For what comes after the drain."""
 OK, NOTHING_TO_SERVE = 0, 1
+
+
+class NamedServer(Protocol):
+    """An HTTP server beside the supervisor."""
+
+    what: str
+    sockets: list[socket.socket]
 
 
 class Supervisor:
@@ -58,17 +72,24 @@ class Supervisor:
         worker_command: Sequence[str] | None = None,
         handed: Handed | None = None,
         notifier: Notifier | None = None,
+        handover: Handover | None = None,
     ) -> None:
-        """``handed``: what was passed to this process at its start, taken; ``notifier``: who is told how it goes."""
+        """``handed``: what was passed to this process at its start, taken; ``notifier``: who is told how it goes; ``handover``:
+        what the version before left."""
         self.settings = settings
         self.handed = handed or Handed()
-        self.started_at = time.time()
+        self._handover = handover
+        self.servers: list[NamedServer] = []
+        """HTTP servers of this process, whose sockets go on to a new version."""
+        left = handover.workers if handover else []
+        self.started_at = handover.started_at if handover else time.time()
         self.ready_once = False
         self.draining = False
         self.access_log = AccessLog(settings)
         count = settings.worker_count()
-        self.state = StateSegment(count, self.handed.blob(STATE))
-        numbers_fd, cells_fd, tickets_fd = (self.handed.blob(name) for name in (NUMBERS, CELLS, TICKETS))
+        self.state = StateSegment(count, self.handed.blob(STATE), [worker.stripe for worker in left])
+        names = (NUMBERS, CELLS, TICKETS, CREDENTIALS)
+        numbers_fd, cells_fd, tickets_fd, credentials_fd = (self.handed.blob(name) for name in names)
         if not self.state.adopted and numbers_fd >= 0:
             os.close(numbers_fd)
             numbers_fd = -1
@@ -79,21 +100,20 @@ class Supervisor:
         self.resolver.on_change = self.health.on_slot
         restore_cells(self.resolver, self.state, take_blob(cells_fd))
         self.tickets = TicketKeys(settings.ticket_keys, take_blob(tickets_fd))
-        self.compiler = Compiler(
-            Configure(
-                settings.paths, settings.labels, settings.namespace, settings.resolve_table(), settings.secrets, settings.mesh_cert
-            ),
-            numbers_fd=numbers_fd,
+        self.compiler = Compiler(Configure(**settings.sources()), numbers_fd=numbers_fd, credentials_fd=credentials_fd)
+        self.generations = Generations(
+            self.compiler, self.listeners, self.resolver, self.health, handover.generation if handover else 0
         )
-        self.generations = Generations(self.compiler, self.listeners, self.resolver, self.health)
         self._credentials_watch = CredentialsWatch(self._on_credentials)
         self.generations.on_watched = self._watch_credentials
         self.fleet = Fleet(count, self.state, self, worker_command)
-        self._drain = Drain(self.fleet, self.state, settings.lame_duck, settings.drain_time)
+        self.elders = Elders(self.state, left)
+        self._drain = Drain(self.fleet, self.elders, self.state, settings.lame_duck, settings.drain_time)
         self.service = Service(self, notifier or Notifier({}))
         self._limits = settings.limits()
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._upgrading: asyncio.Task[None] | None = None
         self._reloading: set[asyncio.Task[Outcome]] = set()
         self._killer: asyncio.Task[None] | None = None
 
@@ -123,7 +143,8 @@ class Supervisor:
             loop.add_signal_handler(number, self.drain)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         loop.add_signal_handler(signal.SIGUSR1, self.reopen_logs)
-        loop.add_signal_handler(signal.SIGUSR2, lambda: log.warning("SIGUSR2 means nothing to this version"))
+        loop.add_signal_handler(signal.SIGUSR2, self.upgrade)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_BACK)
 
         def on_change() -> None:
             loop.call_soon_threadsafe(self.generations.request, watcher.take_changed())
@@ -142,7 +163,7 @@ class Supervisor:
         """Begin to end: not ready from now on, workers finish what they have. A second call ends at once."""
         if self.draining:
             log.warning("told to end a second time: ending now")
-            self._killer = asyncio.get_running_loop().create_task(self.fleet.kill())
+            self._killer = asyncio.get_running_loop().create_task(self._kill())
             return
         settings = self.settings
         first = f"not ready any more; in {settings.lame_duck:g} s " if settings.lame_duck and self.ready_once else ""
@@ -152,11 +173,30 @@ class Supervisor:
         self.service.extend(settings.lame_duck + settings.drain_time + END_S)
         self._stop.set()
 
+    async def _kill(self) -> None:
+        await asyncio.gather(self.fleet.kill(), self.elders.kill())
+
     def drain_progress(self) -> Progress:
         return self._drain.progress()
 
     def drain_text(self) -> str:
         return self._drain.progress().text()
+
+    def upgrade(self) -> None:
+        """Begin to become the version that is on disk now."""
+        if not self.ready_once or self.draining or self._upgrading is not None:
+            busy = "an upgrade is under way" if self._upgrading is not None else self.not_ready_reason()
+            log.error("told to upgrade, and not now: %s", busy)
+            return
+        self._upgrading = asyncio.get_running_loop().create_task(self._upgrade())
+
+    async def _upgrade(self) -> None:
+        try:
+            await upgrade(self)
+        except UpgradeFailed as error:
+            log.error("not upgraded, everything stays as it is: %s", error)
+        finally:
+            self._upgrading = None
 
     def reopen_logs(self) -> None:
         if not self.access_log.on:
@@ -193,6 +233,8 @@ class Supervisor:
         """ "" when traffic should come here."""
         if self.draining:
             return "draining"
+        if not self.ready_once and self._handover is not None and self.elders.running:
+            return ""
         if not self.ready_once:
             return "the first configuration is not served by all workers yet"
         if not self.listeners.open:
@@ -246,8 +288,19 @@ class Supervisor:
         log.info("drained")
         return OK
 
+    async def _first_generation(self) -> None:
+        """Raises NothingToServe, unless workers of the version before serve: then there is time until something can be served."""
+        while True:
+            try:
+                return await self.generations.begin()
+            except NothingToServe as error:
+                if not self.elders.running:
+                    raise
+                log.error("the new version has nothing to serve: %s; the workers of the old one stay", error)
+                await asyncio.sleep(RETRY_UPGRADE_S)
+
     async def _begin(self) -> None:
-        await self.generations.begin()
+        await self._first_generation()
         self.generations.fleet = self.fleet
         self.fleet.start()
         self._tasks += [asyncio.create_task(self.generations.run()), asyncio.create_task(self._tick())]
@@ -260,10 +313,18 @@ class Supervisor:
             images = await self.fleet.wait_image(serving, FIRST_IMAGE_S)
             listening = await self.fleet.wait_listening(set(self.listeners.open), FIRST_IMAGE_S)
         self.ready_once = True
+        self._retire_elders()
         self._drop_leftovers()
         self.service.ready()
         addresses = [address for listener in self.listeners.open.values() for address in listener.addresses]
         log.info("ready: %d workers, listening on %s", len(self.fleet.slots), ", ".join(addresses))
+
+    def _retire_elders(self) -> None:
+        if self._handover is not None:
+            before, count = self._handover.version, len(self.elders.running)
+            log.info("upgraded from %s to %s; %d workers of before finish what they have", before, fastgw.__version__, count)
+            self.elders.retire(self.settings.drain_time)
+            self._handover = None
 
     def _drop_leftovers(self) -> None:
         """Of an earlier start, what this configuration has no use for; and a word about sockets that nobody serves."""
@@ -286,6 +347,7 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*self._tasks, *self._reloading, return_exceptions=True)
         await self.fleet.kill()
+        await self.elders.kill()
         self.service.leave()
         await self.compiler.stop()
         self.health.close()

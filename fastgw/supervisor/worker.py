@@ -74,6 +74,12 @@ class WorkerSlot:
         return self._child.pid if self._child else 0
 
     @property
+    def control_fd(self) -> int:
+        """Our end of its control socket. Only while it runs."""
+        assert self._channel is not None
+        return self._channel.fileno()
+
+    @property
     def running(self) -> bool:
         return self._child is not None
 
@@ -116,13 +122,13 @@ class WorkerSlot:
     def tell_reopen_log(self, fd: int) -> None:
         self._send(protocol.ReopenLog(), [fd])
 
-    def drain(self, seconds: float) -> None:
-        """The worker ends by itself; it is not started again."""
+    def drain(self, seconds: float, patience_s: float) -> None:
+        """The worker ends by itself; it is not started again. ``patience_s``: see protocol.Drain."""
         self._draining = True
         if self._restart:
             self._restart.cancel()
             self._restart = None
-        self._send(protocol.Drain(seconds), [])
+        self._send(protocol.Drain(seconds, patience_s), [])
 
     def kill(self) -> None:
         self._draining = True

@@ -217,3 +217,20 @@ def header(der: bytes, at: int) -> tuple[int, int]:
     count = size & 0x7F
     start = at + 2 + count
     return start, start + int.from_bytes(der[at + 2 : start])
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_session_resumes_after_an_upgrade(
+    start_tls: StartTls, origin: RecordingOrigin, authority: Authority, tmp_path: Path, version: str
+) -> None:
+    """The new version has the ticket keys, which were never on disk."""
+    documents = [gateway_of("gw", [https_server([PLAIN], "web")]), *upstreams(origin, [PLAIN])]
+    world = start_tls(documents, lambda secrets: mount(secrets, "web", authority.issue(PLAIN)))
+    session = first_session(world, PLAIN, tmp_path / "session", version)
+    before = world.gateway.worker_pids(443)
+    world.gateway.signal(signal.SIGUSR2)
+    eventually(
+        lambda: world.gateway.worker_pids(443) and not set(world.gateway.worker_pids(443)) & set(before), "other workers", 40
+    )
+    again = talk(world, PLAIN, version, "-sess_in", str(session))
+    assert again.reused and again.status == 200, again.said

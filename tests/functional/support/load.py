@@ -13,11 +13,12 @@ from .http1 import Malformed
 class Load:
     """A context manager. ``failures`` holds what went wrong, ``reconnects`` how often a connection had to be made anew.
 
-    ``cut_is_failure`` False: a connection that ends before or in the middle of an answer is counted in ``cuts`` and made anew.
+    ``close_is_cut`` False: an answer with ``connection: close`` is as good as any. ``cut_is_failure`` False: a connection that ends
+    before or in the middle of an answer is counted in ``cuts`` and made anew.
     """
 
-    def __init__(self, port: int, host: str, *, clients: int = 4, cut_is_failure: bool = True):
-        self.port, self.host, self.cut_is_failure = port, host, cut_is_failure
+    def __init__(self, port: int, host: str, *, clients: int = 4, cut_is_failure: bool = True, close_is_cut: bool = True):
+        self.port, self.host, self.cut_is_failure, self.close_is_cut = port, host, cut_is_failure, close_is_cut
         self.failures: list[str] = []
         self.reconnects = 0
         self.cuts = 0
@@ -56,20 +57,24 @@ class Load:
                 with Client(self.port) as client:
                     while not self._stop.is_set():
                         turn += 1
-                        self._one(client, f"/load-{number}-{turn}")
+                        if not self._one(client, f"/load-{number}-{turn}"):
+                            break
             except (Disconnected, ConnectionError) as error:
                 self._cut(f"{type(error).__name__}: {error}")
             except (Malformed, TimeoutError, AssertionError) as error:
                 self._fail(f"{type(error).__name__}: {error}")
 
-    def _one(self, client: Client, target: str) -> None:
+    def _one(self, client: Client, target: str) -> bool:
+        """False when the gateway said with its answer that the connection ends."""
         answer = client.request(request_bytes("GET", target, self.host, [f"X-Load: {target}"]))
         assert answer.status == 200, f"{answer.status} {answer.text[:100]}"
         assert f'"{target}"' in answer.text, f"the answer to another request: {answer.text[:200]}"
         with self._lock:
             self.origins[answer.value("x-origin")] += 1
-        if (answer.value("connection") or "").lower() == "close":
+        closes = (answer.value("connection") or "").lower() == "close"
+        if closes and self.close_is_cut:
             raise ConnectionError("the gateway said close")
+        return not closes
 
     def _cut(self, text: str) -> None:
         with self._lock:

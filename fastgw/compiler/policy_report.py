@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from fastgw.compiler.inventory import Inventory
 from fastgw.compiler.policies import what_is_wrong
 from fastgw.compiler.report import Report
-from fastgw.compiler.upstream_http import only_of_http2
-from fastgw.model.kinds.destination_rule import ConnectionPool, LoadBalancer, PortTrafficPolicy, TcpPool, TrafficPolicy
+from fastgw.model.kinds.destination_rule import LoadBalancer, PortTrafficPolicy, TrafficPolicy
 from fastgw.model.resource import Resource
 
 Policy = TrafficPolicy | PortTrafficPolicy
@@ -38,11 +37,8 @@ def _policies(rule: Resource) -> Iterator[tuple[str, Policy]]:
 
 
 def _without_effect(policy: Policy) -> Iterator[str]:
-    balancer, pool = policy.load_balancer, policy.connection_pool
-    if balancer is not None:
-        yield from _balancer_without_effect(balancer)
-    if pool is not None and _has_limits(pool):
-        yield "connectionPool"
+    if policy.load_balancer is not None:
+        yield from _balancer_without_effect(policy.load_balancer)
     if isinstance(policy, TrafficPolicy):
         yield from (field for field, name in _WHOLE.items() if getattr(policy, name) is not None)
 
@@ -54,12 +50,6 @@ def _balancer_without_effect(balancer: LoadBalancer) -> Iterator[str]:
         yield "loadBalancer.zoneAwareLbSetting"
     if balancer.warmup or balancer.warmup_duration_secs:
         yield "loadBalancer.warmup" if balancer.warmup else "loadBalancer.warmupDurationSecs"
-
-
-def _has_limits(pool: ConnectionPool) -> bool:
-    tcp = pool.tcp or TcpPool()
-    others = bool(tcp.max_connections or tcp.tcp_keepalive or tcp.max_connection_duration)
-    return (pool.http is not None and not only_of_http2(pool.http)) or others
 
 
 def _report_balancer(rule: Resource, path: str, balancer: LoadBalancer, report: Report) -> None:

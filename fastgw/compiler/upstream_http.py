@@ -29,14 +29,6 @@ def with_alpn(tls: UpstreamTls, protocol: str) -> UpstreamTls:
     return msgspec.structs.replace(tls, alpn=(*wanted, *tls.alpn)) if wanted else tls
 
 
-def only_of_http2(http: HttpPool) -> bool:
-    """Nothing is said but what this module understands."""
-    rest = msgspec.structs.replace(
-        http, h2_upgrade_policy="DEFAULT", use_client_protocol=False, max_concurrent_streams=0, http2_keep_alive=None
-    )
-    return rest == HttpPool()
-
-
 def _protocol(port: PortRecord | None, http: HttpPool | None) -> str:
     if http is not None and http.use_client_protocol:
         return "client"

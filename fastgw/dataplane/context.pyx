@@ -123,6 +123,7 @@ cdef class Context:
         self.slot = slot
         self.stats = &self.state.workers[slot]
         self.loop = loop
+        self.lines = {}
         loop.stats = self.stats
         self.zero_gauges()
         self.take_limits(limits)

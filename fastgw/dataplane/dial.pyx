@@ -3,9 +3,10 @@ from libc.string cimport memcpy, memset, strlen
 
 from fastgw.dataplane.headers cimport write_decimal
 from fastgw.dataplane.served cimport Address
-from fastgw.native.route cimport FGW_FAMILY_IPV4, FGW_FAMILY_IPV6, FGW_FAMILY_UNIX
+from fastgw.native.route cimport FGW_FAMILY_IPV4, FGW_FAMILY_IPV6, FGW_FAMILY_UNIX, fgw_img_policy
 from fastgw.native.system cimport (
-    AF_INET, AF_INET6, AF_UNIX, EINPROGRESS, IPPROTO_TCP, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, TCP_NODELAY, TCP_QUICKACK,
+    AF_INET, AF_INET6, AF_UNIX, EINPROGRESS, IPPROTO_TCP, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SO_KEEPALIVE, SOL_SOCKET,
+    TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_NODELAY, TCP_QUICKACK,
     close, connect, errno, getsockname, htons, inet_ntop, ntohs, setsockopt, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage,
     sockaddr_un, socket, socklen_t,
 )
@@ -58,6 +59,22 @@ cdef int local_text(int fd, char *out) noexcept:
     if fd < 0 or getsockname(fd, <sockaddr *>&a, &n) < 0:
         return 0
     return format_address(&a, out, 64)
+
+
+cdef int keep_alive(int fd, const fgw_img_policy *policy) noexcept:
+    """tcpKeepalive; what the policy does not say is as the system has it."""
+    cdef int one = 1, value
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one))
+    if policy.keepalive_time_s:
+        value = <int>policy.keepalive_time_s
+        setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &value, sizeof(value))
+    if policy.keepalive_interval_s:
+        value = <int>policy.keepalive_interval_s
+        setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &value, sizeof(value))
+    if policy.keepalive_probes:
+        value = <int>policy.keepalive_probes
+        setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &value, sizeof(value))
+    return 0
 
 
 cdef int open_socket(const Address *to, bint has_data) noexcept:

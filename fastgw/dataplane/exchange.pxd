@@ -19,6 +19,7 @@ cdef enum Fault:
     FAULT_TIMEOUT = 5         # no answer in time
     FAULT_REFUSED = 6         # the upstream says that it has not touched the request: REFUSED_STREAM, GOAWAY (RFC 9113 section 8.7)
     FAULT_RESET = 7           # the upstream reset the stream
+    FAULT_OVERFLOW = 8        # a limit of the cluster
 
 
 cdef struct ResponseHead:

@@ -13,6 +13,7 @@ from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.field_table cimport FieldTable
 from fastgw.dataplane.headers cimport mark_response, mark_trailers, write_decimal
+from fastgw.dataplane.limits cimport HELD_NOT, HELD_REFUSED, HELD_WAIT, admit, got_connection, leave, wait_in_line
 from fastgw.dataplane.outlier cimport note_answer, note_connected, note_local
 from fastgw.dataplane.request_head cimport RequestHead
 from fastgw.dataplane.served cimport Address, ClientSide, Observer, Served, clock_ns
@@ -403,16 +404,21 @@ cdef class Exchange(Served):
         cdef uint32_t avoid = self.address.cell if self.attempts else FGW_NONE
         cdef int picked
         while True:
+            if admit(self) == HELD_REFUSED:
+                return self.overflowed()
             picked = pick(self, &avoid, avoid != FGW_NONE)
             if picked == PICK_WAIT and self.await_name():
                 return 0
             if picked != PICK_ONE:
                 return self.reply(503, FGW_F_UH, b"no_healthy_upstream", b"no healthy upstream", 19)
             self.waiting = False
-            self.attempts += 1
-            self.charge()
+            self.held = HELD_NOT
             self.upstream = self.connector.acquire(
                 self, &self.address, self.image.clusters[self.cluster].connect_timeout_ms, fresh)
+            if self.held:
+                return wait_in_line(self) if self.held == HELD_WAIT else self.overflowed()
+            self.attempts += 1
+            self.charge()
             if self.upstream is not None:
                 break
             self.uncharge(True)
@@ -433,6 +439,7 @@ cdef class Exchange(Served):
     cdef int send_request(self) except -1:
         """The stream is ready: head, what of the body was kept for replay, and on with the client's."""
         self.upstream_start_ns = self.ctx.loop.now_ns
+        got_connection(self)
         self.ctx.stats.counters[FGW_C_UPSTREAM_REQUESTS] += 1
         if self.upstream.reused:
             self.ctx.stats.counters[FGW_C_UPSTREAM_REUSED] += 1
@@ -453,6 +460,12 @@ cdef class Exchange(Served):
             self.continue_sent = True
             self.client.send_continue()
         return self.client.resume_request()
+
+    cdef int proceed(self) except -1:
+        return self.try_upstream(False) if self.active and self.upstream is None else 0
+
+    cdef int overflowed(self) except -1:
+        return (<LocalAnswers?>self.ctx.answers).answer_fault(self, FAULT_OVERFLOW, 0, 0)
 
     cdef int on_upstream_ready(self) except -1:
         note_connected(self, False)
@@ -708,6 +721,7 @@ cdef class Exchange(Served):
         self.waiting = False
         self.deadline_ms = 0
         self.abandon_upstream()
+        leave(self)
         self.record()
         self.ctx.gauge(FGW_G_EXCHANGES_ACTIVE, -1)
         if self.switched:

@@ -4,22 +4,22 @@ from libc.string cimport memcpy, memset, strlen
 
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.exchange cimport (
-    FAULT_CONNECT_FAILED, FAULT_CONNECT_TIMEOUT, FAULT_PROTOCOL, FAULT_REFUSED, FAULT_RESET, FAULT_TIMEOUT, Exchange,
+    FAULT_CONNECT_FAILED, FAULT_CONNECT_TIMEOUT, FAULT_OVERFLOW, FAULT_PROTOCOL, FAULT_REFUSED, FAULT_RESET, FAULT_TIMEOUT, Exchange,
     LocalAnswers, ResponseHead,
 )
 from fastgw.dataplane.headers cimport place
-from fastgw.native.base cimport FGW_HDR_CONTENT_TYPE, FGW_HDR_LOCATION, fgw_field
+from fastgw.native.base cimport FGW_HDR_CONTENT_TYPE, FGW_HDR_LOCATION, FGW_HDR_X_ENVOY_OVERLOADED, fgw_field
 from fastgw.native.http1 cimport FGW_FRAMING_LENGTH
 from fastgw.native.route cimport (
     FGW_ACTION_DIRECT, FGW_ACTION_REDIRECT, fgw_img_action, fgw_img_answer, fgw_redirect_location, fgw_redirect_location_max,
     fgw_route_request,
 )
-from fastgw.native.state cimport FGW_C_UPSTREAM_TIMEOUTS, FGW_F_UC, FGW_F_UF, FGW_F_UPE, FGW_F_UR, FGW_F_URX, FGW_F_UT
+from fastgw.native.state cimport FGW_C_UPSTREAM_TIMEOUTS, FGW_F_UC, FGW_F_UF, FGW_F_UO, FGW_F_UPE, FGW_F_UR, FGW_F_URX, FGW_F_UT
 
 
 cdef class EnvoyAnswers(LocalAnswers):
     cdef int answer(self, Exchange x, int status, const char *location, size_t location_len, const char *body, size_t n) except -1:
-        cdef fgw_field fields[2]
+        cdef fgw_field fields[3]
         cdef ResponseHead head
         cdef Buffer text = Buffer()
         memset(&head, 0, sizeof(head))
@@ -32,6 +32,10 @@ cdef class EnvoyAnswers(LocalAnswers):
             text.append(b"location", 8)
             text.append(location, location_len)
             head.field_count += 1
+        if x.flags & FGW_F_UO:
+            place(&fields[head.field_count], FGW_HDR_X_ENVOY_OVERLOADED, text.size(), 18, text.size() + 18, 4)
+            text.append(b"x-envoy-overloadedtrue", 22)
+            head.field_count += 1
         head.base = text.data
         head.fields = fields
         head.content_length = n
@@ -41,7 +45,7 @@ cdef class EnvoyAnswers(LocalAnswers):
         return x.give_answer(&head, text.size(), body, n)
 
     cdef int answer_fault(self, Exchange x, int fault, int reason, int error) except -1:
-        """Statements I4, I5, I6, I8."""
+        """Statements I4 to I8."""
         cdef bint tls = x.transport_failure is not None
         if fault == FAULT_CONNECT_FAILED:
             return self.reset(x, 503, FGW_F_UF, b"remote_connection_failure|TLS_error" if tls else b"remote_connection_failure",
@@ -55,6 +59,8 @@ cdef class EnvoyAnswers(LocalAnswers):
             x.reject_reason = reason
             x.ctx.reject(reason)
             return self.reset(x, 502, FGW_F_UPE, b"protocol_error", b"protocol error")
+        if fault == FAULT_OVERFLOW:
+            return self.reset(x, 503, FGW_F_UO, b"overflow", b"overflow")
         if fault == FAULT_RESET or fault == FAULT_REFUSED:
             return self.reset(x, 503, FGW_F_UR, b"remote_reset", b"remote reset")
         return self.reset(x, 503, FGW_F_UF if tls else FGW_F_UC,

@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint32_t
 
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.exchange cimport Connector, Exchange, UpstreamStream
+from fastgw.dataplane.loop cimport Timer
 from fastgw.dataplane.served cimport Address
 from fastgw.dataplane.upstream_http1 cimport IdleOwner, UpstreamHttp1
 from fastgw.dataplane.upstream_tls cimport PeerName
@@ -22,4 +23,14 @@ cdef class Pool(Connector):
     cdef void **shelves            # by cell: borrowed Shelf
     cdef list owned                # the strong references
     cdef readonly long idle
+    cdef dict counted              # by cluster state: idle connections of clusters with maxConnections, oldest first
+    cdef PoolWatch watch
     cdef Shelf shelf(self, uint32_t cell)
+    cdef bint keep_counted(self, UpstreamHttp1 c) except -1
+    cdef bint give_up_one(self, uint32_t cell) except -1
+    cdef int give_up_wanted(self) except -1
+
+
+cdef class PoolWatch(Timer):
+    """Looks whether requests of other workers wait for what is idle here."""
+    cdef Pool pool

@@ -8,9 +8,12 @@ from libc.string cimport memcmp, memcpy
 
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.exchange cimport Connector, Exchange, UpstreamStream
+from fastgw.dataplane.limits cimport HELD_WAIT, free_connection, may_connect, release_connection, wanted_by_others
+from fastgw.dataplane.loop cimport TICK_MS, Timer
 from fastgw.dataplane.served cimport Address
 from fastgw.dataplane.upstream_http1 cimport U_HEAD, IdleOwner, UpstreamHttp1
 from fastgw.dataplane.upstream_tls cimport PeerName, name_peer
+from fastgw.native.route cimport FGW_NONE
 from fastgw.native.state cimport FGW_G_UPSTREAM_IDLE, FGW_STATE_CELLS
 
 cdef enum:
@@ -53,8 +56,12 @@ cdef class Shelf(IdleOwner):
             return c.destroy()
         if self.count > SHELF_LIMIT:
             self.bottom.destroy()
-        if ctx.upstream_idle_timeout_ms:
-            ctx.loop.set_deadline(c, ctx.loop.now_ms + ctx.upstream_idle_timeout_ms)
+        if c.limit_cell != FGW_NONE and self.pool.keep_counted(c):
+            return 0
+        if c.idle_timeout_ms:
+            ctx.loop.set_deadline(c, ctx.loop.now_ms + c.idle_timeout_ms)
+        if c.expires_ms and (c.deadline_ms == 0 or c.expires_ms < c.deadline_ms):
+            ctx.loop.set_deadline(c, c.expires_ms)
         return 0
 
     cdef int forget(self, UpstreamHttp1 c) except -1:
@@ -68,6 +75,8 @@ cdef class Shelf(IdleOwner):
         else:
             self.bottom = c.idle_prev
         c.idle_prev = c.idle_next = None
+        if c.limit_cell != FGW_NONE:
+            self.pool.counted[c.limit_cell].pop(c, None)
         self.count -= 1
         self.pool.idle -= 1
         c.ctx.gauge(FGW_G_UPSTREAM_IDLE, -1)
@@ -92,10 +101,21 @@ cdef class Shelf(IdleOwner):
         return None
 
 
+cdef class PoolWatch(Timer):
+    cdef int on_timer(self) except -1:
+        cdef Pool pool = self.pool
+        if pool.give_up_wanted():
+            pool.ctx.loop.set_deadline(self, pool.ctx.loop.now_ms + TICK_MS)
+        return 0
+
+
 cdef class Pool(Connector):
     def __init__(self, Context ctx):
         self.ctx = ctx
         self.owned = []
+        self.counted = {}
+        self.watch = PoolWatch()
+        self.watch.pool = self
         self.shelves = <void **>calloc(FGW_STATE_CELLS, sizeof(void *))  # untouched pages cost nothing
         if self.shelves == NULL:
             raise MemoryError("pool")
@@ -116,6 +136,7 @@ cdef class Pool(Connector):
         cdef Shelf shelf = self.shelf(to.cell)
         cdef UpstreamHttp1 c
         cdef PeerName peer
+        cdef uint32_t cell
         name_peer(x.image, x.cluster, x.head.base + x.head.req.authority.off, x.head.req.authority.len, &peer)
         c = None if fresh else shelf.take(to, &peer)
         if c is not None:
@@ -125,14 +146,64 @@ cdef class Pool(Connector):
             c.state = U_HEAD
             c.exchange = x
             return c
+        x.held = may_connect(x, True, &cell)
+        if x.held == HELD_WAIT and self.give_up_one(x.limits_of):
+            x.held = may_connect(x, True, &cell)
+        if x.held:
+            return None
         c = UpstreamHttp1(self.ctx, shelf)
+        c.limit_cell = cell
+        if cell != FGW_NONE:
+            c.limit = x.image.policy_of(x.cluster).max_connections
         c.address = to[0]
         copy_name(&c.peer, &peer)
         c.exchange = x
         if not c.start_connect(connect_timeout_ms):
             c.exchange = None
+            release_connection(self.ctx, cell)
             return None
         return c
+
+    # ---- idle connections of clusters with maxConnections
+
+    cdef bint keep_counted(self, UpstreamHttp1 c) except -1:
+        """An idle connection that counts: whoever waits may have its place. True: it was closed, for others need it."""
+        cdef dict idle = self.counted.get(c.limit_cell)
+        if idle is None:
+            idle = self.counted[c.limit_cell] = {}
+        idle[c] = None
+        free_connection(self.ctx, c.limit_cell)
+        if wanted_by_others(self.ctx, c.limit_cell, c.limit):
+            c.destroy()
+            return True
+        if self.watch.deadline_ms == 0 and self.ctx.state.worker_slots > 1:
+            self.ctx.loop.set_deadline(self.watch, self.ctx.loop.now_ms + TICK_MS)
+        return False
+
+    cdef bint give_up_one(self, uint32_t cell) except -1:
+        """Close the idle connection of the cluster that was used longest ago, whichever endpoint it is to."""
+        cdef dict idle = self.counted.get(cell)
+        cdef UpstreamHttp1 c
+        if not idle:
+            return False
+        c = next(iter(idle))
+        c.destroy()
+        return True
+
+    cdef int give_up_wanted(self) except -1:
+        """The same for requests that wait in other workers. 0: no idle connection counts any more."""
+        cdef UpstreamHttp1 c
+        cdef uint32_t cell, wanted
+        cdef int left = 0
+        for cell in self.counted:
+            idle = self.counted[cell]
+            if idle:
+                c = next(iter(idle))
+                wanted = wanted_by_others(self.ctx, cell, c.limit)
+                while wanted and self.give_up_one(cell):
+                    wanted -= 1
+                left |= len(idle) != 0
+        return left
 
     def close_idle(self):
         """Close every idle connection (drain, end of tests)."""

@@ -65,6 +65,13 @@ cdef class Served(Timer):
     cdef bint charged              # the endpoint's cell counts this
     cdef int attempts
     cdef bint waiting              # for DNS
+    # limits of the cluster, see limits.pyx
+    cdef uint32_t limits_of        # its place in the state segment
+    cdef uint32_t counted          # what is counted there for this
+    cdef int held                  # enum Held: why there was no upstream
+    cdef bint called               # from the line of those who wait
+    cdef uint64_t ticket           # of its place in the line, 0 without
+    cdef int64_t wait_until_ms
     cdef int64_t deadline_dns_ms
     # what is recorded
     cdef int64_t start_ns
@@ -84,6 +91,8 @@ cdef class Served(Timer):
     cdef int charge(self) except -1
     cdef int uncharge(self, bint failed) except -1
     cdef bint await_name(self) except -1
+    cdef int proceed(self) except -1
+    cdef int overflowed(self) except -1
 
 
 cdef int64_t clock_ns(int clock) noexcept

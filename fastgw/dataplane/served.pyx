@@ -108,7 +108,10 @@ cdef class Served(Timer):
         self.cluster = FGW_NONE
         self.cluster_name.len = 0
         self.route.rule = self.route.vhost = self.route.action = FGW_NONE
-        self.charged = self.waiting = self.has_key = False
+        self.charged = self.waiting = self.has_key = self.called = False
+        self.counted = 0
+        self.held = 0
+        self.ticket = 0
         self.attempts = 0
         self.bytes_received = self.bytes_sent = 0
         self.flags = 0
@@ -165,3 +168,11 @@ cdef class Served(Timer):
             return False
         self.ctx.loop.set_deadline(self, now + DNS_POLL_MS)
         return True
+
+    cdef int proceed(self) except -1:
+        """What it has waited for may be there: try again."""
+        return 0
+
+    cdef int overflowed(self) except -1:
+        """It has waited in vain."""
+        return 0

@@ -67,6 +67,8 @@ cdef class Tunnel(Served):
     cdef bytes virtual_service
     cdef uint32_t metric_id
     cdef int64_t idle_timeout_ms
+    cdef int64_t expires_ms        # maxConnectionDuration, 0: none
+    cdef uint32_t limit_cell       # what its upstream connection is counted in, FGW_NONE
     # state
     cdef int state                 # enum TunnelState
     cdef int64_t active_ms         # loop clock of the last byte

@@ -13,7 +13,8 @@ from libc.stdint cimport int64_t, uint32_t
 from fastgw.dataplane.balancer cimport PICK_ONE, PICK_WAIT, pick
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context, Image
-from fastgw.dataplane.dial cimport local_text, open_socket
+from fastgw.dataplane.dial cimport keep_alive, local_text, open_socket
+from fastgw.dataplane.limits cimport HELD_REFUSED, may_connect, release_connection
 from fastgw.dataplane.loop cimport SCRATCH_BYTES
 from fastgw.dataplane.outlier cimport note_connected, note_local
 from fastgw.dataplane.pipes cimport Pipe, give_pipe, take_pipe
@@ -23,11 +24,11 @@ from fastgw.dataplane.upstream_tls cimport PeerName, make_transport, name_peer, 
 from fastgw.dataplane.upstream_tls cimport note_connected as note_transport
 from fastgw.native.balance cimport fgw_hash_key
 from fastgw.native.base cimport fgw_span
-from fastgw.native.route cimport FGW_ACTION_ROUTE, FGW_NONE, fgw_img_action, fgw_img_chain, fgw_img_destination, fgw_img_policy
+from fastgw.native.route cimport FGW_ACTION_ROUTE, FGW_NONE, FGW_POLICY_KEEPALIVE, fgw_img_action, fgw_img_chain, fgw_img_destination, fgw_img_policy
 from fastgw.native.state cimport (
     FGW_C_CLIENT_CONNECTIONS_CLOSED, FGW_C_TUNNEL_TIMEOUTS, FGW_C_TUNNELS, FGW_C_UPSTREAM_BYTES_IN, FGW_C_UPSTREAM_BYTES_OUT,
     FGW_C_UPSTREAM_CLOSED, FGW_C_UPSTREAM_CONNECT_FAILURES, FGW_C_UPSTREAM_CONNECT_TIMEOUTS, FGW_C_UPSTREAM_CONNECTS,
-    FGW_C_UPSTREAM_RETRIES, FGW_F_DC, FGW_F_NC, FGW_F_NR, FGW_F_UF, FGW_F_UH, FGW_F_URX, FGW_G_CLIENT_ACTIVE,
+    FGW_C_UPSTREAM_RETRIES, FGW_F_DC, FGW_F_NC, FGW_F_NR, FGW_F_UF, FGW_F_UH, FGW_F_UO, FGW_F_URX, FGW_G_CLIENT_ACTIVE,
     FGW_G_TUNNELS_ACTIVE, FGW_G_UPSTREAM_ACTIVE, fgw_series_key, fgw_tcp_series, fgw_tcp_series_of,
 )
 
@@ -193,6 +194,7 @@ cdef class Tunnel(Served):
         self.first = Buffer()
         self.up = Flow()
         self.down = Flow()
+        self.limit_cell = FGW_NONE
 
     # ---- before the upstream is there
 
@@ -256,10 +258,14 @@ cdef class Tunnel(Served):
             if picked != PICK_ONE:
                 return self.fail(FGW_F_UH, b"no_healthy_upstream")
             self.waiting = False
+            if may_connect(self, False, &self.limit_cell) == HELD_REFUSED:
+                return self.fail(FGW_F_UO, b"upstream_overflow")
             self.attempts += 1
             self.charge()
             if self.connect():
                 return 0
+            release_connection(self.ctx, self.limit_cell)
+            self.limit_cell = FGW_NONE
             self.uncharge(True)
             note_local(self)
             self.ctx.loop.count(FGW_C_UPSTREAM_CONNECT_FAILURES)
@@ -271,12 +277,16 @@ cdef class Tunnel(Served):
         cdef TunnelUpstream up
         cdef PeerName peer
         cdef Transport transport
+        cdef const fgw_img_policy *policy
         cdef int fd
         name_peer(self.image, self.cluster, NULL, 0, &peer)
         transport = make_transport(self, &peer)
         fd = open_socket(&self.address, self.first.size() != 0 or peer.identity != 0) if transport is not None else -1
         if fd < 0:
             return False
+        policy = self.image.policy_of(self.cluster)
+        if policy != NULL and policy.flags & FGW_POLICY_KEEPALIVE:
+            keep_alive(fd, policy)
         self.ctx.gauge(FGW_G_UPSTREAM_ACTIVE, 1)
         self.ctx.loop.count(FGW_C_UPSTREAM_CONNECTS)
         up = TunnelUpstream()
@@ -308,6 +318,7 @@ cdef class Tunnel(Served):
     cdef int open(self) except -1:
         cdef Transport up = self.upstream.transport
         cdef Transport client = self.client.transport
+        cdef const fgw_img_policy *policy
         self.state = T_OPEN
         self.deadline_ms = 0
         self.transport_failure = None  # of an attempt before
@@ -315,6 +326,9 @@ cdef class Tunnel(Served):
         note_connected(self, True)
         if self.observer is not None and self.observer.wants_local:
             self.upstream_local_len = local_text(up.fd, self.upstream_local)
+        policy = self.image.policy_of(self.cluster)
+        if policy != NULL and policy.max_connection_ms:
+            self.expires_ms = self.ctx.loop.now_ms + policy.max_connection_ms
         self.image = None  # a connection may outlive many of them
         self.series().opened += 1
         self.up.tie(self, client, up)
@@ -341,6 +355,8 @@ cdef class Tunnel(Served):
         cdef int64_t idle = self.active_ms + self.idle_timeout_ms if self.idle_timeout_ms else 0
         if idle and (when == 0 or idle < when):
             when = idle
+        if self.expires_ms and (when == 0 or self.expires_ms < when):
+            when = self.expires_ms
         return self.ctx.loop.set_deadline(self, when)
 
     cdef int on_timer(self) except -1:
@@ -355,6 +371,10 @@ cdef class Tunnel(Served):
         if self.idle_timeout_ms and now >= self.active_ms + self.idle_timeout_ms:
             self.ctx.loop.count(FGW_C_TUNNEL_TIMEOUTS)
             self.termination = b"tcp_session_idle_timeout"
+            return self.finish(False)
+        if self.expires_ms and now >= self.expires_ms:
+            self.ctx.loop.count(FGW_C_TUNNEL_TIMEOUTS)
+            self.termination = b"max_connection_duration"
             return self.finish(False)
         if self.report_ms and now >= self.report_ms:
             self.report()
@@ -435,6 +455,8 @@ cdef class Tunnel(Served):
             up.transport.close()
         self.ctx.gauge(FGW_G_UPSTREAM_ACTIVE, -1)
         self.ctx.loop.count(FGW_C_UPSTREAM_CLOSED)
+        release_connection(self.ctx, self.limit_cell)
+        self.limit_cell = FGW_NONE
         return 0
 
     # ---- counting

@@ -8,12 +8,13 @@ from libc.string cimport memcpy, memset
 
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
-from fastgw.dataplane.dial cimport local_text, open_socket
+from fastgw.dataplane.dial cimport keep_alive, local_text, open_socket
 from fastgw.dataplane.exchange cimport (
     FAULT_CLOSED, FAULT_CONNECT_FAILED, FAULT_CONNECT_TIMEOUT, FAULT_PROTOCOL, FAULT_TIMEOUT, Exchange, ResponseHead,
     UpstreamStream,
 )
 from fastgw.dataplane.headers cimport write_decimal
+from fastgw.dataplane.limits cimport release_connection
 from fastgw.dataplane.trailers cimport Trailers
 from fastgw.dataplane.transport cimport CLOSE_CONNECT_FAILED, CLOSE_HANDSHAKE_FAILED, Transport
 from fastgw.dataplane.upstream_tls cimport make_transport, note_connected, note_failure, note_timeout
@@ -24,6 +25,7 @@ from fastgw.native.http1 cimport (
     FGW_MSG_CLOSE, FGW_MSG_TE_TRAILERS, FGW_MSG_UPGRADE, fgw_chunk_head, fgw_chunked_decode, fgw_fields_size, fgw_parse_response,
     fgw_response_framing, fgw_write_fields,
 )
+from fastgw.native.route cimport FGW_NONE, FGW_POLICY_KEEPALIVE, fgw_img_policy
 from fastgw.native.state cimport (
     FGW_C_UPSTREAM_BYTES_IN, FGW_C_UPSTREAM_BYTES_OUT, FGW_C_UPSTREAM_CLOSED, FGW_C_UPSTREAM_CONNECTS, FGW_G_UPSTREAM_ACTIVE,
 )
@@ -53,6 +55,7 @@ cdef class UpstreamHttp1(UpstreamStream):
         self.pool = pool
         self.pending = Buffer()
         self.state = U_CLOSED
+        self.limit_cell = FGW_NONE
 
     # ---- connect
 
@@ -71,9 +74,30 @@ cdef class UpstreamHttp1(UpstreamStream):
         self.transport.counter_out = FGW_C_UPSTREAM_BYTES_OUT
         self.transport.reads_rest = True
         self.state = U_CONNECTING
+        self.obey(self.exchange.image.policy_of(self.exchange.cluster), fd)
         self.transport.open(self.ctx.loop, fd, self, True)
         self.ctx.loop.set_deadline(self, self.ctx.loop.now_ms + max(timeout_ms, 1))
         return 1
+
+    cdef int obey(self, const fgw_img_policy *policy, int fd) except -1:
+        self.idle_timeout_ms = self.ctx.upstream_idle_timeout_ms
+        if policy == NULL:
+            return 0
+        if policy.idle_timeout_ms != FGW_NONE:
+            self.idle_timeout_ms = policy.idle_timeout_ms
+        if policy.max_requests_per_connection != FGW_NONE:
+            self.max_requests = policy.max_requests_per_connection
+        if policy.max_connection_ms:
+            self.expires_ms = self.ctx.loop.now_ms + policy.max_connection_ms
+        if policy.flags & FGW_POLICY_KEEPALIVE:
+            keep_alive(fd, policy)
+        return 0
+
+    cdef bint used_up(self) noexcept:
+        """No further request may go this way (Q12)."""
+        if self.max_requests and self.requests >= self.max_requests:
+            return True
+        return self.expires_ms != 0 and self.ctx.loop.now_ms >= self.expires_ms
 
     cdef int on_connected(self) except -1:
         cdef Exchange x = self.exchange
@@ -122,6 +146,9 @@ cdef class UpstreamHttp1(UpstreamStream):
         if x.head.req.flags & FGW_MSG_TE_TRAILERS:
             memcpy(to, b"te: trailers\r\n", 14)
             to += 14
+        if self.max_requests and self.requests >= self.max_requests and not x.upgrade:
+            memcpy(to, b"connection: close\r\n", 19)
+            to += 19
         if x.upgrade:
             to += self.write_upgrade(x, to)
         elif self.chunk_request:
@@ -345,7 +372,7 @@ cdef class UpstreamHttp1(UpstreamStream):
             left_over == 0 and self.request_sent and x.request_done and self.transport.queued() == 0
             and not self.transport.failed and not self.transport.hangup and not self.transport.eof
             and not self.transport.may_hold_more() and self.framing != FGW_FRAMING_CLOSE
-            and not self.response.flags & FGW_MSG_CLOSE)
+            and not self.response.flags & FGW_MSG_CLOSE and not self.used_up())
         self.exchange = None
         x.detach_upstream()
         self.deadline_ms = 0
@@ -444,6 +471,8 @@ cdef class UpstreamHttp1(UpstreamStream):
         t.close()
         if self.trailers is not None:
             self.trailers.release()
+        release_connection(self.ctx, self.limit_cell)
+        self.limit_cell = FGW_NONE
         connections -= 1
         self.ctx.gauge(FGW_G_UPSTREAM_ACTIVE, -1)
         self.ctx.loop.count(FGW_C_UPSTREAM_CLOSED)

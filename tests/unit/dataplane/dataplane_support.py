@@ -279,7 +279,9 @@ class Gateway:
         log: Program | None = None,
         log_fd: int = -1,
         listeners: Iterable[str] = (LISTENER,),
+        workers: int = 1,
     ) -> None:
+        """``workers``: slots of the state segment; this one has the first."""
         self.bugs: list[str] = []
         self.peers: list[Peer] = []
         self.upstreams: list[Upstream] = []
@@ -289,12 +291,12 @@ class Gateway:
         self.dns_cells: list[int] = []
         self.credentials: Any = None
         self.loop = loop.Loop(self.bugs.append)
-        size = lib.fgw_state_bytes(1)
+        size = lib.fgw_state_bytes(workers)
         fd = os.memfd_create("state")
         os.ftruncate(fd, size)
         self.memory = mmap.mmap(fd, size)
         self.state = ffi.cast("fgw_state *", ffi.from_buffer(self.memory))
-        lib.fgw_state_init(self.state, 1)
+        lib.fgw_state_init(self.state, workers)
         self.context = context.Context(self.loop, fd, size, 0, Limits(**(limits or {})))
         os.close(fd)
         self.log: Any = access_log.AccessLog(self.context, log_fd, log) if log is not None else None

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from fastgw.compiler.hosts import full_name
-from fastgw.compiler.registry import Registry, ServiceRecord
+from fastgw.compiler.registry import PortRecord, Registry, ServiceRecord
 from fastgw.model.kinds.http_route import Destination
 from fastgw.model.plan import WeightedDestination
 
@@ -87,7 +87,8 @@ class Finder:
             return None
         alias = visible[0].external_name
         if alias:
-            return self._find(alias, visible[0].namespace, aliases_left - 1) if aliases_left else None
+            found = self._find(alias, visible[0].namespace, aliases_left - 1) if aliases_left else None
+            return found if found is None else _with_ports(found, visible[0].ports)
         return Found(visible[0].host, written, visible)
 
 
@@ -95,6 +96,14 @@ def _hearsay(full: str, written: str, namespace: str, found_in: str) -> ServiceR
     """A record for a name that no object describes. A short name counts as a service of its VirtualService's namespace."""
     short = "." not in written
     return ServiceRecord(full, namespace if short else "", written, (), found_in)
+
+
+def _with_ports(found: Found, ports: tuple[PortRecord, ...]) -> Found:
+    """What an ExternalName Service says of its ports counts where nobody describes the name that it leads to."""
+    record = found.records[0]
+    if record.source is not None or record.ports:
+        return found
+    return msgspec.structs.replace(found, records=(msgspec.structs.replace(record, ports=ports),))
 
 
 def choose_port(found: Found, destination: Destination, server_port: int) -> int:

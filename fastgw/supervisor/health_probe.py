@@ -44,9 +44,21 @@ class Failed(Exception):
     """The endpoint is not well; the text says why."""
 
 
-class Stream(NamedTuple):
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
+class Stream:
+    """A connection of which only so much is read: whatever an upstream sends, the supervisor has other things to do."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
+        self._reader = reader
+        self._left = MAX_ANSWER_BYTES
+
+    async def read(self) -> bytes:
+        """Some bytes, none at the end. Raises Failed."""
+        data = await self._reader.read(READ_BYTES)
+        self._left -= len(data)
+        if self._left < 0:
+            raise Failed(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
+        return data
 
 
 async def probe(asked: Asked) -> str:
@@ -109,7 +121,7 @@ async def _http1_status(asked: Asked, stream: Stream) -> int:
     while True:
         event = connection.next_event()
         if event is h11.NEED_DATA:
-            connection.receive_data(await stream.reader.read(READ_BYTES))
+            connection.receive_data(await stream.read())
         elif isinstance(event, h11.Response):
             return event.status_code
         elif isinstance(event, h11.ConnectionClosed):
@@ -137,8 +149,6 @@ class Answer:
             self.trailers = _texts(event.headers)
         elif isinstance(event, h2.events.DataReceived):
             self.body += event.data
-            if len(self.body) > MAX_ANSWER_BYTES:
-                raise Failed(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
             connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, h2.events.StreamEnded):
             self.ended = True
@@ -162,7 +172,7 @@ async def _exchange(stream: Stream, headers: Mapping[str, str], body: bytes | No
     answer = Answer()
     while not enough(answer):
         stream.writer.write(connection.data_to_send())
-        data = await stream.reader.read(READ_BYTES)
+        data = await stream.read()
         if not data or answer.ended:
             raise Failed("the connection was closed without an answer")
         for event in connection.receive_data(data):

@@ -117,6 +117,33 @@ def test_servers_that_do_not_answer() -> None:
     assert result(hang_up, GRPC) == "the connection was closed without an answer"
 
 
+@pytest.mark.parametrize("flood", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"])
+def test_a_flood_is_not_read_to_its_end(flood: bytes) -> None:
+    sent = 0
+
+    async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        while True:
+            writer.write(flood * 100)
+            sent += len(flood) * 100
+            await writer.drain()
+
+    assert result(pour) == "an answer of more than 65536 bytes"
+    assert sent < 16 << 20
+
+
+def test_pings_without_end() -> None:
+    async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+        connection.initiate_connection()
+        while True:
+            connection.ping(b"12345678")
+            writer.write(connection.data_to_send())
+            await writer.drain()
+
+    assert result(pour, GRPC, http2=True) == "an answer of more than 65536 bytes"
+
+
 def test_a_port_that_nobody_listens_on() -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
@@ -316,6 +343,22 @@ def test_http2_over_tls(world: World) -> None:
     world.tls.set_alpn_protocols(["h2"])
     assert world.check(UpstreamTls(ca="ca"), http2_only=True) == ""
     assert world.check(UpstreamTls(ca="ca", alpn=("h2", "http/1.1")), http2_server=True) == "", "agreed on"
+
+
+def test_grpc_over_tls(world: World, tmp_path: Path) -> None:
+    async def main() -> str:
+        servicer, server = health.aio.HealthServicer(), grpc.aio.server()
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+        pair = ((tmp_path / "key").read_bytes(), (tmp_path / "chain").read_bytes())
+        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
+        await server.start()
+        try:
+            context = world.contexts.find(UpstreamTls(ca="ca"), "app.test", True)
+            return await probe(Asked("127.0.0.1", port, GRPC, "app.test", True, context))
+        finally:
+            await server.stop(None)
+
+    assert asyncio.run(main()) == ""
 
 
 def test_plain_text_where_tls_is_wanted(world: World) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from supervisor_tools import until
+from virtual_clock import run_virtual
 
 from fastgw.native._native import lib
 from fastgw.supervisor import resolver as resolver_module
@@ -503,3 +504,74 @@ def test_a_missing_name_is_asked_again_although_the_zone_allows_to_remember() ->
         return question[:2] + struct.pack("!HHHHH", 0x8583, 1, 0, 1, 0) + question[12:] + record
 
     asyncio.run(main())
+
+
+# --- times, on a clock that does not wait ---
+
+
+def asked_at(answers: Callable[[int], Answer], until_s: float) -> list[float]:
+    """Seconds after the start at which a name is asked, when question number n is answered so."""
+    times: list[float] = []
+
+    async def main() -> None:
+        state = StateSegment(1)
+
+        async def lookup(name: str, kind: str) -> Answer:
+            times.append(round(asyncio.get_running_loop().time() - began_s, 3))
+            return answers(len(times) - 1)
+
+        began_s = asyncio.get_running_loop().time()
+        resolver = Resolver(state, lookup)
+        resolver.follow([target(1)])
+        await asyncio.sleep(until_s)
+        resolver.close()
+        await asyncio.sleep(0)
+        state.close()
+
+    run_virtual(main())
+    return times
+
+
+@pytest.fixture
+def real_times(monkeypatch: pytest.MonkeyPatch, quick_times: None) -> None:
+    monkeypatch.setattr(resolver_module, "MIN_TTL_S", 1.0)
+    monkeypatch.setattr(resolver_module, "MAX_RETRY_S", 30.0)
+
+
+@pytest.mark.parametrize(("ttl_s", "every_s"), [(0, 1), (1, 1), (45, 45), (300, 300), (86_400, 300)])
+def test_names_are_asked_again_when_their_time_is_over(real_times: None, ttl_s: int, every_s: int) -> None:
+    times = asked_at(lambda n: Answer(packed("10.0.0.1"), ttl_s), every_s * 3.5)
+    assert times == [0, every_s, every_s * 2, every_s * 3]
+
+
+def test_failures_are_repeated_ever_more_seldom(real_times: None) -> None:
+    def fail(n: int) -> Answer:
+        if n == 8:
+            return Answer(packed("10.0.0.1"), 10)
+        raise LookupFailed("server failure")
+
+    assert asked_at(fail, 145) == [0, 1, 3, 7, 15, 31, 61, 91, 121, 131, 132, 134, 138]
+
+
+def test_a_name_is_gone_after_a_minute_of_being_gone(real_times: None) -> None:
+    async def main() -> None:
+        state, gone = StateSegment(1), False
+
+        async def lookup(name: str, kind: str) -> Answer:
+            if gone:
+                raise NameNotFound("no such name")
+            return Answer(packed("10.0.0.1"), 5)
+
+        resolver = Resolver(state, lookup)
+        resolver.follow([target(1)])
+        await asyncio.sleep(1)
+        gone = True
+        await asyncio.sleep(60)
+        assert state.read_dns(1)[0] == OK
+        await asyncio.sleep(35)
+        assert state.read_dns(1) == (FAILED, [])
+        resolver.close()
+        await asyncio.sleep(0)
+        state.close()
+
+    run_virtual(main())

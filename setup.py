@@ -19,8 +19,8 @@ C_FLAGS = [*OPT, "-std=c11", "-fvisibility=hidden", "-fno-strict-aliasing", "-Wa
 # Cython's output is machine-written: its unused helpers are not findings
 CY_FLAGS = [*OPT, "-std=c11", "-fno-strict-aliasing", "-Wno-unused-function", "-Wno-unreachable-code"]
 CXX_FLAGS = [*OPT, "-std=c++17", "-fvisibility=hidden", "-Wall", "-Wextra", "-fPIC"]
-INCLUDE = ["ext/include", "ext/src"]
-HEADERS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "ext").rglob("*.h"))
+INCLUDE = ["ext/include", "ext/src", "fastgw/native"]
+HEADERS = sorted(str(p.relative_to(ROOT)) for folder in ("ext", "fastgw/native") for p in (ROOT / folder).rglob("*.h"))
 
 
 def pkg_config(option: str, package: str, fallback: str) -> list[str]:

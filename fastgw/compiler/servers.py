@@ -206,8 +206,6 @@ def _join(listener: PlacedListener, server: PlacedServer, names: dict[str, Place
     if server.family == TLS:
         listener.secure_names.update(dict.fromkeys(server.hosts.names, server))
         names[listener.secure_name(server)] = server
-    if server.protocol in ("HTTP2", "GRPC", "GRPC-WEB"):
-        report.warning("FGW0103", server.gateway, server.path, f"{server.protocol} is not supported yet: HTTP/1.1 is spoken")
 
 
 class _Lost(NamedTuple):

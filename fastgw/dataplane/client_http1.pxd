@@ -57,6 +57,7 @@ cdef class ClientHttp1(ClientStream):
     cdef int reject(self, int reason) except -1
     cdef int body_error(self, int reason) except -1
     cdef int linger(self) except -1
+    cdef int go_over(self, const char *p, size_t n) except -1
     cdef int destroy(self) except -1
     cdef int wait_for_head(self) except -1
     cdef bint must_close(self, Exchange x) noexcept

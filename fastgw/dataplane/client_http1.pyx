@@ -16,7 +16,9 @@ from fastgw.dataplane.headers cimport status_phrase, write_decimal
 from fastgw.dataplane.served cimport ConnectionOwner
 from fastgw.dataplane.trailers cimport Trailers
 from fastgw.dataplane.transport cimport Transport
-from fastgw.native.base cimport FGW_FIELD_DROP, FGW_HDR_DATE, FGW_OK, FGW_R_BODY_TIMEOUT, FGW_R_HEAD_TIMEOUT, fgw_field
+from fastgw.native.base cimport (
+    FGW_FIELD_DROP, FGW_HDR_DATE, FGW_OK, FGW_R_BODY_TIMEOUT, FGW_R_H2_PREFACE, FGW_R_HEAD_TIMEOUT, fgw_field,
+)
 from fastgw.native.http1 cimport (
     FGW_CHUNK_DATA, FGW_CHUNK_END, FGW_CHUNK_MORE, FGW_FRAMING_CHUNKED, FGW_FRAMING_LENGTH, FGW_FRAMING_NONE, FGW_METHOD_HEAD,
     FGW_MSG_CLOSE, FGW_MSG_KEEP_ALIVE, FGW_MSG_TE_TRAILERS, fgw_chunk_head, fgw_chunked_decode, fgw_fields_size,
@@ -137,10 +139,26 @@ cdef class ClientHttp1(ClientStream):
             return 0
         self.seen = 0
         if r < 0:
-            self.reject(<int>-r)
+            if r == -FGW_R_H2_PREFACE and self.requests == 0 and (self.tls is None or not self.tls.http1):
+                self.go_over(p, n)
+            else:
+                self.reject(<int>-r)
             return n
         self.begin_exchange(p)
         return <size_t>r
+
+    cdef int go_over(self, const char *p, size_t n) except -1:
+        """The client speaks HTTP/2 by prior knowledge (RFC 9113 section 3.3): another codec goes on with its preface."""
+        global connections
+        cdef ConnectionOwner owner = self.owner
+        self.owner = None
+        self.state = CLOSED
+        self.ctx.loop.unlink(self)
+        self.deadline_ms = 0
+        connections -= 1
+        self.ctx.gauge(FGW_G_CLIENT_ACTIVE, -1)
+        self.ctx.loop.doomed.append(self)
+        return owner.serve_http2(self, self.transport, p, n)
 
     cdef int begin_exchange(self, const char *head) except -1:
         cdef Exchange x = self.spare

@@ -49,6 +49,7 @@ cdef class ClientStream(ClientSide):
     cdef int flush(self) except -1
     cdef bint backlogged(self) noexcept
     cdef int resume_request(self) except -1
+    cdef bint unanswerable(self, int reason) noexcept
     cdef int on_exchange_done(self, Exchange x) except -1
 
 

@@ -91,6 +91,10 @@ cdef class ClientStream(ClientSide):
         """The exchange can take body bytes (again)."""
         raise NotImplementedError
 
+    cdef bint unanswerable(self, int reason) noexcept:
+        """A message that is refused for this enum fgw_reason gets abort_response() instead of an answer."""
+        return fgw_reason_status(reason) == 0
+
     cdef int on_exchange_done(self, Exchange x) except -1:
         raise NotImplementedError
 
@@ -235,7 +239,7 @@ cdef class Exchange(Served):
     cdef int refuse(self, int reason, const char *details) except -1:
         self.reject_reason = reason
         self.ctx.reject(reason)
-        if fgw_reason_status(reason) == 0:  # not worth an answer: another protocol
+        if self.client.unanswerable(reason):
             self.flags |= FGW_F_DPE
             self.details = details
             self.client.abort_response()
@@ -519,7 +523,7 @@ cdef class Exchange(Served):
         self.ctx.reject(reason)
         self.flags |= FGW_F_DPE
         self.abandon_upstream()
-        if self.response_started:
+        if self.client.unanswerable(reason) or self.response_started:
             self.details = fgw_reason_name(reason)
             self.client.abort_response()
             return self.finish()

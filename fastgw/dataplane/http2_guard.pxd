@@ -1,6 +1,8 @@
 """Limits on what an HTTP/2 peer may do that costs us more than it costs the peer."""
 from libc.stdint cimport int64_t, uint64_t
 
+from fastgw.native.http2 cimport fgw_h2_frames
+
 
 cdef struct Bucket:
     int64_t spent                  # thousandths of a token
@@ -8,7 +10,7 @@ cdef struct Bucket:
 
 
 cdef class FrameGuard:
-    cdef int64_t start_ms
+    cdef fgw_h2_frames frames
     cdef uint64_t total_bytes      # of frames received
     cdef uint64_t useful_bytes     # of header blocks and bodies among them
     cdef uint64_t streams          # opened by the peer
@@ -17,10 +19,12 @@ cdef class FrameGuard:
     cdef uint64_t closed
     cdef uint64_t hasty            # closed within a second and without an answer
     cdef int empty                 # frames without content in a row
+    cdef int continuations         # of one header block
     cdef Bucket resets
     cdef Bucket pings
     cdef Bucket settings
     cdef Bucket unknown
+    cdef int on_data(self, const char *p, size_t n, uint64_t data_frames_sent, int64_t now_ms) noexcept
     cdef int on_frame(self, int kind, int flags, size_t length, uint64_t data_frames_sent, int64_t now_ms) noexcept
     cdef int on_content(self, size_t n, bint ends) noexcept
     cdef int on_reset(self, int64_t now_ms) noexcept

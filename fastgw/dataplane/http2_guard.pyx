@@ -1,4 +1,4 @@
-"""Counting what a client does on an HTTP/2 connection (requirements F2, F3 and F7 to F10).
+"""Counting what a client does on an HTTP/2 connection (requirements F2, F3 and F6 to F10).
 
 Every function answers 0, or the reason for which the connection has to end. The library has some of these limits, too, but other
 versions of it have others; these are the ones that are promised. Bucket sizes leave room for what real clients do: a browser resets
@@ -7,16 +7,20 @@ what it has asked for when a tab closes, a gRPC client may answer every DATA fra
 from libc.stdint cimport int64_t, uint64_t
 
 from fastgw.native.base cimport (
-    FGW_OK, FGW_R_H2_EMPTY_FRAMES, FGW_R_H2_MOSTLY_OVERHEAD, FGW_R_H2_PING_FLOOD, FGW_R_H2_PRIORITY_FLOOD, FGW_R_H2_RAPID_RESET,
-    FGW_R_H2_RESETS_WITHOUT_ANSWER, FGW_R_H2_SETTINGS_FLOOD, FGW_R_H2_UNKNOWN_FRAMES, FGW_R_H2_WINDOW_UPDATE_FLOOD,
+    FGW_OK, FGW_R_H2_CONTINUATION_FLOOD, FGW_R_H2_EMPTY_FRAMES, FGW_R_H2_MOSTLY_OVERHEAD, FGW_R_H2_PING_FLOOD,
+    FGW_R_H2_PRIORITY_FLOOD, FGW_R_H2_RAPID_RESET, FGW_R_H2_RESETS_WITHOUT_ANSWER, FGW_R_H2_SETTINGS_FLOOD,
+    FGW_R_H2_UNKNOWN_FRAMES, FGW_R_H2_WINDOW_UPDATE_FLOOD,
 )
+from fastgw.native.http2 cimport fgw_h2_frame, fgw_h2_next_frame
 from fastgw.native.nghttp2 cimport (
     NGHTTP2_CONTINUATION, NGHTTP2_DATA, NGHTTP2_FLAG_ACK, NGHTTP2_HEADERS, NGHTTP2_PING, NGHTTP2_PRIORITY, NGHTTP2_SETTINGS,
     NGHTTP2_WINDOW_UPDATE,
 )
 
 cdef enum:
+    PREFACE_BYTES = 24
     FRAME_HEAD = 9
+    CONTINUATIONS = 8              # F6
     RESET_BURST = 1000             # F2
     RESETS_PER_S = 33
     HASTY_CHECKED_FROM = 500
@@ -44,10 +48,31 @@ cdef bint spend(Bucket *b, int64_t burst, int64_t per_s, int64_t now_ms) noexcep
 
 
 cdef class FrameGuard:
+    def __cinit__(self):
+        self.frames.left = PREFACE_BYTES
+
+    cdef int on_data(self, const char *p, size_t n, uint64_t data_frames_sent, int64_t now_ms) noexcept:
+        """Look at what has been received before anybody works on it."""
+        cdef fgw_h2_frame frame
+        cdef size_t at = 0, used = 0
+        cdef int reason
+        while fgw_h2_next_frame(&self.frames, p + at, n - at, &used, &frame):
+            at += used
+            reason = self.on_frame(frame.type, frame.flags, frame.length, data_frames_sent, now_ms)
+            if reason:
+                return reason
+        return FGW_OK
+
     cdef int on_frame(self, int kind, int flags, size_t length, uint64_t data_frames_sent, int64_t now_ms) noexcept:
         """A frame's head has arrived."""
         self.total_bytes += FRAME_HEAD + length
-        if kind == NGHTTP2_HEADERS or kind == NGHTTP2_CONTINUATION:
+        if kind == NGHTTP2_HEADERS:
+            self.continuations = 0
+            return self.on_content(length, False)
+        if kind == NGHTTP2_CONTINUATION:
+            self.continuations += 1
+            if self.continuations > CONTINUATIONS:
+                return FGW_R_H2_CONTINUATION_FLOOD
             return self.on_content(length, False)
         if self.total_bytes // OVERHEAD_FACTOR > self.useful_bytes + OVERHEAD_FREE_BYTES:
             return FGW_R_H2_MOSTLY_OVERHEAD

@@ -25,10 +25,12 @@ cdef class BodyQueue:
     cdef bint ended                # nothing is added any more
     cdef bint deferred             # the frame layer has asked in vain and must be told of more
     cdef bint over                 # the last frame has been made
+    cdef bint counted              # in Http2Session.waiting
+    cdef bint starved              # whoever fills it pauses until it is shorter
     cdef bint stops_peer           # RST_STREAM(NO_ERROR) follows: the rest of what the peer sends is not wanted
     cdef uint64_t sent             # body bytes in frames so far
     cdef int reset(self) except -1
-    cdef int append(self, const char *p, size_t n) except -1
+    cdef bint is_long(self) noexcept
     cdef int keep_trailers(self, const char *base, const fgw_field *fields, uint32_t count) except -1
     cdef int provide(self, nghttp2_data_provider *to) noexcept
 
@@ -46,7 +48,7 @@ cdef class Http2Session(Protocol):
     cdef bint pause_once           # stop after the next field, so that others have their turn
     cdef bint bombed               # a block goes on far beyond its limit
     cdef bint held                 # a DATA frame waits until the socket has taken more
-    cdef bint drained              # a stream's queue has become shorter
+    cdef int waiting               # queues with bytes, or whose filler pauses
     cdef uint64_t data_frames      # sent
 
     cdef int open_session(self, bint server, const nghttp2_session_callbacks *callbacks, const nghttp2_option *option) except -1
@@ -55,6 +57,8 @@ cdef class Http2Session(Protocol):
     cdef int end_block(self) except -1
     cdef int pack_later(self) except -1
     cdef int pack(self) except -1
+    cdef int enqueue(self, int32_t stream, BodyQueue queue, const char *p, size_t n) except -1
+    cdef int discard(self, BodyQueue queue) except -1
     cdef int resume(self, int32_t stream, BodyQueue queue) except -1
     cdef int consumed(self, int32_t stream, size_t n) except -1
     cdef int on_packed(self) except -1

@@ -1,12 +1,12 @@
 """HTTP/2's frame layer (libnghttp2) between a transport and a codec.
 
-The library decodes frames and header compression, keeps windows and stream states, and makes frames. What messages mean is judged in
+The library decodes frames and header compression, keeps windows and stream states, makes frames. What messages mean is judged in
 ext/ (its own checks are switched off: two sets of rules would be none). Frames are made once a turn, at its end: what many streams
 have to say then goes out in one write. DATA frames are made from the streams' queues without a copy in between.
 
 Nothing here may call the library's mem_recv or mem_send from within one of its callbacks.
 """
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.stdlib cimport realloc
 from libc.string cimport memset
 
@@ -78,14 +78,16 @@ cdef class BodyQueue:
 
     cdef int reset(self) except -1:
         """For the next stream."""
-        self.has_trailers = self.ended = self.deferred = self.over = self.stops_peer = False
+        self.has_trailers = self.ended = self.deferred = self.over = self.counted = self.starved = self.stops_peer = False
         self.sent = 0
         if self.trailers is not None:
             self.trailers.release()
         return self.bytes.release()
 
-    cdef int append(self, const char *p, size_t n) except -1:
-        return self.bytes.append(p, n)
+    cdef bint is_long(self) noexcept:
+        """Whoever fills it should pause."""
+        self.starved = self.bytes.size() >= QUEUE_BYTES
+        return self.starved
 
     cdef int keep_trailers(self, const char *base, const fgw_field *fields, uint32_t count) except -1:
         """They go out behind the body. Their bytes lie between base and the end of the last value."""
@@ -153,7 +155,9 @@ cdef int send_body(nghttp2_session *session, nghttp2_frame *frame, const uint8_t
         c.transport.write(queue.bytes.head(), n)
         queue.bytes.consume(n)
         queue.sent += n
-        c.drained = True
+        if queue.bytes.size() == 0 and not queue.starved:
+            queue.counted = False
+            c.waiting -= 1
     c.data_frames += 1
     return 0
 
@@ -293,6 +297,20 @@ cdef class Http2Session(Protocol):
                 break
         t.flush()
         return self.on_packed()
+
+    cdef int enqueue(self, int32_t stream, BodyQueue queue, const char *p, size_t n) except -1:
+        if not queue.counted:
+            queue.counted = True
+            self.waiting += 1
+        queue.bytes.append(p, n)
+        return self.resume(stream, queue)
+
+    cdef int discard(self, BodyQueue queue) except -1:
+        """Nothing more of it is sent."""
+        if queue.counted:
+            queue.counted = queue.starved = False
+            self.waiting -= 1
+        return queue.bytes.release()
 
     cdef int resume(self, int32_t stream, BodyQueue queue) except -1:
         """The queue has got bytes, or its end."""

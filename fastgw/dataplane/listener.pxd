@@ -1,6 +1,7 @@
 """Accepting connections."""
 from libc.stdint cimport int64_t, uint32_t
 
+from fastgw.dataplane.client_http2 cimport StreamPool
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.exchange cimport Connector, ExchangeObserver
 from fastgw.dataplane.loop cimport Timer, Watcher
@@ -29,6 +30,7 @@ cdef class Server(ConnectionOwner):
     cdef Context ctx
     cdef Connector connector
     cdef ExchangeObserver observer
+    cdef StreamPool streams        # of HTTP/2 connections
     cdef TlsContexts contexts
     cdef readonly list listeners
     cdef readonly set clients

@@ -7,6 +7,7 @@ from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcmp, memcpy, strlen
 
 from fastgw.dataplane.client_http1 cimport ClientHttp1
+from fastgw.dataplane.client_http2 cimport ClientHttp2, StreamPool
 from fastgw.dataplane.context cimport Context, Image
 from fastgw.dataplane.exchange cimport Connector, ExchangeObserver
 from fastgw.dataplane.header_edits cimport HeaderEdits
@@ -134,6 +135,7 @@ cdef class Server(ConnectionOwner):
         self.resume = Resume()
         self.resume.server = self
         self.reserve_fd = open(b"/dev/null", O_RDONLY | O_CLOEXEC)
+        self.streams = StreamPool(ctx, connector, observer)
         ctx.editor = HeaderEdits()
         ctx.answers = EnvoyAnswers()
 
@@ -178,10 +180,19 @@ cdef class Server(ConnectionOwner):
             place = &self.ctx.image.chains[chain]
             if place.kind == FGW_CHAIN_TCP:
                 return self.relay(accepted, transport, chain, p, n)
+        if accepted.tls is not None and accepted.tls.http2:
+            return self.serve_http2(accepted, transport, p, n)
         client = ClientHttp1(self.ctx, self.connector, self.observer, self)
         client.take_place(accepted)
         self.clients.discard(accepted)
         self.clients.add(client)
+        return client.start(transport, p, n)
+
+    cdef int serve_http2(self, ClientSide accepted, Transport transport, const char *p, size_t n) except -1:
+        cdef ClientHttp2 client = ClientHttp2(self.streams, self)
+        client.place.take_place(accepted)
+        self.clients.discard(accepted)
+        self.clients.add(client.place)
         return client.start(transport, p, n)
 
     cdef int relay(self, ClientSide accepted, Transport transport, uint32_t chain, const char *p, size_t n) except -1:

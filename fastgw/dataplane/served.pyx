@@ -93,6 +93,10 @@ cdef class ConnectionOwner:
         """Put the protocol of a chain (FGW_NONE: of a listener that is gone) over a connection, of which n bytes have been read."""
         raise NotImplementedError
 
+    cdef int serve_http2(self, ClientSide accepted, Transport transport, const char *p, size_t n) except -1:
+        """Go on with HTTP/2, whose preface begins at p."""
+        raise NotImplementedError
+
 
 cdef class Served(Timer):
     def __cinit__(self):

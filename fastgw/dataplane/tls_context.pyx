@@ -144,7 +144,7 @@ cdef class TlsContexts:
         made.ctx = self.ctx
         made.client_auth = c.client_auth
         made.carries_http = carries_http
-        made.alpn = c.alpn & FGW_ALPN_HTTP1 if carries_http else c.alpn  # HTTP/2 is not spoken yet
+        made.alpn = c.alpn
         made.sans = texts_of(image, c.sans)
         made.spki = texts_of(image, c.spki)
         made.hashes = texts_of(image, c.hashes)

@@ -7,6 +7,8 @@ cdef class TlsFacts:
     cdef const char *version       # "TLSv1.3"; static text of OpenSSL
     cdef const char *cipher
     cdef bint resumed
+    cdef bint http2                # chosen by ALPN
+    cdef bint http1                # the same; neither: the client knows no ALPN
     cdef bint verified             # the client's certificate was checked against a CA
     cdef X509 *peer                # owned: the client's certificate, NULL for none
     cdef X509 *own                 # owned: the certificate that was shown

@@ -9,7 +9,7 @@ The first bytes of an answer after a pause go out in records of about a packet, 
 the second has come; a busy connection uses full records.
 """
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.loop cimport SCRATCH_BYTES, Loop
@@ -18,19 +18,19 @@ from fastgw.dataplane.tls_facts cimport TlsFacts
 from fastgw.dataplane.transport cimport CLOSE_CONNECT_FAILED, CLOSE_HANDSHAKE_FAILED, CLOSE_RESET, Transport
 from fastgw.native.openssl cimport (
     BIO, BIO_CTRL_FLUSH, BIO_FLAGS_READ, BIO_FLAGS_SHOULD_RETRY, BIO_FLAGS_WRITE, BIO_METHOD, BIO_TYPE_SOURCE_SINK,
-    BIO_clear_flags, BIO_get_data, BIO_get_new_index, BIO_meth_new, BIO_meth_set_create, BIO_meth_set_ctrl, BIO_meth_set_read,
-    BIO_meth_set_write, BIO_new, BIO_set_data, BIO_set_flags, BIO_set_init, ERR_clear_error, ERR_peek_last_error,
-    ERR_reason_error_string, SSL_CIPHER_get_name, SSL_ERROR_WANT_READ, SSL_ERROR_ZERO_RETURN, SSL_SENT_SHUTDOWN,
-    SSL_SESSION_get_id, SSL_do_handshake, SSL_free, SSL_get1_peer_certificate, SSL_get_certificate, SSL_get_current_cipher,
-    SSL_get_error, SSL_get_rbio, SSL_get_session, SSL_get_verify_result, SSL_get_version, SSL_has_pending, SSL_is_init_finished,
-    SSL_new, SSL_read, SSL_session_reused, SSL_set_accept_state, SSL_set_app_data, SSL_set_bio, SSL_set_connect_state,
-    SSL_set_info_callback, SSL_set_shutdown, SSL_shutdown, SSL_version, SSL_write, TLS1_3_VERSION, X509_V_OK, X509_up_ref,
+    SSL_ERROR_WANT_READ, SSL_ERROR_ZERO_RETURN, SSL_SENT_SHUTDOWN, TLS1_3_VERSION, X509_V_OK, BIO_clear_flags, BIO_get_data,
+    BIO_get_new_index, BIO_meth_new, BIO_meth_set_create, BIO_meth_set_ctrl, BIO_meth_set_read, BIO_meth_set_write, BIO_new,
+    BIO_set_data, BIO_set_flags, BIO_set_init, ERR_clear_error, ERR_peek_last_error, ERR_reason_error_string, SSL_CIPHER_get_name,
+    SSL_SESSION_get_id, SSL_do_handshake, SSL_free, SSL_get0_alpn_selected, SSL_get1_peer_certificate, SSL_get_certificate,
+    SSL_get_current_cipher, SSL_get_error, SSL_get_rbio, SSL_get_session, SSL_get_verify_result, SSL_get_version, SSL_has_pending,
+    SSL_is_init_finished, SSL_new, SSL_read, SSL_session_reused, SSL_set_accept_state, SSL_set_app_data, SSL_set_bio,
+    SSL_set_connect_state, SSL_set_info_callback, SSL_set_shutdown, SSL_shutdown, SSL_version, SSL_write, X509_up_ref,
     X509_verify_cert_error_string,
 )
 from fastgw.native.route cimport FGW_CLIENT_AUTH_UNVERIFIED
 from fastgw.native.system cimport (
-    EAGAIN, ECONNRESET, EINTR, EPIPE, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, MSG_NOSIGNAL, SHUT_WR, SO_ERROR,
-    SOL_SOCKET, errno, getsockopt, recv, send, shutdown, socklen_t,
+    EAGAIN, ECONNRESET, EINTR, EPIPE, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, MSG_NOSIGNAL, SHUT_WR, SOL_SOCKET,
+    SO_ERROR, errno, getsockopt, recv, send, shutdown, socklen_t,
 )
 
 cdef enum:
@@ -210,7 +210,11 @@ cdef class TlsTransport(Transport):
     cdef TlsFacts facts(self):
         cdef TlsFacts facts = TlsFacts()
         cdef const unsigned char *session_id
-        cdef unsigned int id_len = 0
+        cdef const unsigned char *protocol = NULL
+        cdef unsigned int id_len = 0, protocol_len = 0
+        SSL_get0_alpn_selected(self.ssl, &protocol, &protocol_len)
+        facts.http2 = protocol_len == 2 and memcmp(protocol, b"h2", 2) == 0
+        facts.http1 = protocol_len == 8 and memcmp(protocol, b"http/1.1", 8) == 0
         facts.version = SSL_get_version(self.ssl)
         facts.cipher = SSL_CIPHER_get_name(SSL_get_current_cipher(self.ssl))
         facts.resumed = SSL_session_reused(self.ssl) == 1

@@ -21,6 +21,7 @@ from fastgw.dataplane import (
     access_log,
     buffers,
     client_http1,
+    client_http2,
     context,
     exchange,
     listener,
@@ -213,7 +214,8 @@ def leak_counts(worker: Worker) -> dict[str, int]:
     """Living objects, for tests: all but idle upstream connections are zero when no client is connected."""
     idle = worker.pool.idle if worker.pool is not None else 0
     return {
-        "client_connections": client_http1.client_connections_alive(),
+        "client_connections": client_http1.client_connections_alive() + client_http2.client_connections_alive(),
+        "client_streams": client_http2.client_streams_alive(),
         "upstream_connections": upstream_http1.upstream_connections_alive() - idle,
         "idle_upstream_connections": idle,
         "exchanges": exchange.exchanges_alive(),

@@ -30,6 +30,16 @@ cdef extern from "fgw/http2.h" nogil:
         uint16_t reason
         uint8_t kind
 
+    ctypedef struct fgw_h2_frames:
+        uint32_t left
+
+    ctypedef struct fgw_h2_frame:
+        uint32_t length
+        uint32_t stream
+        uint8_t type
+        uint8_t flags
+
+    int fgw_h2_next_frame(fgw_h2_frames *st, const char *p, size_t n, size_t *used, fgw_h2_frame *out)
     void fgw_h2_start(fgw_h2_head *h, int kind, int options, const fgw_limits *limits)
     int fgw_h2_add(fgw_h2_head *h, const char *name, size_t name_len, const char *value, size_t value_len)
     int fgw_h2_request(fgw_h2_head *h, int end_stream, fgw_request *out)

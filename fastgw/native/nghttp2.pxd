@@ -3,7 +3,7 @@
 Callbacks may raise: one that does is left with NGHTTP2_ERR_CALLBACK_FAILURE, the library passes that on at once, and mem_recv or
 mem_send, which are declared to, raise what the callback raised.
 """
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t
 
 
 cdef extern from "<nghttp2/nghttp2.h>" nogil:
@@ -48,7 +48,6 @@ cdef extern from "<nghttp2/nghttp2.h>" nogil:
         NGHTTP2_SETTINGS_MAX_FRAME_SIZE
         NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE
         NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL
-        NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES
 
         NGHTTP2_ERR_WOULDBLOCK
         NGHTTP2_ERR_DEFERRED
@@ -137,10 +136,6 @@ cdef extern from "<nghttp2/nghttp2.h>" nogil:
         nghttp2_data_source source
         nghttp2_data_source_read_callback read_callback
 
-    ctypedef struct nghttp2_extpri:
-        uint32_t urgency
-        int inc
-
     ctypedef int (*nghttp2_on_frame_recv_callback)(nghttp2_session *, const nghttp2_frame *, void *)
     ctypedef int (*nghttp2_on_data_chunk_recv_callback)(nghttp2_session *, uint8_t, int32_t, const uint8_t *, size_t, void *)
     ctypedef int (*nghttp2_on_stream_close_callback)(nghttp2_session *, int32_t, uint32_t, void *)
@@ -175,7 +170,6 @@ cdef extern from "<nghttp2/nghttp2.h>" nogil:
     void nghttp2_option_set_max_deflate_dynamic_table_size(nghttp2_option *, size_t)
     void nghttp2_option_set_no_closed_streams(nghttp2_option *, int)
     void nghttp2_option_set_max_outbound_ack(nghttp2_option *, size_t)
-    void nghttp2_option_set_stream_reset_rate_limit(nghttp2_option *, uint64_t, uint64_t)
 
     int nghttp2_session_server_new2(nghttp2_session **, const nghttp2_session_callbacks *, void *, const nghttp2_option *)
     int nghttp2_session_client_new2(nghttp2_session **, const nghttp2_session_callbacks *, void *, const nghttp2_option *)
@@ -195,7 +189,6 @@ cdef extern from "<nghttp2/nghttp2.h>" nogil:
     uint32_t nghttp2_session_get_remote_settings(nghttp2_session *, int)
     int nghttp2_session_check_request_allowed(nghttp2_session *)
     int32_t nghttp2_session_get_last_proc_stream_id(nghttp2_session *)
-    int nghttp2_session_change_extpri_stream_priority(nghttp2_session *, int32_t, const nghttp2_extpri *, int)
 
     int nghttp2_submit_settings(nghttp2_session *, uint8_t, const nghttp2_settings_entry *, size_t)
     int nghttp2_submit_shutdown_notice(nghttp2_session *)
@@ -208,3 +201,10 @@ cdef extern from "<nghttp2/nghttp2.h>" nogil:
     int32_t nghttp2_submit_headers(
         nghttp2_session *, uint8_t, int32_t, const void *, const nghttp2_nv *, size_t, void *)
     int nghttp2_submit_trailer(nghttp2_session *, int32_t, const nghttp2_nv *, size_t)
+
+
+cdef extern from "nghttp2_extra.h" nogil:
+    enum:
+        NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES
+    void fgw_lift_library_limits(nghttp2_option *)
+    void fgw_share_fairly(nghttp2_session *, int32_t)

@@ -144,6 +144,35 @@ static void test_trailers(void) {
     CHECK_EQ(trailers_of("X-A=b", 1), FGW_R_H2_UPPER_CASE);
 }
 
+/* A preface of 24 bytes, then frames of 5, 0 and 300 bytes: the same however it is cut. */
+static void test_frames(void) {
+    char bytes[24 + 3 * 9 + 305] = {0};
+    memcpy(bytes + 24, "\0\0\5\x8\1\x80\0\0\1", 9);
+    memcpy(bytes + 38, "\0\0\0\4\0\0\0\0\0", 9);
+    memcpy(bytes + 47, "\0\1\x2c\0\x8\0\1\2\3", 9);
+    for (size_t piece = 1; piece <= sizeof bytes; piece++) {
+        fgw_h2_frames st = {.left = 24};
+        fgw_h2_frame f, seen[3];
+        int count = 0;
+        for (size_t at = 0; at < sizeof bytes; at += piece) {
+            size_t n = sizeof bytes - at < piece ? sizeof bytes - at : piece, used = 0, from = 0;
+            const char *p = guard_after(bytes + at, n);
+            while (fgw_h2_next_frame(&st, p + from, n - from, &used, &f)) {
+                from += used;
+                if (count < 3)
+                    seen[count] = f;
+                count++;
+            }
+            CHECK_EQ(from + used, n);
+        }
+        CHECK_EQ(count, 3);
+        CHECK(seen[0].length == 5 && seen[0].type == 8 && seen[0].flags == 1 && seen[0].stream == 1);
+        CHECK(seen[1].length == 0 && seen[1].type == 4 && seen[1].stream == 0);
+        CHECK(seen[2].length == 300 && seen[2].type == 0 && seen[2].flags == 8 && seen[2].stream == 0x10203);
+        CHECK(st.left == 0 && st.got == 0);
+    }
+}
+
 static void test_malformed(void) {
     CHECK(fgw_h2_malformed(FGW_R_H2_PSEUDO) && fgw_h2_malformed(FGW_R_BAD_FIELD_VALUE));
     CHECK(!fgw_h2_malformed(FGW_R_BAD_HOST) && !fgw_h2_malformed(FGW_R_HEAD_TOO_LARGE) && !fgw_h2_malformed(FGW_OK));
@@ -157,6 +186,7 @@ int main(void) {
     test_limits();
     test_responses();
     test_trailers();
+    test_frames();
     test_malformed();
     end_block(&got);
     return test_result("http2_head");

@@ -66,6 +66,25 @@ int fgw_h2_request(fgw_h2_head *h, int end_stream, fgw_request *out);
 /* framing is FGW_FRAMING_LENGTH with content-length, even when no body follows (to HEAD, with 304): the caller knows the request. */
 int fgw_h2_response(fgw_h2_head *h, int end_stream, fgw_response *out);
 int fgw_h2_trailers(fgw_h2_head *h, int end_stream);
+/* Where frames begin (section 4.1), in bytes that arrive in pieces of any size. left: bytes before the first frame. */
+typedef struct fgw_h2_frames {
+    uint32_t left; /* of the frame under way */
+    uint8_t got;   /* of the next one's head */
+    uint8_t head[9];
+    uint8_t pad[2];
+} fgw_h2_frames;
+
+typedef struct fgw_h2_frame {
+    uint32_t length;
+    uint32_t stream;
+    uint8_t type;
+    uint8_t flags;
+    uint8_t pad[2];
+} fgw_h2_frame;
+
+/* 1: the next frame's head is whole; *used bytes of p have been looked at. 0: all of p has been. */
+int fgw_h2_next_frame(fgw_h2_frames *st, const char *p, size_t n, size_t *used, fgw_h2_frame *out);
+
 /* Is a message refused for this reason malformed in the sense of RFC 9113 section 8.1.1: a stream error, not an answer? */
 int fgw_h2_malformed(int reason);
 /* cffi:end */

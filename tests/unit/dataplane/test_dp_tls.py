@@ -107,7 +107,10 @@ def test_alpn(gateway: Gateway) -> None:
     serve(gateway)
     both = client_context()
     both.set_alpn_protocols(["h2", "http/1.1"])
-    assert TlsPeer(gateway.client(), both).handshake().tls.selected_alpn_protocol() == "http/1.1"
+    assert TlsPeer(gateway.client(), both).handshake().tls.selected_alpn_protocol() == "h2"
+    old = client_context()
+    old.set_alpn_protocols(["http/1.1"])
+    assert TlsPeer(gateway.client(), old).handshake().tls.selected_alpn_protocol() == "http/1.1"
     strange = client_context()
     strange.set_alpn_protocols(["spdy/1"])
     with pytest.raises(ssl.SSLError, match="no application protocol"):

@@ -1,0 +1,182 @@
+"""Raw HTTP/2: frames with any content on the way out, events that can be compared on the way in.
+
+Header blocks are written as literals without Huffman coding, so that any byte can be sent in names and values.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import hpack
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+END_STREAM, ACK, END_HEADERS, PADDED, PRIORITISED = 1, 1, 4, 8, 32
+CODES = ["NO_ERROR", "PROTOCOL", "INTERNAL", "FLOW_CONTROL", "SETTINGS_TIMEOUT", "STREAM_CLOSED", "FRAME_SIZE", "REFUSED", "CANCEL"]
+CODES += ["COMPRESSION", "CONNECT", "ENHANCE_CALM", "INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED"]
+TABLE_SIZE, ENABLE_PUSH, STREAMS, WINDOW, FRAME_SIZE, LIST_SIZE, EXTENDED_CONNECT = 1, 2, 3, 4, 5, 6, 8
+
+Fields = Iterable[tuple[str | bytes, str | bytes]]
+
+
+def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> bytes:
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def settings(values: dict[int, int] | None = None) -> bytes:
+    return frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", k, v) for k, v in (values or {}).items()))
+
+
+def window_update(stream: int, n: int) -> bytes:
+    return frame(WINDOW_UPDATE, 0, stream, struct.pack(">I", n))
+
+
+def rst_stream(stream: int, code: int = 8) -> bytes:
+    return frame(RST_STREAM, 0, stream, struct.pack(">I", code))
+
+
+def integer(n: int, bits: int, first: int = 0) -> bytes:
+    """An HPACK integer (RFC 7541 section 5.1)."""
+    limit = (1 << bits) - 1
+    if n < limit:
+        return bytes([first | n])
+    out, n = bytearray([first | limit]), n - limit
+    while n >= 128:
+        out.append(n % 128 | 128)
+        n //= 128
+    return bytes([*out, n])
+
+
+def text(value: str | bytes) -> bytes:
+    raw = value.encode("latin-1") if isinstance(value, str) else value
+    return integer(len(raw), 7) + raw
+
+
+def block(fields: Fields) -> bytes:
+    """Literals without indexing, with new names."""
+    return b"".join(b"\0" + text(name) + text(value) for name, value in fields)
+
+
+def head(
+    method: str = "GET",
+    path: str = "/",
+    *more: tuple[str | bytes, str | bytes],
+    authority: str = "a.test",
+    scheme: str = "http",
+) -> list[tuple[str | bytes, str | bytes]]:
+    return [(":method", method), (":scheme", scheme), (":path", path), (":authority", authority), *more]
+
+
+def headers(stream: int, fields: Fields, *, end: bool = True, flags: int = END_HEADERS) -> bytes:
+    return frame(HEADERS, flags | (END_STREAM if end else 0), stream, block(fields))
+
+
+def data(stream: int, body: bytes = b"", *, end: bool = False) -> bytes:
+    return frame(DATA, END_STREAM if end else 0, stream, body)
+
+
+def hello(values: dict[int, int] | None = None) -> bytes:
+    """What a client begins with, the acknowledgement of our SETTINGS included."""
+    return PREFACE + settings(values) + frame(SETTINGS, ACK)
+
+
+@dataclass
+class Frame:
+    kind: int
+    flags: int
+    stream: int
+    payload: bytes
+
+    @property
+    def code(self) -> str:
+        """Of RST_STREAM and GOAWAY."""
+        at = 4 if self.kind == GOAWAY else 0
+        number = struct.unpack_from(">I", self.payload, at)[0]
+        return CODES[number] if number < len(CODES) else str(number)
+
+    @property
+    def number(self) -> int:
+        """The last stream of GOAWAY, the increment of WINDOW_UPDATE."""
+        return int(struct.unpack_from(">I", self.payload)[0]) & 0x7FFFFFFF
+
+
+@dataclass
+class Stream:
+    """What came for one stream. ``end``: "", "end", or the code of a RST_STREAM (of the first one)."""
+
+    heads: list[list[tuple[str, str]]] = field(default_factory=list)
+    body: bytes = b""
+    end: str = ""
+    frames: list[Frame] = field(default_factory=list)
+
+    @property
+    def status(self) -> int:
+        """Of the final head; 0 before it."""
+        found = [int(dict(h)[":status"]) for h in self.heads if ":status" in dict(h)]
+        return next((s for s in found if s >= 200), 0)
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """Of the final head."""
+        return next((dict(h) for h in self.heads if int(dict(h).get(":status", 0)) >= 200), {})
+
+    @property
+    def trailers(self) -> list[tuple[str, str]]:
+        return next((h for h in self.heads if ":status" not in dict(h)), [])
+
+
+class Reader:
+    """Frames out of received bytes."""
+
+    def __init__(self) -> None:
+        self.rest = b""
+        self.frames: list[Frame] = []
+        self.streams: dict[int, Stream] = {}
+        self.settings: dict[int, int] = {}
+        self.goaways: list[Frame] = []
+        self.pongs: list[bytes] = []
+        self._decoder = hpack.Decoder()
+        self._block = b""
+
+    def feed(self, received: bytes) -> list[Frame]:
+        """The frames that are whole now."""
+        self.rest += received
+        new = []
+        while len(self.rest) >= 9:
+            length = int.from_bytes(self.rest[:3], "big")
+            if len(self.rest) < 9 + length:
+                break
+            kind, flags, stream = struct.unpack_from(">BBI", self.rest, 3)
+            new.append(Frame(kind, flags, stream & 0x7FFFFFFF, self.rest[9 : 9 + length]))
+            self.rest = self.rest[9 + length :]
+            self._take(new[-1])
+        self.frames += new
+        return new
+
+    def _take(self, f: Frame) -> None:
+        stream = self.streams.setdefault(f.stream, Stream()) if f.stream else Stream()
+        stream.frames.append(f)
+        if f.kind in (HEADERS, CONTINUATION):
+            self._block += f.payload
+            if f.flags & END_HEADERS:
+                stream.heads.append([(str(n), str(v)) for n, v in self._decoder.decode(self._block)])
+                self._block = b""
+        elif f.kind == DATA:
+            stream.body += f.payload
+        elif f.kind == RST_STREAM:
+            stream.end = stream.end or f.code
+        elif f.kind == GOAWAY:
+            self.goaways.append(f)
+        elif f.kind == PING and f.flags & ACK:
+            self.pongs.append(f.payload)
+        elif f.kind == SETTINGS and not f.flags & ACK:
+            self.settings.update(struct.iter_unpack(">HI", f.payload))
+        if f.kind in (HEADERS, DATA) and f.flags & END_STREAM:
+            stream.end = stream.end or "end"
+
+    @property
+    def goaway(self) -> str:
+        """The code of the last GOAWAY, "" without one."""
+        return self.goaways[-1].code if self.goaways else ""

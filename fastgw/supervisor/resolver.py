@@ -69,12 +69,14 @@ class Resolver:
 
     def __init__(self, state: StateSegment, lookup: Lookup) -> None:
         self.on_change: Callable[[int], None] = lambda slot: None
-        """Called with the number of a slot that has been written."""
+        """Called with the number of a slot that has been changed."""
         self._state = state
         self._lookup = lookup
         self._names: dict[tuple[str, str], _Name] = {}
         self._slots: dict[int, dict[DnsTarget, None]] = {}
         """the targets of each slot, in the order in which they came"""
+        self._written: dict[int, tuple[int, list[DnsAddress]]] = {}
+        """what each slot holds: most answers are those of before"""
         self._held: dict[int, set[Key]] = {}
         """the cells that each slot keeps"""
         cells_end = int(lib.FGW_STATE_CELLS)
@@ -117,6 +119,7 @@ class Resolver:
             self._write_known(slot)
             if not self._slots[slot]:
                 del self._slots[slot], self._held[slot]
+                self._written.pop(slot, None)
 
     async def wait_known(self, seconds: float) -> None:
         """Until every name was asked once, at the most this long."""
@@ -133,7 +136,10 @@ class Resolver:
         self._cells.restore(data)
 
     def close(self) -> None:
-        self.retain(())
+        """Ask no more. Slots stay as they are: a successor may go on with the segment."""
+        for name in self._names.values():
+            assert name.task
+            name.task.cancel()
 
     async def _keep_fresh(self, name: _Name) -> None:
         while True:
@@ -206,11 +212,14 @@ class Resolver:
             DnsAddress(each.ip, each.port, self._cells.take((target.cluster, each.ip, each.port)), each.weight, target.endpoint)
             for target, each in sorted(found.values(), key=lambda pair: (pair[0].endpoint, pair[1]))[: lib.FGW_STATE_DNS_ADDRESSES]
         ]
-        self._state.write_dns(slot, _status([name.status.status for name in names.values()]), addresses)
         for key in before - keys:
             self._cells.release(key)
         self._held[slot] = keys
-        self.on_change(slot)
+        content = (_status([name.status.status for name in names.values()]), addresses)
+        if self._written.get(slot) != content:
+            self._written[slot] = content
+            self._state.write_dns(slot, *content)
+            self.on_change(slot)
 
 
 def _key(target: DnsTarget) -> tuple[str, str]:

@@ -208,6 +208,7 @@ def test_a_changed_annotation_takes_effect(start_gateway: StartGateway, pair: li
     sick = pair[0]
     sick.well = False
     documents = checked("http:/healthz", ("127.0.0.1", sick.port))
+    documents[0] = gateway(hosts=[HOST, "other.test"])
     running = start_gateway(documents)
     assert running.get("/", HOST).status == 503
     documents[2]["metadata"]["annotations"] = {ANNOTATION: "off"}
@@ -219,6 +220,10 @@ def test_a_changed_annotation_takes_effect(start_gateway: StartGateway, pair: li
     running.write("main.yaml", documents)
     eventually(lambda: len(sick.checks) > checks)
     assert running.get("/", HOST).status == 200
+    running.write("more.yaml", [virtual_service("other", ["other.test"], [route(SERVICE, 8080)])])
+    eventually(lambda: running.get("/", "other.test").status == 200)
+    checks = len(sick.checks)
+    eventually(lambda: len(sick.checks) > checks, "another change leaves the checks alone")
 
 
 def test_tls_as_the_destination_rule_says(

@@ -437,6 +437,20 @@ def test_a_slot_keeps_what_it_has_until_the_new_image_is_in_use() -> None:
     play(act)
 
 
+def test_an_answer_like_the_one_before_writes_nothing() -> None:
+    async def act(scene: Scene) -> None:
+        changes: list[int] = []
+        scene.resolver.on_change = changes.append
+        scene.script.zone["a.test"] = Answer(packed("10.0.0.1"), 0)
+        scene.resolver.follow([target(1)])
+        await until(lambda: scene.script.asked["a.test"] > 3)
+        assert (changes, scene.addresses(1)) == ([1, 1], ["10.0.0.1"]), "before the first answer, and with it"
+        scene.resolver.close()
+        assert (scene.status(1), scene.addresses(1)) == (OK, ["10.0.0.1"]), "a successor goes on with it"
+
+    play(act)
+
+
 def test_forgotten_names_are_asked_no_more_and_their_slots_cleared() -> None:
     async def act(scene: Scene) -> None:
         scene.script.zone["a.test"] = scene.script.zone["b.test"] = Answer(packed("10.0.0.1"), 0)

@@ -11,7 +11,7 @@ from fastgw.model.kinds.destination_rule import LoadBalancer, PortTrafficPolicy,
 from fastgw.model.resource import Resource
 
 Policy = TrafficPolicy | PortTrafficPolicy
-_WHOLE = {"tunnel": "tunnel", "proxyProtocol": "proxy_protocol", "retryBudget": "retry_budget"}
+_WHOLE = {"tunnel": "tunnel", "retryBudget": "retry_budget"}
 
 
 def report_policies(inventory: Inventory, report: Report) -> None:

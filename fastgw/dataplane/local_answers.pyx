@@ -4,8 +4,8 @@ from libc.string cimport memcpy, memset, strlen
 
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.exchange cimport (
-    FAULT_CONNECT_FAILED, FAULT_CONNECT_TIMEOUT, FAULT_OVERFLOW, FAULT_PROTOCOL, FAULT_REFUSED, FAULT_RESET, FAULT_TIMEOUT, Exchange,
-    LocalAnswers, ResponseHead,
+    FAULT_CONNECT_FAILED, FAULT_CONNECT_TIMEOUT, FAULT_OVERFLOW, FAULT_PROTOCOL, FAULT_REFUSED, FAULT_RESET, FAULT_TIMEOUT,
+    Exchange, LocalAnswers, ResponseHead,
 )
 from fastgw.dataplane.headers cimport place
 from fastgw.native.base cimport FGW_HDR_CONTENT_TYPE, FGW_HDR_LOCATION, FGW_HDR_X_ENVOY_OVERLOADED, fgw_field

@@ -15,7 +15,7 @@ cdef class Shelf(IdleOwner):
     cdef UpstreamHttp1 top
     cdef UpstreamHttp1 bottom
     cdef uint32_t count
-    cdef UpstreamHttp1 take(self, const Address *to, const PeerName *peer)
+    cdef UpstreamHttp1 take(self, const Address *to, const PeerName *peer, bytes source)
 
 
 cdef class Pool(Connector):

@@ -10,6 +10,7 @@ from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.exchange cimport Connector, Exchange, UpstreamStream
 from fastgw.dataplane.limits cimport HELD_WAIT, free_connection, may_connect, release_connection, wanted_by_others
 from fastgw.dataplane.loop cimport TICK_MS, Timer
+from fastgw.dataplane.proxy_header cimport source_of
 from fastgw.dataplane.served cimport Address
 from fastgw.dataplane.upstream_http1 cimport U_HEAD, IdleOwner, UpstreamHttp1
 from fastgw.dataplane.upstream_tls cimport PeerName, name_peer
@@ -82,8 +83,8 @@ cdef class Shelf(IdleOwner):
         c.ctx.gauge(FGW_G_UPSTREAM_IDLE, -1)
         return 0
 
-    cdef UpstreamHttp1 take(self, const Address *to, const PeerName *peer):
-        """The warmest idle connection to this address under this name. Ones to an earlier address of the cell, or made under other
+    cdef UpstreamHttp1 take(self, const Address *to, const PeerName *peer, bytes source):
+        """The warmest idle connection to this address under this name, for this client (None: anybody). Ones to an earlier address of the cell, or made under other
         settings of TLS, are closed on the way."""
         cdef UpstreamHttp1 c = self.top, below
         cdef int looks = LOOK_LIMIT
@@ -92,7 +93,7 @@ cdef class Shelf(IdleOwner):
             if (not same_address(&c.address, to) or c.peer.identity != peer.identity or c.transport.hangup
                     or c.transport.failed):
                 c.destroy()
-            elif same_name(&c.peer, peer):
+            elif same_name(&c.peer, peer) and (c.source is source or c.source == source):
                 self.forget(c)
                 return c
             else:
@@ -137,8 +138,9 @@ cdef class Pool(Connector):
         cdef UpstreamHttp1 c
         cdef PeerName peer
         cdef uint32_t cell
+        cdef bytes source = source_of(x)
         name_peer(x.image, x.cluster, x.head.base + x.head.req.authority.off, x.head.req.authority.len, &peer)
-        c = None if fresh else shelf.take(to, &peer)
+        c = None if fresh else shelf.take(to, &peer, source)
         if c is not None:
             c.deadline_ms = 0
             c.reused = True
@@ -153,6 +155,7 @@ cdef class Pool(Connector):
             return None
         c = UpstreamHttp1(self.ctx, shelf)
         c.limit_cell = cell
+        c.source = source
         if cell != FGW_NONE:
             c.limit = x.image.policy_of(x.cluster).max_connections
         c.address = to[0]

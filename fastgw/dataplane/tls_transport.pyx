@@ -149,6 +149,8 @@ cdef class TlsTransport(Transport):
                 error = errno
             if error:
                 return self.lose(CLOSE_CONNECT_FAILED, error)
+            if not self.send_preface():
+                return 1
             self.tcp_connected = True
         if events & EPOLLERR:  # an alert may have come before
             self.hangup = self.readable = True

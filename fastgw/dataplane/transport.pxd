@@ -48,6 +48,7 @@ cdef class Transport(Watcher):
     cdef int counter_in            # enum fgw_counter: where received and sent bytes are counted
     cdef int counter_out
     cdef ReadAgain again
+    cdef bytes preface             # sent as it is when the connection is there, before all else; None
     cdef size_t sealed             # bytes behind `out` that the socket has not taken (records, see TlsTransport)
 
     cdef int open(self, Loop loop, int fd, Protocol protocol, bint connecting) except -1
@@ -69,6 +70,7 @@ cdef class Transport(Watcher):
     cdef int received(self, Protocol protocol, ssize_t n) except -1
     cdef int read_rest(self) except -1
     cdef int finish_connect(self, uint32_t events) except -1
+    cdef int send_preface(self) except -1
     cdef int send_queue(self) except -1
     cdef int after_flush(self) except -1
     cdef int send_fin(self) except -1

@@ -124,9 +124,24 @@ cdef class Transport(Watcher):
             error = errno
         if error:
             return self.lose(CLOSE_CONNECT_FAILED, error)
+        if not self.send_preface():
+            return 1
         self.connecting = False
         self.protocol.on_connected()
         return 0
+
+    cdef int send_preface(self) except -1:
+        """0: the connection is lost. The empty buffer of a new socket takes the few bytes whole."""
+        cdef const char *p
+        cdef size_t n
+        if self.preface is None:
+            return 1
+        p, n = self.preface, <size_t>len(self.preface)
+        self.preface = None
+        if send(self.fd, p, n, MSG_NOSIGNAL) != <ssize_t>n:
+            self.lose(CLOSE_CONNECT_FAILED, errno)
+            return 0
+        return 1
 
     cdef int read_ready(self) except -1:
         """Read until dry, paused, closed, or others should have their turn."""

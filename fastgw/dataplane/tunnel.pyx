@@ -18,13 +18,16 @@ from fastgw.dataplane.limits cimport HELD_REFUSED, may_connect, release_connecti
 from fastgw.dataplane.loop cimport SCRATCH_BYTES
 from fastgw.dataplane.outlier cimport note_connected, note_local
 from fastgw.dataplane.pipes cimport Pipe, give_pipe, take_pipe
+from fastgw.dataplane.proxy_header cimport proxy_header_for
 from fastgw.dataplane.served cimport ClientSide, ConnectionOwner, Observer, Served
 from fastgw.dataplane.transport cimport Protocol, Transport
 from fastgw.dataplane.upstream_tls cimport PeerName, make_transport, name_peer, note_failure, note_timeout
 from fastgw.dataplane.upstream_tls cimport note_connected as note_transport
 from fastgw.native.balance cimport fgw_hash_key
 from fastgw.native.base cimport fgw_span
-from fastgw.native.route cimport FGW_ACTION_ROUTE, FGW_NONE, FGW_POLICY_KEEPALIVE, fgw_img_action, fgw_img_chain, fgw_img_destination, fgw_img_policy
+from fastgw.native.route cimport (
+    FGW_ACTION_ROUTE, FGW_NONE, FGW_POLICY_KEEPALIVE, fgw_img_action, fgw_img_chain, fgw_img_destination, fgw_img_policy,
+)
 from fastgw.native.state cimport (
     FGW_C_CLIENT_CONNECTIONS_CLOSED, FGW_C_TUNNEL_TIMEOUTS, FGW_C_TUNNELS, FGW_C_UPSTREAM_BYTES_IN, FGW_C_UPSTREAM_BYTES_OUT,
     FGW_C_UPSTREAM_CLOSED, FGW_C_UPSTREAM_CONNECT_FAILURES, FGW_C_UPSTREAM_CONNECT_TIMEOUTS, FGW_C_UPSTREAM_CONNECTS,
@@ -208,8 +211,7 @@ cdef class Tunnel(Served):
         self.start_record(self.observer is not None)
         self.client.take_place(accepted)
         self.client.transport = transport
-        if self.observer is not None:
-            self.client.local_len = local_text(transport.fd, self.client.local)
+        self.client.local_len = local_text(transport.fd, self.client.local)
         transport.protocol = self.client
         transport.reads_rest = transport.keeps_unread = True
         transport.pause_reading()
@@ -295,6 +297,7 @@ cdef class Tunnel(Served):
         up.transport.counter_in = FGW_C_UPSTREAM_BYTES_IN
         up.transport.counter_out = FGW_C_UPSTREAM_BYTES_OUT
         up.transport.reads_rest = up.transport.keeps_unread = True
+        up.transport.preface = proxy_header_for(self)
         self.upstream = up
         self.state = T_CONNECTING
         up.transport.open(self.ctx.loop, fd, up, True)

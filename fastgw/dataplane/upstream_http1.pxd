@@ -53,6 +53,7 @@ cdef class UpstreamHttp1(UpstreamStream):
     cdef bint answered             # a byte of the present answer has come
     cdef uint64_t requests
     # of the cluster's policy when it was made
+    cdef bytes source              # the client whose connection it is (proxyProtocol), None: anybody's
     cdef uint32_t limit_cell       # what the connection is counted in, FGW_NONE
     cdef uint32_t limit            # maxConnections there
     cdef uint32_t max_requests     # on this connection, 0: any number

@@ -16,6 +16,7 @@ from fastgw.dataplane.exchange cimport (
 from fastgw.dataplane.headers cimport write_decimal
 from fastgw.dataplane.limits cimport release_connection
 from fastgw.dataplane.trailers cimport Trailers
+from fastgw.dataplane.proxy_header cimport proxy_header_for
 from fastgw.dataplane.transport cimport CLOSE_CONNECT_FAILED, CLOSE_HANDSHAKE_FAILED, Transport
 from fastgw.dataplane.upstream_tls cimport make_transport, note_connected, note_failure, note_timeout
 from fastgw.dataplane.websocket cimport WEBSOCKET_KEY, accepts_key, brings_key, make_key, names_websocket
@@ -73,6 +74,7 @@ cdef class UpstreamHttp1(UpstreamStream):
         self.transport.counter_in = FGW_C_UPSTREAM_BYTES_IN
         self.transport.counter_out = FGW_C_UPSTREAM_BYTES_OUT
         self.transport.reads_rest = True
+        self.transport.preface = proxy_header_for(self.exchange)
         self.state = U_CONNECTING
         self.obey(self.exchange.image.policy_of(self.exchange.cluster), fd)
         self.transport.open(self.ctx.loop, fd, self, True)

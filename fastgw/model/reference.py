@@ -52,6 +52,7 @@ EFFECTS: dict[str, dict[str, str]] = {
         "trafficPolicy.outlierDetection": YES,
         "trafficPolicy.outlierDetection.consecutiveErrors": NONE,
         "trafficPolicy.connectionPool": YES,
+        "trafficPolicy.proxyProtocol": YES,
         "trafficPolicy.portLevelSettings[].port": YES,
         "trafficPolicy.tls": YES,
     },

@@ -12,6 +12,7 @@ from libc.string cimport memset
 
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.field_table cimport FieldTable
+from fastgw.dataplane.http2_memory cimport session_memory
 from fastgw.dataplane.loop cimport Turn
 from fastgw.dataplane.transport cimport Protocol, Transport
 from fastgw.native.base cimport FGW_FIELD_DROP, FGW_FIELD_LISTED, fgw_field
@@ -24,9 +25,9 @@ from fastgw.native.nghttp2 cimport (
     nghttp2_option_set_max_deflate_dynamic_table_size, nghttp2_option_set_max_send_header_block_length,
     nghttp2_option_set_no_auto_window_update, nghttp2_option_set_no_http_messaging, nghttp2_send_data_callback, nghttp2_session,
     nghttp2_session_callbacks, nghttp2_session_callbacks_new, nghttp2_session_callbacks_set_on_header_callback,
-    nghttp2_session_callbacks_set_send_data_callback, nghttp2_session_client_new2, nghttp2_session_consume,
+    nghttp2_session_callbacks_set_send_data_callback, nghttp2_session_client_new3, nghttp2_session_consume,
     nghttp2_session_consume_connection, nghttp2_session_del, nghttp2_session_mem_send, nghttp2_session_resume_data,
-    nghttp2_session_server_new2, nghttp2_submit_rst_stream, nghttp2_submit_trailer,
+    nghttp2_session_server_new3, nghttp2_submit_rst_stream, nghttp2_submit_trailer,
 )
 
 cdef enum:
@@ -228,9 +229,9 @@ cdef class Http2Session(Protocol):
         """Frames from now on; the transport is set."""
         cdef int r
         if server:
-            r = nghttp2_session_server_new2(&self.session, callbacks, <void *>self, option)
+            r = nghttp2_session_server_new3(&self.session, callbacks, <void *>self, option, session_memory())
         else:
-            r = nghttp2_session_client_new2(&self.session, callbacks, <void *>self, option)
+            r = nghttp2_session_client_new3(&self.session, callbacks, <void *>self, option, session_memory())
         if r != 0:
             raise MemoryError("HTTP/2 session")
         self.packer.session = self

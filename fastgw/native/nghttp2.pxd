@@ -171,8 +171,22 @@ cdef extern from "<nghttp2/nghttp2.h>" nogil:
     void nghttp2_option_set_no_closed_streams(nghttp2_option *, int)
     void nghttp2_option_set_max_outbound_ack(nghttp2_option *, size_t)
 
-    int nghttp2_session_server_new2(nghttp2_session **, const nghttp2_session_callbacks *, void *, const nghttp2_option *)
-    int nghttp2_session_client_new2(nghttp2_session **, const nghttp2_session_callbacks *, void *, const nghttp2_option *)
+    ctypedef void *(*nghttp2_malloc)(size_t size, void *mem_user_data)
+    ctypedef void (*nghttp2_free)(void *ptr, void *mem_user_data)
+    ctypedef void *(*nghttp2_calloc)(size_t nmemb, size_t size, void *mem_user_data)
+    ctypedef void *(*nghttp2_realloc)(void *ptr, size_t size, void *mem_user_data)
+
+    ctypedef struct nghttp2_mem:
+        void *mem_user_data
+        nghttp2_malloc malloc
+        nghttp2_free free
+        nghttp2_calloc calloc
+        nghttp2_realloc realloc
+
+    int nghttp2_session_server_new3(
+        nghttp2_session **, const nghttp2_session_callbacks *, void *, const nghttp2_option *, nghttp2_mem *)
+    int nghttp2_session_client_new3(
+        nghttp2_session **, const nghttp2_session_callbacks *, void *, const nghttp2_option *, nghttp2_mem *)
     void nghttp2_session_del(nghttp2_session *)
     ssize_t nghttp2_session_mem_recv(nghttp2_session *, const uint8_t *, size_t) except? -902
     ssize_t nghttp2_session_mem_send(nghttp2_session *, const uint8_t **) except? -902

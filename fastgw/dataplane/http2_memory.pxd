@@ -1,0 +1,5 @@
+"""Where libnghttp2's memory comes from."""
+from fastgw.native.nghttp2 cimport nghttp2_mem
+
+
+cdef nghttp2_mem *session_memory() noexcept

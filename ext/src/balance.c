@@ -47,12 +47,12 @@ static uint32_t cell_of(const choice *c, uint32_t i) { return i < c->fixed ? c->
 
 static int is_name(const choice *c, uint32_t i) { return i < c->fixed && c->endpoints[i].family == FGW_FAMILY_NAME; }
 
-/* An address has the level of its name. */
+/* An address has the level of its name, or one below. */
 static uint32_t level_of(const choice *c, uint32_t i) {
     if (i < c->fixed)
         return c->endpoints[i].priority;
-    const uint32_t name = c->addresses[i - c->fixed].endpoint;
-    return name < c->fixed ? c->endpoints[name].priority : 0;
+    const fgw_dns_address *a = &c->addresses[i - c->fixed];
+    return (a->endpoint < c->fixed ? c->endpoints[a->endpoint].priority : 0u) + a->priority;
 }
 
 static int usable(const choice *c, uint32_t i) {

@@ -9,7 +9,7 @@ from fastgw.image import layout
 from fastgw.image.layout import NONE, ffi, lib
 from fastgw.image.symbols import to_bytes
 from fastgw.image.tables import Tables
-from fastgw.model.plan import DEFAULTS, Cluster, Endpoint, HashKey, Outlier, Policy, Warmup
+from fastgw.model.plan import DEFAULTS, SRV_LEVELS, Cluster, Endpoint, HashKey, Outlier, Policy, Warmup
 
 CURVE_POINTS = 17
 _SERVER_ERRORS = range(500, 600)
@@ -19,7 +19,7 @@ _MOST = 0xFFFFFFFE
 
 def add_policy(tables: Tables, cluster: Cluster) -> int:
     """Index of the record in its piece; NONE when the cluster has nothing but defaults."""
-    policy, levels = cluster.policy, 1 + max((endpoint.priority for endpoint in cluster.endpoints), default=0)
+    policy, levels = cluster.policy, 1 + max(map(_lowest_level, cluster.endpoints), default=0)
     if policy == DEFAULTS and levels == 1:
         return NONE
     pool, outlier, warmup = policy.pool, policy.outlier or Outlier(), policy.warmup
@@ -52,6 +52,10 @@ def add_policy(tables: Tables, cluster: Cluster) -> int:
         *(_curve(warmup) if warmup else [1000] * CURVE_POINTS),
         *_code_bits(outlier.error_codes),
     )
+
+
+def _lowest_level(endpoint: Endpoint) -> int:
+    return min(endpoint.priority + (SRV_LEVELS - 1 if endpoint.lookup == "srv" else 0), lib.FGW_PRIORITIES_MAX - 1)
 
 
 def _flags(policy: Policy) -> int:

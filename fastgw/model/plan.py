@@ -413,6 +413,10 @@ class Policy(msgspec.Struct, frozen=True):
 DEFAULTS = Policy()
 
 
+SRV_LEVELS = 4
+"""Levels of priority that SRV records may add to those of a cluster; higher numbers share the last."""
+
+
 class Endpoint(msgspec.Struct, frozen=True):
     """``address``: IPv4, IPv6 or "unix:/path"; with a ``lookup`` a name, which is resolved while serving.
 

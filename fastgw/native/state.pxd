@@ -118,6 +118,7 @@ cdef extern from "fgw/state.h" nogil:
 
     ctypedef struct fgw_dns_address:
         uint8_t family
+        uint8_t priority
         uint16_t port
         uint32_t weight
         uint32_t cell

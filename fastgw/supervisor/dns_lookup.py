@@ -10,10 +10,11 @@ import ipaddress
 import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import groupby
 from typing import Any, NamedTuple, Protocol
 
 import pycares
+
+from fastgw.model.plan import SRV_LEVELS
 
 DEADLINE_S = 4.5
 """A name must be known as unresolvable within 5 s."""
@@ -21,16 +22,19 @@ ADDRESSES, SERVICES = "address", "srv"
 """What can be asked about a name."""
 _NOSORT = 1 << 7
 """ARES_AI_NOSORT of c-ares: addresses in the order of the answer."""
+MAX_TARGETS = 64
+"""Of an SRV answer: so many names are looked up at the most."""
 _SHARES = 64
 """Of a target of SRV records with weight 1: what its addresses divide among themselves."""
 
 
 class Service(NamedTuple):
-    """Where a service is to be had. ``weight`` >= 1."""
+    """Where a service is to be had. ``weight`` >= 1. ``priority``: 0 is the best, at most SRV_LEVELS - 1."""
 
     ip: bytes
     port: int
     weight: int = 1
+    priority: int = 0
 
 
 class Answer(NamedTuple):
@@ -111,19 +115,17 @@ class CaresLookup:
         return answer
 
     async def _services(self, name: str) -> Answer:
-        """The targets of the lowest priority number that has any address (RFC 2782); one without is passed over."""
+        """Targets without an address are passed over; soon asked again, when that may be only for the moment."""
         result = await self._ask(lambda channel, done: channel.query(name, pycares.QUERY_TYPE_SRV, callback=done))
         records = [each for each in result.answer if isinstance(each.data, pycares.SRVRecordData)]
-        targets = sorted((each.data for each in records if each.data.target not in ("", ".")), key=_priority)
-        failure: LookupFailed = NameNotFound("the name has no SRV record that leads anywhere")
-        for _, group in groupby(targets, _priority):
-            best = list(group)
-            answers = await asyncio.gather(*(self._addresses(each.target) for each in best), return_exceptions=True)
-            found = [(each, answer) for each, answer in zip(best, answers, strict=True) if isinstance(answer, Answer)]
-            if found:
-                return join_services(found, min(each.ttl for each in records))
-            failure = next((answer for answer in answers if isinstance(answer, LookupFailed)), failure)
-        raise failure
+        targets = [each.data for each in records if each.data.target not in ("", ".")][:MAX_TARGETS]
+        answers = await asyncio.gather(*(self._addresses(each.target) for each in targets), return_exceptions=True)
+        found = [(each, answer) for each, answer in zip(targets, answers, strict=True) if isinstance(answer, Answer)]
+        failures = [answer for answer in answers if isinstance(answer, LookupFailed)]
+        if not found:
+            raise failures[0] if failures else NameNotFound("the name has no SRV record that leads anywhere")
+        for_now = any(not isinstance(failure, NameNotFound) for failure in failures)
+        return join_services(found, 0 if for_now else min(each.ttl for each in records))
 
     async def _ask(self, question: Callable[[pycares.Channel, Callable[[Any, int | None], None]], None]) -> Any:
         """The answer's records. Raises NameNotFound, LookupFailed."""
@@ -164,17 +166,16 @@ def _settle(future: asyncio.Future[Any], result: Any, error: int | None) -> None
         future.set_exception(LookupFailed(_error_text(error)))
 
 
-def _priority(record: Any) -> int:
-    return int(record.priority)
-
-
 def join_services(found: Sequence[tuple[Any, Answer]], ttl_s: int) -> Answer:
-    """SRV records with the addresses of their targets, which divide the record's weight among themselves."""
-    weights: dict[tuple[bytes, int], int] = {}
-    for record, answer in found:
+    """SRV records with the addresses of their targets, which divide the record's weight among themselves. What two records lead to
+    counts with the better priority (RFC 2782: the lower number)."""
+    levels = {number: min(level, SRV_LEVELS - 1) for level, number in enumerate(sorted({record.priority for record, _ in found}))}
+    places: dict[tuple[bytes, int], Service] = {}
+    for record, answer in sorted(found, key=lambda pair: -int(pair[0].priority)):
         for ip in answer.addresses:
-            weights[ip, record.port] = max(record.weight * _SHARES // len(answer.addresses), 1)
-    services = tuple(Service(ip, port, weight) for (ip, port), weight in sorted(weights.items()))
+            weight = max(record.weight * _SHARES // len(answer.addresses), 1)
+            places[ip, record.port] = Service(ip, record.port, weight, levels[record.priority])
+    services = tuple(sorted(places.values(), key=lambda each: (each.priority, each.ip, each.port)))
     addresses = tuple(sorted({each.ip for each in services}))
     return Answer(addresses, min(ttl_s, *(answer.ttl_s for _, answer in found)), services=services)
 

@@ -59,7 +59,7 @@ class _Name:
         if self.answer is None:
             return []
         if self.answer.services:
-            return [Service(each.ip, each.port, each.weight * target.weight) for each in self.answer.services]
+            return [each._replace(weight=each.weight * target.weight) for each in self.answer.services]
         addresses = self.answer.addresses if target.lookup != "first" else self.answer.in_order[:1]
         return [Service(ip, target.port, target.weight) for ip in addresses]
 
@@ -209,8 +209,8 @@ class Resolver:
         before, keys = self._held.get(slot, set()), {(target.cluster, *place) for place, (target, _) in found.items()}
         self._held[slot] = before | keys  # what has been taken when cells run out is not lost
         addresses = [
-            DnsAddress(each.ip, each.port, self._cells.take((target.cluster, each.ip, each.port)), each.weight, target.endpoint)
-            for target, each in sorted(found.values(), key=lambda pair: (pair[0].endpoint, pair[1]))[: lib.FGW_STATE_DNS_ADDRESSES]
+            DnsAddress(each.ip, each.port, self._cell(target, each), each.weight, target.endpoint, each.priority)
+            for target, each in sorted(found.values(), key=_place)[: lib.FGW_STATE_DNS_ADDRESSES]
         ]
         for key in before - keys:
             self._cells.release(key)
@@ -221,9 +221,18 @@ class Resolver:
             self._state.write_dns(slot, *content)
             self.on_change(slot)
 
+    def _cell(self, target: DnsTarget, service: Service) -> int:
+        return self._cells.take((target.cluster, service.ip, service.port))
+
 
 def _key(target: DnsTarget) -> tuple[str, str]:
     return target.name, SERVICES if target.lookup == "srv" else ADDRESSES
+
+
+def _place(found: tuple[DnsTarget, Service]) -> tuple[int, int, bytes, int]:
+    """The order within a slot. What has no place in it is the worst."""
+    target, service = found
+    return target.endpoint, service.priority, service.ip, service.port
 
 
 def _status(words: list[str]) -> int:

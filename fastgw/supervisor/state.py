@@ -82,6 +82,8 @@ class DnsAddress(NamedTuple):
     weight: int = 1
     endpoint: int = 0
     """place of the name among the cluster's endpoints"""
+    priority: int = 0
+    """levels below that of the name"""
 
 
 class StateSegment:
@@ -216,6 +218,7 @@ class StateSegment:
             entry = value.addresses[index]
             entry.family = lib.FGW_FAMILY_IPV4 if len(address.ip) == 4 else lib.FGW_FAMILY_IPV6
             entry.port, entry.weight, entry.cell, entry.endpoint = address.port, address.weight, address.cell, address.endpoint
+            entry.priority = address.priority
             ffi.memmove(entry.ip, address.ip, len(address.ip))
         lib.fgw_dns_write(ffi.addressof(self._state.dns, slot), value)
 
@@ -228,7 +231,8 @@ class StateSegment:
             entry = value.addresses[index]
             length = 4 if entry.family == lib.FGW_FAMILY_IPV4 else 16
             ip = bytes(ffi.buffer(entry.ip, length))
-            addresses.append(DnsAddress(ip, int(entry.port), int(entry.cell), int(entry.weight), int(entry.endpoint)))
+            numbers = map(int, (entry.port, entry.cell, entry.weight, entry.endpoint, entry.priority))
+            addresses.append(DnsAddress(ip, *numbers))
         return status, addresses
 
     def _read_worker(self, slot: int, offset: int, length: int) -> bytes:

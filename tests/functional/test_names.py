@@ -138,10 +138,29 @@ def test_srv_records_bring_ports_and_weights(start_gateway: StartGateway, dns: N
     entry["spec"] |= {"resolution": "DNS"}
     del entry["spec"]["endpoints"]
     running = start_gateway(routed(entry), options=dns.option)
-    assert set(answering(running)) <= {"heavy", "light"}
+    assert set(answering(running, 40)) <= {"heavy", "light"}
     listed = run_cli("proxy-config", "endpoints", "--admin", f"127.0.0.1:{running.admin_port}", "-o", "json")
     weights = {entry["port"]: entry["weight"] for entry in json.loads(listed.stdout)}
-    assert weights == {heavy.port: 9 * 64, light.port: 64}
+    assert weights == {heavy.port: 9 * 64, light.port: 64, spare.port: 64}
+
+
+def test_srv_records_of_a_lower_priority_help_out(start_gateway: StartGateway, dns: NameServer, make_origin: MakeOrigin) -> None:
+    first, spare = make_origin("first"), make_origin("spare")
+    dns.zone |= {
+        "_http._tcp.example": [f"1 1 {first.port} here.example", f"2 1 {spare.port} here.example"],
+        "here.example": ["127.0.0.1"],
+    }
+    entry = service_entry("app.example", [])
+    entry["metadata"]["annotations"] = {
+        "gateway.fastgw.io/srv": "_http._tcp.example",
+        "gateway.fastgw.io/health-check": "tcp;interval=100ms;timeout=5s;unhealthy=1",
+    }
+    entry["spec"] |= {"resolution": "DNS"}
+    del entry["spec"]["endpoints"]
+    running = start_gateway(routed(entry), options=dns.option)
+    assert set(answering(running)) == {"first"}
+    first.stop()
+    eventually(lambda: set(answering(running)) == {"spare"})
 
 
 def test_a_name_that_appears_later(start_gateway: StartGateway, dns: NameServer, trio: list[RecordingOrigin]) -> None:

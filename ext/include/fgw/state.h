@@ -128,8 +128,8 @@ typedef struct fgw_cluster_state {
 
 /* One address that a name of a cluster has. */
 typedef struct fgw_dns_address {
-    uint8_t family; /* enum fgw_family */
-    uint8_t pad;
+    uint8_t family;   /* enum fgw_family */
+    uint8_t priority; /* levels below that of its name; other than 0 only where the image reckons with it (SRV records) */
     uint16_t port;
     uint32_t weight; /* >= 1 */
     uint32_t cell;

@@ -128,16 +128,25 @@ SRV_ZONE: dict[str, Entry] = {
 }
 
 
-def test_services_are_the_targets_of_the_best_priority_with_their_share() -> None:
+def test_services_are_the_targets_with_their_share_and_level() -> None:
     found = ask(SRV_ZONE, "_http._tcp.test", kind=SERVICES)
     one, two, three = packed("10.0.0.1", "10.0.0.2", "10.0.0.3")
-    assert found.services == (Service(one, 80, 64), Service(two, 81, 96), Service(three, 81, 96))
-    assert (found.addresses, found.ttl_s) == ((one, two, three), 20)
+    (spare,) = packed("10.0.0.9")
+    assert found.services == (Service(one, 80, 64), Service(two, 81, 96), Service(three, 81, 96), Service(spare, 80, 64, 1))
+    assert (found.addresses, found.ttl_s) == ((one, two, three, spare), 5)
 
 
 def test_services_of_the_next_priority_when_the_best_have_no_address() -> None:
     zone = SRV_ZONE | {"one.test": "nxdomain", "two.test": "servfail"}
-    assert ask(zone, "_http._tcp.test", kind=SERVICES).services == (Service(*packed("10.0.0.9"), 80, 64),)
+    found = ask(zone, "_http._tcp.test", kind=SERVICES)
+    assert (found.services, found.ttl_s) == ((Service(*packed("10.0.0.9"), 80, 64),), 0), "asked again soon: two.test may be back"
+
+
+def test_priorities_of_services_are_levels() -> None:
+    numbers = [70, 5, 1000, 20, 400, 70]
+    zone: dict[str, Entry] = {"_http._tcp.test": (30, [f"{number} 1 {8000 + number} one.test" for number in numbers])}
+    found = ask(zone | {"one.test": (20, ["10.0.0.1"])}, "_http._tcp.test", kind=SERVICES)
+    assert [(each.port, each.priority) for each in found.services] == [(8005, 0), (8020, 1), (8070, 2), (8400, 3), (9000, 3)]
 
 
 @pytest.mark.parametrize("records", [[], ["0 0 0 ."], ["1 1 80 none.test"]])
@@ -413,10 +422,11 @@ def test_of_a_round_robin_name_the_first_address_counts() -> None:
 def test_services_bring_ports_and_weights() -> None:
     async def act(scene: Scene) -> None:
         ip = packed("10.0.0.1")
-        scene.script.zone["_http._tcp.test"] = Answer(ip, 300, services=(Service(ip[0], 81, 2), Service(ip[0], 82, 1)))
+        scene.script.zone["_http._tcp.test"] = Answer(ip, 300, services=(Service(ip[0], 81, 2), Service(ip[0], 82, 1, 2)))
         scene.resolver.follow([target(1, "_http._tcp.test", lookup="srv", weight=5)])
         await scene.resolver.wait_known(5.0)
-        assert [(each.ip, each.port, each.weight) for each in scene.state.read_dns(1)[1]] == [(ip[0], 81, 10), (ip[0], 82, 5)]
+        found = [(each.port, each.weight, each.priority) for each in scene.state.read_dns(1)[1]]
+        assert found == [(81, 10, 0), (82, 5, 2)]
         (status,) = scene.resolver.statuses()
         assert (status.kind, status.addresses) == ("srv", ["10.0.0.1:81", "10.0.0.1:82"])
 

@@ -55,7 +55,7 @@ def add_policy(tables: Tables, cluster: Cluster) -> int:
 
 
 def _lowest_level(endpoint: Endpoint) -> int:
-    return min(endpoint.priority + (SRV_LEVELS - 1 if endpoint.lookup == "srv" else 0), lib.FGW_PRIORITIES_MAX - 1)
+    return min(endpoint.priority + (SRV_LEVELS - 1 if endpoint.lookup == "srv" else 0), int(lib.FGW_PRIORITIES_MAX) - 1)
 
 
 def _flags(policy: Policy) -> int:

@@ -61,7 +61,7 @@ class CompileCache:
         if self._clusters is None or not _same(endpoints, self._endpoints):
             self._endpoints = endpoints
             rules = DestinationRules(inventory, options)
-            self._clusters = ClusterBuilder(finder, EndpointIndex(inventory), rules, options.namespace)
+            self._clusters = ClusterBuilder(finder, EndpointIndex(inventory), rules, options)
         return self._clusters
 
     def bound_services(self, resources: Iterable[Resource]) -> list[BoundService]:

@@ -9,6 +9,8 @@ from fastgw.compiler.destinations import ClusterKey, Finder
 from fastgw.compiler.endpoint_annotations import endpoint_wishes, health_check_of
 from fastgw.compiler.endpoints import LOOKUPS, EndpointIndex, Labelled
 from fastgw.compiler.inventory import is_subset
+from fastgw.compiler.localities import arrange, locality_setting, prefers_close
+from fastgw.compiler.options import CompileOptions
 from fastgw.compiler.policies import balancer_of, policy_of
 from fastgw.compiler.registry import ServiceRecord
 from fastgw.compiler.report import Report
@@ -49,13 +51,13 @@ class Use:
 class ClusterBuilder:
     """Builds each cluster from the records, endpoints and rules of the registry, once as long as those stay the same."""
 
-    __slots__ = ("_endpoints", "_finder", "_known", "_namespace", "_report", "_rules")
+    __slots__ = ("_endpoints", "_finder", "_known", "_labels", "_namespace", "_report", "_rules")
 
-    def __init__(self, finder: Finder, endpoints: EndpointIndex, rules: DestinationRules, namespace: str) -> None:
-        """``namespace``: of the gateway."""
+    def __init__(self, finder: Finder, endpoints: EndpointIndex, rules: DestinationRules, options: CompileOptions) -> None:
         self._finder = finder
         self._endpoints = endpoints
-        self._namespace = namespace
+        self._namespace = options.namespace
+        self._labels = options.labels
         self._rules = rules
         self._known: dict[str, tuple[Use, Cluster | None, list[Diagnostic]]] = {}
         self._report = Report()
@@ -167,7 +169,7 @@ class ClusterBuilder:
             self._found(use, "--resolve")
             return
         found = _select(self._endpoints.of(record, port), subset)
-        cluster.endpoints = [entry.endpoint for entry in found]
+        cluster.endpoints = self._arranged(use, found)
         self._found(use, f"Service {record.namespace}/{record.name}")
         if not found:
             what = f"subset {subset.name} of {record.host}" if subset else f"Service {record.namespace}/{record.name}"
@@ -191,9 +193,16 @@ class ClusterBuilder:
             lookup = "srv" if srv else LOOKUPS.get(resolution, "all")
             cluster.endpoints = [Endpoint(srv or record.host, port.target, lookup=lookup)]
             return
-        cluster.endpoints = [entry.endpoint for entry in _select(self._endpoints.of(record, port), subset)]
+        cluster.endpoints = self._arranged(use, _select(self._endpoints.of(record, port), subset))
         if not cluster.endpoints:
             self._report.warning("FGW0108", use.user, use.path, f"{record.host} has no endpoints: {use.answer} (UH)")
+
+    def _arranged(self, use: Use, found: list[Labelled]) -> list[Endpoint]:
+        """With the levels and weights that localities give them (Q7)."""
+        key = use.key
+        rules = self._rules.of(key.record)
+        may_fail_over = rules.block("outlier_detection", key.port, key.subset) is not None or prefers_close(key.record)
+        return arrange(found, locality_setting(rules.block("load_balancer", key.port, key.subset)), may_fail_over, self._labels)
 
     def _fill_hearsay(self, cluster: Cluster, use: Use) -> None:
         """A name of which only --resolve or DNS knows."""

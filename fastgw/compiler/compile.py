@@ -60,7 +60,7 @@ def _compile(resources: Sequence[Resource], options: CompileOptions, cache: Comp
     placed = place_servers(inventory.gateways, gateway_ports(inventory, options), hosts, report)
     bindings = Bindings(services, inventory, report)
     report_unbound(bindings, hosts, report)
-    report_policies(inventory, report)
+    report_policies(inventory, options, report)
     report_endpoint_annotations(inventory, report)
 
     plan = Plan()

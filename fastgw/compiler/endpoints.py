@@ -129,4 +129,10 @@ def _of_workload(workload: WorkloadEntry, labels: Mapping[str, str], port: PortR
 
 
 def _zone(endpoint: SliceEndpoint) -> str:
-    return endpoint.zone or ""
+    """region/zone; an EndpointSlice of today names no region."""
+    topology = endpoint.deprecated_topology or {}
+    region, zone = (
+        topology.get("topology.kubernetes.io/region", ""),
+        endpoint.zone or topology.get("topology.kubernetes.io/zone", ""),
+    )
+    return f"{region}/{zone}" if zone else region

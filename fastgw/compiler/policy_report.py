@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fastgw.compiler.inventory import Inventory
+from fastgw.compiler.localities import place_of_labels
+from fastgw.compiler.options import CompileOptions
 from fastgw.compiler.policies import what_is_wrong
 from fastgw.compiler.report import Report
 from fastgw.model.kinds.destination_rule import LoadBalancer, PortTrafficPolicy, TrafficPolicy
@@ -14,14 +16,14 @@ Policy = TrafficPolicy | PortTrafficPolicy
 _WHOLE = {"tunnel": "tunnel", "retryBudget": "retry_budget"}
 
 
-def report_policies(inventory: Inventory, report: Report) -> None:
+def report_policies(inventory: Inventory, options: CompileOptions, report: Report) -> None:
     """One warning for each part of a policy that does not do what it says."""
     for rule in inventory.of("DestinationRule"):
         for path, policy in _policies(rule):
             for field in _without_effect(policy):
                 report.warning("FGW0105", rule, f"{path}.{field}", f"{field} is not supported yet: it has no effect")
             if policy.load_balancer is not None:
-                _report_balancer(rule, f"{path}.loadBalancer", policy.load_balancer, report)
+                _report_balancer(rule, f"{path}.loadBalancer", policy.load_balancer, options, report)
 
 
 def _policies(rule: Resource) -> Iterator[tuple[str, Policy]]:
@@ -44,15 +46,11 @@ def _without_effect(policy: Policy) -> Iterator[str]:
 
 
 def _balancer_without_effect(balancer: LoadBalancer) -> Iterator[str]:
-    if balancer.locality_lb_setting:
-        yield "loadBalancer.localityLbSetting"
     if balancer.zone_aware_lb_setting:
         yield "loadBalancer.zoneAwareLbSetting"
-    if balancer.warmup or balancer.warmup_duration_secs:
-        yield "loadBalancer.warmup" if balancer.warmup else "loadBalancer.warmupDurationSecs"
 
 
-def _report_balancer(rule: Resource, path: str, balancer: LoadBalancer, report: Report) -> None:
+def _report_balancer(rule: Resource, path: str, balancer: LoadBalancer, options: CompileOptions, report: Report) -> None:
     if balancer.simple == "PASSTHROUGH":
         message = "PASSTHROUGH goes to the address that the client asked for, which is the gateway itself: LEAST_REQUEST is used"
         report.warning("FGW0130", rule, f"{path}.simple", message)
@@ -60,3 +58,8 @@ def _report_balancer(rule: Resource, path: str, balancer: LoadBalancer, report: 
     wrong = what_is_wrong(ring) if ring is not None else ""
     if wrong:
         report.warning("FGW0130", rule, f"{path}.consistentHash", f"consistentHash cannot be used: {wrong}: LEAST_REQUEST is used")
+    setting = balancer.locality_lb_setting
+    depends = setting is not None and setting.enabled is not False and (setting.distribute or setting.failover)
+    if depends and not place_of_labels(options.labels):
+        message = "the gateway does not know where it is: --labels istio-locality=region.zone.subzone says so"
+        report.warning("FGW0131", rule, f"{path}.localityLbSetting", message)

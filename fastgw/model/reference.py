@@ -47,8 +47,9 @@ EFFECTS: dict[str, dict[str, str]] = {
     "DestinationRule": {
         "": YES,
         "trafficPolicy": NOT_YET,
-        "trafficPolicy.loadBalancer.simple": YES,
-        "trafficPolicy.loadBalancer.consistentHash": YES,
+        "trafficPolicy.loadBalancer": YES,
+        "trafficPolicy.loadBalancer.zoneAwareLbSetting": NOT_YET,
+        "trafficPolicy.loadBalancer.backendUtilization": NONE,
         "trafficPolicy.outlierDetection": YES,
         "trafficPolicy.outlierDetection.consecutiveErrors": NONE,
         "trafficPolicy.connectionPool": YES,
@@ -57,14 +58,13 @@ EFFECTS: dict[str, dict[str, str]] = {
         "trafficPolicy.tls": YES,
     },
     "ServiceEntry": {"": YES, "addresses": NONE, "location": NONE}
-    | {f"endpoints[].{field}": NONE for field in ("network", "serviceAccount")}
-    | {"endpoints[].locality": NOT_YET},
-    "WorkloadEntry": {"": YES, "network": NONE, "serviceAccount": NONE, "locality": NOT_YET},
+    | {f"endpoints[].{field}": NONE for field in ("network", "serviceAccount")},
+    "WorkloadEntry": {"": YES, "network": NONE, "serviceAccount": NONE},
     "Service": {"": NONE}
     | {field: YES for field in ("ports", "selector", "type", "externalName", "publishNotReadyAddresses")}
     | {"ports[].nodePort": NONE},
     "EndpointSlice": {"": YES, "endpoints[].hostname": NONE, "endpoints[].nodeName": NONE, "endpoints[].hints": NONE}
-    | {"endpoints[].deprecatedTopology": NONE, "endpoints[].zone": NOT_YET, "ports[].protocol": NONE, "ports[].appProtocol": NONE},
+    | {"ports[].protocol": NONE, "ports[].appProtocol": NONE},
     "Endpoints": {"": YES, "subsets[].addresses[].hostname": NONE, "subsets[].addresses[].nodeName": NONE}
     | {"subsets[].ports[].protocol": NONE, "subsets[].ports[].appProtocol": NONE},
     "RouteTest": {"": YES},

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from dataplane_support import GET, OK, Gateway, Peer, make_plan
+from fastgw.dataplane.proxy_header import header_of
 from tls_support import authority
 from tls_upstream_support import GET as TLS_GET
 from tls_upstream_support import NAME, ServerContext, TlsServer, trusting
 
-from fastgw.dataplane.proxy_header import header_of
 from fastgw.model.plan import Cluster, Endpoint, Policy, UpstreamTls
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"

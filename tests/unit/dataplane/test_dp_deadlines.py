@@ -285,6 +285,71 @@ def test_an_upstream_that_does_not_answer_in_time_is_a_504(make_gateway: MakeGat
     assert client.response().body == b"slow", "the limit is for the answer's head"
 
 
+# ---- answers that take their time
+
+
+def begun_answer(gateway: Gateway, framing: bytes = b"Transfer-Encoding: chunked") -> tuple[Peer, Peer]:
+    upstream = gateway.upstream()
+    gateway.serve(upstream)
+    client = gateway.client().send(GET)
+    up = upstream.accept(gateway)
+    up.request()
+    up.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" + framing + b"\r\n\r\n")
+    client.until(lambda data: data.endswith(b"\r\n\r\n"))
+    client.data.clear()
+    return client, up
+
+
+def test_silence_within_an_answer_ends_nothing_by_default(gateway: Gateway) -> None:
+    client, up = begun_answer(gateway)
+    gateway.pass_ms(600_000)
+    up.send(b"3\r\n: \n\r\n")
+    client.until(lambda data: data == b"3\r\n: \n\r\n")
+
+
+def test_a_long_poll_waits_as_long_as_it_likes(make_gateway: MakeGateway) -> None:
+    gateway = make_gateway(limits={"stream_idle_timeout_ms": 1_000, "request_timeout_ms": 1_000})
+    upstream = gateway.upstream()
+    gateway.serve(upstream)
+    client = gateway.client().send(GET)
+    up = upstream.accept(gateway)
+    gateway.pass_ms(600_000)
+    up.send(OK)
+    assert client.response().body == b"ok", "that time is --upstream-response-timeout's"
+
+
+def test_events_may_come_for_longer_than_the_idle_time_out(make_gateway: MakeGateway) -> None:
+    gateway = make_gateway(limits={"stream_idle_timeout_ms": 5_000})
+    client, up = begun_answer(gateway)
+    for _ in range(20):
+        gateway.pass_ms(4_500)
+        up.send(b"3\r\n: \n\r\n")
+    assert client.poll().data == b"3\r\n: \n\r\n" * 20 and not client.end
+    gateway.pass_ms(5_200)
+    assert client.until_end() == "fin" and not client.data.endswith(b"0\r\n\r\n"), "cut, not ended"
+    assert up.until_end() and gateway.counter("FGW_C_STREAM_TIMEOUTS") == 1
+
+
+def test_a_slow_client_is_not_a_silent_upstream(make_gateway: MakeGateway) -> None:
+    gateway = make_gateway(limits={"stream_idle_timeout_ms": 1_000, "write_timeout_ms": 0})
+    upstream = gateway.upstream()
+    gateway.serve(upstream)
+    client = gateway.client(receive_bytes=4096).send(GET)
+    up = upstream.accept(gateway)
+    up.request()
+    up.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n")
+    sent = 0
+    while (taken := up.try_send(bytes(1 << 16))) or gateway.turn():
+        sent += taken
+    gateway.pass_ms(60_000)
+    assert not client.end and gateway.counter("FGW_C_STREAM_TIMEOUTS") == 0
+    while sent < 9_000_000:
+        sent += up.try_send(bytes(min(1 << 16, 9_000_000 - sent)))
+        client.poll()
+        gateway.turn()
+    client.until(lambda data: len(data) > 9_000_000)
+
+
 # ---- names
 
 

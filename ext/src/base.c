@@ -62,6 +62,7 @@ static const reason_text reasons[FGW_R_COUNT] = {
     [FGW_R_BODY_TOO_SHORT] = {"body_too_short", 400},
     [FGW_R_HEAD_TIMEOUT] = {"head_timeout", 408},
     [FGW_R_BODY_TIMEOUT] = {"body_timeout", 408},
+    [FGW_R_BAD_GRPC_WEB] = {"bad_grpc_web", 400},
     [FGW_R_H2_PSEUDO] = {"h2_pseudo_header", 400},
     [FGW_R_H2_UPPER_CASE] = {"h2_upper_case_name", 400},
     [FGW_R_H2_CONNECTION_FIELD] = {"h2_connection_field", 400},

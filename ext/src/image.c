@@ -96,6 +96,8 @@ static int listener_ok(const checker *c, const fgw_img_listener *l) {
 }
 
 static int chain_ok(const checker *c, const fgw_img_chain *k) {
+    if (k->grpc_web > 1)
+        return 0;
     const int http = k->kind == FGW_CHAIN_HTTP;
     if (!span_ok(c, k->name) || (!http && k->kind != FGW_CHAIN_TCP) || k->tls > FGW_TLS_PASSTHROUGH ||
         (http && k->tls == FGW_TLS_PASSTHROUGH) || !index_ok(k->origin, c->h->origins) ||

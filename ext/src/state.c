@@ -4,12 +4,16 @@
 #include <stddef.h>
 #include <string.h>
 
-/* --- series: bits 0-3 protocol, 4-13 status, 14 always 1, 16-31 flags, 32-63 metric id; 0 is a free slot --- */
+/* --- series: bits 0-3 protocol, 4-13 status, 14 always 1, 16-31 flags, 32-58 metric id, 59-63 gRPC status + 1; 0 is a free slot --- */
 
-enum { KEY_USED = 1 << 14, KEY_OVERFLOW = 1 << 15 };
+enum { KEY_USED = 1 << 14, KEY_OVERFLOW = 1 << 15, KEY_GRPC_SHIFT = 59, METRIC_ID_MASK = (1 << 27) - 1 };
 
 uint64_t fgw_series_key(uint32_t metric_id, uint32_t status, uint32_t flags, uint32_t protocol) {
-    return (uint64_t)metric_id << 32 | (uint64_t)(flags & 0xffff) << 16 | KEY_USED | (status & 0x3ff) << 4 | (protocol & 0xf);
+    return (uint64_t)(metric_id & METRIC_ID_MASK) << 32 | (uint64_t)(flags & 0xffff) << 16 | KEY_USED | (status & 0x3ff) << 4 | (protocol & 0xf);
+}
+
+uint64_t fgw_series_key_grpc(uint64_t key, int grpc_status) {
+    return key | (uint64_t)((unsigned)(grpc_status + 1) & 31) << KEY_GRPC_SHIFT;
 }
 
 /* 0.5 ms ... 3,600,000 ms in microseconds */

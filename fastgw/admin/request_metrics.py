@@ -77,11 +77,10 @@ def _histogram(name: str, labels: str, index: int, one: RequestSeries) -> Iterat
 def _labels(one: RequestSeries) -> str:
     own = {
         **_service_labels(one.service),
-        "request_protocol": "http",
+        "request_protocol": one.protocol,
         "response_code": one.response_code,
         "response_flags": one.response_flags,
-        # gRPC calls carry their status here; everything else an empty value, as Istio's proxies write it
-        "grpc_response_status": "",
+        "grpc_response_status": one.grpc_status,
     }
     return _join(own)
 

@@ -176,6 +176,7 @@ def _chain_entry(chain: Chain) -> dict[str, Any]:
         "name": chain.name,
         "serverNames": list(chain.server_names),
         "tls": chain.tls,
+        "grpcWeb": chain.grpc_web,
         "route": chain.route_table,
         "destinations": [{"cluster": each.cluster, "weight": each.weight} for each in found],
         "virtualService": chain.virtual_service.key if chain.virtual_service is not None else "",

@@ -111,7 +111,8 @@ class _Chains:
     def _of(self, server: PlacedServer) -> Iterator[Chain]:
         if server.family == HTTP:
             name = self._placed.plain_table
-            yield Chain(name, route_table=name, origin=server.gateway.at(server.path))
+            web = any(other.protocol == "GRPC-WEB" for other in self._placed.servers if other.family == HTTP)
+            yield Chain(name, route_table=name, grpc_web=web, origin=server.gateway.at(server.path))
         elif server.family == TCP:
             yield from self._relayed(server)
         elif server.terminates:

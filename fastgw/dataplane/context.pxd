@@ -74,6 +74,7 @@ cdef class Context:
     cdef uint64_t rng[4]
     cdef object editor            # HeaderEditor, set by who makes the Server
     cdef object answers           # LocalAnswers, the same
+    cdef object translator        # Translator, the same
     cdef dict lines               # of requests that wait for a connection, by cluster: WaitLine
     cdef object upstream_tls      # UpstreamContexts, made when first asked for
     # borrowed: mapped for the life of the process

@@ -88,6 +88,21 @@ cdef class HeaderEditor:
     cdef int edit_answer(self, Exchange x, FieldTable fields) except -1
 
 
+cdef class Translation:
+    """Another form of the same messages towards one client, for the life of an exchange: gRPC-Web."""
+    cdef Buffer out                # what is relayed in place of what came
+    cdef bint passes               # the answer is none that this translates
+    cdef int request_body(self, const char *p, size_t n) except -1
+    cdef int request_end(self) except -1
+    cdef int answer_head(self, Exchange x, ResponseHead *head, bint copied) except -1
+    cdef int answer_body(self, const char *p, size_t n) except -1
+    cdef int answer_trailers(self, const char *base, const fgw_field *fields, uint32_t count) except -1
+
+
+cdef class Translator:
+    cdef Translation start(self, Exchange x)
+
+
 cdef class LocalAnswers:
     """Answers of the gateway itself: which one a fault gets, and how it is put to whoever asked."""
     cdef int answer(self, Exchange x, int status, const char *location, size_t location_len, const char *body, size_t n) except -1
@@ -99,6 +114,7 @@ cdef class Exchange(Served):
     # owned
     cdef RequestHead head          # of the request
     cdef FieldTable answer         # the answer's fields, when they are edited
+    cdef Translation translation   # None: messages pass as they are
     cdef Buffer replay             # request body so far, while the request could still be sent again
     # borrowed
     cdef Connector connector
@@ -114,6 +130,8 @@ cdef class Exchange(Served):
     cdef bint stale_retried
     cdef bint head_sent            # to the upstream
     cdef bint continue_sent
+    cdef uint8_t grpc              # enum fgw_grpc_kind
+    cdef int grpc_status           # of the answer, -1 before and without one; set before reply(): the one to answer with
     # progress
     cdef bint active
     cdef bint request_done
@@ -136,6 +154,7 @@ cdef class Exchange(Served):
     cdef int begin(self, const char *p, const fgw_request *r, const fgw_field *fields) except -1
     cdef int begin_rejected(self, int reason) except -1
     cdef int refuse(self, int reason, const char *details) except -1
+    cdef int note_grpc(self) except -1
     cdef int count_leniencies(self, uint32_t used) except -1
     cdef int decide(self) except -1
     cdef bint is_misdirected(self, const fgw_route_request *q, uint32_t *table) noexcept
@@ -165,6 +184,8 @@ cdef class Exchange(Served):
     cdef int on_upstream_writable(self) except -1
     cdef int on_interim(self, ResponseHead *head) except -1
     cdef int on_response_head(self, ResponseHead *head) except -1
+    cdef int translate_answer(self, ResponseHead *head, bint copied) except -1
+    cdef int write_translated(self) except -1
     cdef int on_response_body(self, const char *p, size_t n) except -1
     cdef int on_response_trailers(self, const char *base, fgw_field *fields, uint32_t count) except -1
     cdef int on_response_end(self) except -1

@@ -12,6 +12,7 @@ from fastgw.dataplane.balancer cimport PICK_ONE, PICK_WAIT, pick
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.field_table cimport FieldTable
+from fastgw.dataplane.grpc cimport kind_of_request, status_in
 from fastgw.dataplane.headers cimport mark_response, mark_trailers, write_decimal
 from fastgw.dataplane.limits cimport HELD_NOT, HELD_REFUSED, HELD_WAIT, admit, got_connection, leave, wait_in_line
 from fastgw.dataplane.outlier cimport note_answer, note_connected, note_local
@@ -23,10 +24,11 @@ from fastgw.native.base cimport (
     FGW_HDR_SET_COOKIE, FGW_HDR_X_ENVOY_UPSTREAM_SERVICE_TIME, FGW_R_HTTP10, FGW_R_UPGRADE_NOT_ALLOWED, fgw_field, fgw_reason_name,
     fgw_reason_status,
 )
+from fastgw.native.grpc cimport FGW_GRPC_NOT, FGW_GRPC_PLAIN
 from fastgw.native.http1 cimport (
     FGW_FRAMING_LENGTH, FGW_FRAMING_NONE, FGW_LENIENT_ABSOLUTE_HOST, FGW_LENIENT_EQUAL_LENGTHS, FGW_LENIENT_FRAGMENT,
-    FGW_LENIENT_LF_IN_HEAD, FGW_METHOD_DELETE, FGW_METHOD_GET, FGW_METHOD_HEAD, FGW_METHOD_OPTIONS, FGW_METHOD_PUT,
-    FGW_METHOD_TRACE, FGW_MSG_EXPECT_CONTINUE, FGW_MSG_UPGRADE, fgw_request,
+    FGW_LENIENT_LF_IN_HEAD, FGW_METHOD_DELETE, FGW_METHOD_GET, FGW_METHOD_HEAD, FGW_METHOD_OPTIONS, FGW_METHOD_POST,
+    FGW_METHOD_PUT, FGW_METHOD_TRACE, FGW_MSG_EXPECT_CONTINUE, FGW_MSG_UPGRADE, fgw_request,
 )
 from fastgw.native.route cimport (
     FGW_ACTION_ROUTE, FGW_NONE, FGW_OWNER_OTHER, FGW_POLICY_GIVES_COOKIE, FGW_ROUTE_MATCH, FGW_ROUTE_REQUIRE_TLS, FGW_STICKY_COOKIE,
@@ -38,7 +40,8 @@ from fastgw.native.state cimport (
     FGW_C_LENIENT_LF_IN_HEAD, FGW_C_MISDIRECTED, FGW_C_STREAM_TIMEOUTS, FGW_C_UPSTREAM_CONNECT_FAILURES,
     FGW_C_UPSTREAM_CONNECT_TIMEOUTS, FGW_C_UPSTREAM_REQUESTS, FGW_C_UPSTREAM_RETRIES, FGW_C_UPSTREAM_REUSED, FGW_C_WEBSOCKETS,
     FGW_F_DC, FGW_F_DPE, FGW_F_NC, FGW_F_NR, FGW_F_SI, FGW_F_UC, FGW_F_UH, FGW_F_UR, FGW_G_EXCHANGES_ACTIVE,
-    FGW_G_WEBSOCKETS_ACTIVE, fgw_series_add, fgw_series_key, fgw_series_of,
+    FGW_G_WEBSOCKETS_ACTIVE, FGW_PROTOCOL_GRPC, FGW_PROTOCOL_HTTP, fgw_series_add, fgw_series_key, fgw_series_key_grpc,
+    fgw_series_of,
 )
 from fastgw.native.system cimport CLOCK_MONOTONIC
 
@@ -158,6 +161,37 @@ cdef class HeaderEditor:
         raise NotImplementedError
 
 
+cdef class Translation:
+    def __cinit__(self):
+        self.out = Buffer()
+
+    cdef int request_body(self, const char *p, size_t n) except -1:
+        """Append what goes upstream to `out`: 0, or an fgw_reason to refuse it."""
+        raise NotImplementedError
+
+    cdef int request_end(self) except -1:
+        """0, or why the request is not whole."""
+        return 0
+
+    cdef int answer_head(self, Exchange x, ResponseHead *head, bint copied) except -1:
+        """Change the head. ``copied``: it is x.answer already. OverflowError when it becomes too large."""
+        raise NotImplementedError
+
+    cdef int answer_body(self, const char *p, size_t n) except -1:
+        """Append what the client gets to `out`."""
+        raise NotImplementedError
+
+    cdef int answer_trailers(self, const char *base, const fgw_field *fields, uint32_t count) except -1:
+        """The same; the client gets no trailers, unless the answer passes as it is."""
+        raise NotImplementedError
+
+
+cdef class Translator:
+    cdef Translation start(self, Exchange x):
+        """For a request with a route, whose head it changes. OverflowError when it becomes too large."""
+        raise NotImplementedError
+
+
 cdef class LocalAnswers:
     cdef int answer(self, Exchange x, int status, const char *location, size_t location_len, const char *body, size_t n) except -1:
         """Put an answer into words for this client, hand it to x.give_answer(); location may be NULL. The exchange is finished."""
@@ -203,6 +237,8 @@ cdef class Exchange(Served):
         self.replayable = True
         self.upgrade = self.switched = False
         self.own_left = 0
+        self.grpc = FGW_GRPC_NOT
+        self.grpc_status = -1
         self.upstream_start_ns = self.response_ns = 0
         self.response_head_bytes = 0
         self.status = 0
@@ -218,6 +254,8 @@ cdef class Exchange(Served):
         self.head.take(p, r, fields)
         self.request_done = not r.flags & FGW_MSG_UPGRADE and (
             r.framing == FGW_FRAMING_NONE or (r.framing == FGW_FRAMING_LENGTH and r.content_length == 0))
+        if r.method_id == FGW_METHOD_POST:
+            self.note_grpc()
         if r.leniencies:
             self.count_leniencies(r.leniencies)
         if r.minor == 0 and not self.ctx.http10:
@@ -245,6 +283,14 @@ cdef class Exchange(Served):
             self.client.abort_response()
             return self.finish()
         return self.reply(fgw_reason_status(reason), FGW_F_DPE, details, NULL, 0)
+
+    cdef int note_grpc(self) except -1:
+        """gRPC-Web is something special only where it is translated."""
+        self.grpc = <uint8_t>kind_of_request(self.head)
+        if self.grpc > FGW_GRPC_PLAIN and (
+                self.image is None or self.client.chain == FGW_NONE or not self.image.chains[self.client.chain].grpc_web):
+            self.grpc = FGW_GRPC_NOT
+        return 0
 
     cdef int count_leniencies(self, uint32_t used) except -1:
         if used & FGW_LENIENT_LF_IN_HEAD:
@@ -319,13 +365,16 @@ cdef class Exchange(Served):
         policy = self.image.policy_of(self.cluster)
         if policy != NULL and policy.hash_on:
             self.find_hash_key(policy, q)
-        if changes_request(&a.edits) | changes_request(&d.edits) | (a.policy != FGW_NONE) and not self.edit_request():
+        if (changes_request(&a.edits) | changes_request(&d.edits) | (a.policy != FGW_NONE) | (self.grpc > FGW_GRPC_PLAIN)
+                and not self.edit_request()):
             return self.reply(500, 0, b"request_headers_too_large", NULL, 0)
         return self.try_upstream(False)
 
     cdef int edit_request(self) except -1:
         """Once, before an endpoint is known; what is sent again is the edited request. 0: it became too large."""
         try:
+            if self.grpc > FGW_GRPC_PLAIN:
+                self.translation = (<Translator?>self.ctx.translator).start(self)
             (<HeaderEditor?>self.ctx.editor).edit_request(self)
         except OverflowError:
             return 0
@@ -485,12 +534,18 @@ cdef class Exchange(Served):
                 and not self.upstream.backlogged())
 
     cdef int on_request_body(self, const char *p, size_t n) except -1:
+        cdef int reason
         self.bytes_received += n
+        if self.translation is not None:
+            reason = self.translation.request_body(p, n)
+            if reason:
+                return self.on_request_error(reason)
+            p, n = self.translation.out.head(), self.translation.out.size()
         if self.replayable and not self.switched:
             self.keep_for_replay(p, n)
         if self.upstream is not None:
             self.upstream.write_body(p, n)
-        return 0
+        return self.translation.out.release() if self.translation is not None else 0
 
     cdef int keep_for_replay(self, const char *p, size_t n) except -1:
         if self.response_started or self.bytes_received > REPLAY_LIMIT_BYTES:
@@ -511,6 +566,8 @@ cdef class Exchange(Served):
         return 0
 
     cdef int on_request_end(self) except -1:
+        if self.translation is not None and self.translation.request_end():
+            return self.on_request_error(self.translation.request_end())
         self.request_done = True
         if self.upstream is not None:
             self.upstream.end_request()
@@ -557,7 +614,10 @@ cdef class Exchange(Served):
         return 0
 
     cdef int on_response_head(self, ResponseHead *head) except -1:
+        cdef bint edited
         note_answer(self, head.status)
+        if self.grpc != FGW_GRPC_NOT:
+            self.grpc_status = status_in(head.base, head.fields, head.field_count)
         self.response_started = True
         self.response_ns = self.ctx.loop.now_ns
         self.status = head.status
@@ -566,7 +626,9 @@ cdef class Exchange(Served):
         if self.details == NULL:
             self.details = b"via_upstream"
         mark_response(head.fields, head.field_count)
-        if self.gives_hash_cookie | self.edits_answers() and not self.edit_answer(head, head.head_bytes):
+        edited = self.gives_hash_cookie | self.edits_answers()
+        if edited and not self.edit_answer(head, head.head_bytes) or (
+                self.translation is not None and not self.translate_answer(head, edited)):
             self.response_started = False
             self.service_time_ms = -1
             self.abandon_upstream()
@@ -577,11 +639,33 @@ cdef class Exchange(Served):
         return self.switch() if head.status == 101 else 0
 
     cdef int on_response_body(self, const char *p, size_t n) except -1:
-        self.bytes_sent += n
-        return self.client.write_body(p, n)
+        if self.translation is None:
+            self.bytes_sent += n
+            return self.client.write_body(p, n)
+        self.translation.answer_body(p, n)
+        return self.write_translated()
+
+    cdef int translate_answer(self, ResponseHead *head, bint copied) except -1:
+        """0: it became too large."""
+        try:
+            self.translation.answer_head(self, head, copied)
+        except OverflowError:
+            return 0
+        return 1
+
+    cdef int write_translated(self) except -1:
+        cdef Buffer out = self.translation.out
+        self.bytes_sent += out.size()
+        self.client.write_body(out.head(), out.size())
+        return out.release()
 
     cdef int on_response_trailers(self, const char *base, fgw_field *fields, uint32_t count) except -1:
         mark_trailers(fields, count, True)
+        if self.grpc != FGW_GRPC_NOT:
+            self.grpc_status = status_in(base, fields, count)
+        if self.translation is not None and not self.translation.passes:
+            self.translation.answer_trailers(base, fields, count)
+            return self.write_translated()
         return self.client.write_trailers(base, fields, count)
 
     cdef int on_response_end(self) except -1:
@@ -732,6 +816,7 @@ cdef class Exchange(Served):
             self.ctx.gauge(FGW_G_WEBSOCKETS_ACTIVE, -1)
         self.image = None
         self.head.release()
+        self.translation = None
         if self.replay is not None:
             self.replay.release()
         if self.kept_response is not None:
@@ -742,12 +827,17 @@ cdef class Exchange(Served):
 
     cdef int record(self) except -1:
         cdef uint32_t metric = 0
+        cdef uint64_t key
         cdef int64_t now = clock_ns(CLOCK_MONOTONIC) + self.ctx.loop.skipped_ns
         cdef uint64_t received = self.bytes_received + (self.head.req.head_len if self.head.present else 0)
         if self.cluster != FGW_NONE:
             metric = self.image.clusters[self.cluster].metric_id
+        if self.grpc == FGW_GRPC_NOT:
+            key = fgw_series_key(metric, self.status, self.flags, FGW_PROTOCOL_HTTP)
+        else:
+            key = fgw_series_key_grpc(fgw_series_key(metric, self.status, self.flags, FGW_PROTOCOL_GRPC), self.grpc_status)
         fgw_series_add(
-            fgw_series_of(self.ctx.stats, fgw_series_key(metric, self.status, self.flags, 1)),
+            fgw_series_of(self.ctx.stats, key),
             <uint64_t>((now - self.start_ns) // 1000), received, self.bytes_sent + self.response_head_bytes)
         if self.observer is not None:
             self.observer.on_finished(self)

@@ -10,8 +10,9 @@ from fastgw.dataplane.client_http1 cimport ClientHttp1
 from fastgw.dataplane.client_http2 cimport ClientHttp2, StreamPool
 from fastgw.dataplane.context cimport Context, Image
 from fastgw.dataplane.exchange cimport Connector, ExchangeObserver
+from fastgw.dataplane.grpc_answers cimport GrpcAnswers
+from fastgw.dataplane.grpc_web cimport GrpcWebTranslator
 from fastgw.dataplane.header_edits cimport HeaderEdits
-from fastgw.dataplane.local_answers cimport EnvoyAnswers
 from fastgw.dataplane.loop cimport Timer, Watcher
 from fastgw.dataplane.newcomer cimport Newcomer
 from fastgw.dataplane.served cimport ClientSide, ConnectionOwner
@@ -137,7 +138,8 @@ cdef class Server(ConnectionOwner):
         self.reserve_fd = open(b"/dev/null", O_RDONLY | O_CLOEXEC)
         self.streams = StreamPool(ctx, connector, observer)
         ctx.editor = HeaderEdits()
-        ctx.answers = EnvoyAnswers()
+        ctx.answers = GrpcAnswers()
+        ctx.translator = GrpcWebTranslator()
 
     def __dealloc__(self):
         if self.reserve_fd >= 0:

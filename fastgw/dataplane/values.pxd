@@ -42,6 +42,7 @@ cdef class Values:
     cdef bint tunnel_value(self, int code, Tunnel x) except -1
     cdef int kept_text(self, bytes text) except -1
     cdef int exchange_value(self, const Piece *piece, Exchange x) except -1
+    cdef int grpc_value(self, int code, Exchange x) except -1
     cdef int address_value(self, int code, Served x) except -1
     cdef int upstream_local(self, Served x) except -1
     cdef size_t remote(self, ClientSide client, char *out) except? 0

@@ -15,17 +15,18 @@ from fastgw.dataplane.served cimport Address, ClientSide, Served, clock_ns
 from fastgw.dataplane.tls_facts cimport TlsFacts
 from fastgw.dataplane.tunnel cimport Tunnel
 from fastgw.native.base cimport fgw_field, fgw_reason_name, fgw_span
+from fastgw.native.grpc cimport FGW_GRPC_NOT, fgw_grpc_status_name, fgw_grpc_status_of_http
 from fastgw.native.route cimport (
     FGW_FAMILY_IPV4, FGW_FAMILY_UNIX, FGW_NONE, FGW_VALUE_ATTEMPTS, FGW_VALUE_AUTHORITY, FGW_VALUE_BYTES_RECEIVED,
     FGW_VALUE_BYTES_SENT, FGW_VALUE_CODE, FGW_VALUE_DETAILS, FGW_VALUE_DOWNSTREAM_LOCAL_ADDRESS,
     FGW_VALUE_DOWNSTREAM_REMOTE_ADDRESS, FGW_VALUE_DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT, FGW_VALUE_DOWNSTREAM_REMOTE_PORT,
-    FGW_VALUE_DURATION, FGW_VALUE_FLAGS, FGW_VALUE_LISTENER, FGW_VALUE_LOCAL_DNS_SAN, FGW_VALUE_LOCAL_SUBJECT,
-    FGW_VALUE_LOCAL_URI_SAN, FGW_VALUE_METHOD, FGW_VALUE_PATH, FGW_VALUE_PEER_CERT, FGW_VALUE_PEER_CERT_V_START,
-    FGW_VALUE_PEER_DNS_SAN, FGW_VALUE_PEER_FINGERPRINT_1, FGW_VALUE_PEER_FINGERPRINT_256, FGW_VALUE_PEER_ISSUER,
-    FGW_VALUE_PEER_SERIAL, FGW_VALUE_PEER_SUBJECT, FGW_VALUE_PEER_URI_SAN, FGW_VALUE_PROTOCOL, FGW_VALUE_REJECT_REASON,
-    FGW_VALUE_REQUESTED_SERVER_NAME, FGW_VALUE_REQUEST_HEADER, FGW_VALUE_REQUEST_ID, FGW_VALUE_RESPONSE_HEADER,
-    FGW_VALUE_ROUTE_NAME, FGW_VALUE_SCHEME, FGW_VALUE_START_TIME, FGW_VALUE_TERMINATION_DETAILS, FGW_VALUE_TEXT,
-    FGW_VALUE_TLS_CIPHER, FGW_VALUE_TLS_SESSION_ID, FGW_VALUE_TLS_VERSION, FGW_VALUE_TRANSPORT_FAILURE,
+    FGW_VALUE_DURATION, FGW_VALUE_FLAGS, FGW_VALUE_GRPC_STATUS, FGW_VALUE_GRPC_STATUS_NUMBER, FGW_VALUE_LISTENER,
+    FGW_VALUE_LOCAL_DNS_SAN, FGW_VALUE_LOCAL_SUBJECT, FGW_VALUE_LOCAL_URI_SAN, FGW_VALUE_METHOD, FGW_VALUE_PATH,
+    FGW_VALUE_PEER_CERT, FGW_VALUE_PEER_CERT_V_START, FGW_VALUE_PEER_DNS_SAN, FGW_VALUE_PEER_FINGERPRINT_1,
+    FGW_VALUE_PEER_FINGERPRINT_256, FGW_VALUE_PEER_ISSUER, FGW_VALUE_PEER_SERIAL, FGW_VALUE_PEER_SUBJECT, FGW_VALUE_PEER_URI_SAN,
+    FGW_VALUE_PROTOCOL, FGW_VALUE_REJECT_REASON, FGW_VALUE_REQUESTED_SERVER_NAME, FGW_VALUE_REQUEST_HEADER, FGW_VALUE_REQUEST_ID,
+    FGW_VALUE_RESPONSE_HEADER, FGW_VALUE_ROUTE_NAME, FGW_VALUE_SCHEME, FGW_VALUE_START_TIME, FGW_VALUE_TERMINATION_DETAILS,
+    FGW_VALUE_TEXT, FGW_VALUE_TLS_CIPHER, FGW_VALUE_TLS_SESSION_ID, FGW_VALUE_TLS_VERSION, FGW_VALUE_TRANSPORT_FAILURE,
     FGW_VALUE_UPSTREAM_CLUSTER, FGW_VALUE_UPSTREAM_HOST, FGW_VALUE_UPSTREAM_LOCAL_ADDRESS, FGW_VALUE_UPSTREAM_SERVICE_TIME,
     FGW_VALUE_VIRTUAL_SERVICE, fgw_img_origin,
 )
@@ -160,6 +161,8 @@ cdef class Values:
             return self.number(<uint64_t>x.service_time_ms)
         if code == FGW_VALUE_RESPONSE_HEADER:
             return self.response_header(piece, x)
+        if code >= FGW_VALUE_GRPC_STATUS:
+            return self.grpc_value(code, x)
         if not x.head.present:
             return 0
         if code == FGW_VALUE_METHOD:
@@ -179,6 +182,19 @@ cdef class Values:
         if code == FGW_VALUE_REQUEST_HEADER:
             return self.request_header(piece, x)
         return 0
+
+    cdef int grpc_value(self, int code, Exchange x) except -1:
+        """What the answer said, else what its HTTP status means; nothing before there is one."""
+        cdef int status = x.grpc_status
+        if x.grpc == FGW_GRPC_NOT:
+            return 0
+        if status < 0 and x.status:
+            status = fgw_grpc_status_of_http(x.status)
+        if status < 0:
+            return 0
+        if code == FGW_VALUE_GRPC_STATUS_NUMBER:
+            return self.number(<uint64_t>status)
+        return self.plain(fgw_grpc_status_name(status, code == FGW_VALUE_GRPC_STATUS))
 
     cdef int address_value(self, int code, Served x) except -1:
         cdef char text[128]

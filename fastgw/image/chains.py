@@ -67,6 +67,7 @@ def _add_chain(tail: TailBuilder, chain: Chain) -> None:
         *tail.span(chain.name),
         layout.CHAIN_KINDS[chain.kind],
         layout.CHAIN_TLS[chain.tls],
+        int(chain.grpc_web),
         NONE if context is None else add_tls_context(tail.tables, context, tail.origin("", "", context.origin)),
         tail.route_table(chain.route_table) if chain.kind == "http" else NONE,
         NONE if chain.action is None else _add_action(tail, chain.action),

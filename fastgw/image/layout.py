@@ -89,7 +89,7 @@ TABLES = {
     "listeners": Record("fgw_img_listener", "name.off name.len bind.off bind.len port plain sni origin chains.off chains.count"),
     "chains": Record(
         "fgw_img_chain",
-        "name.off name.len kind tls tls_context route_table action idle_timeout_ms virtual_service origin identity",
+        "name.off name.len kind tls grpc_web tls_context route_table action idle_timeout_ms virtual_service origin identity",
     ),
     "sni_tables": Record("fgw_img_sni_table", _HOSTS),
     "tls_contexts": Record(

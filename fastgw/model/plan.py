@@ -282,6 +282,7 @@ class Chain(msgspec.Struct):
     passthrough. ``server_names``: the SNI that leads here, lower case, exact or with one leading "*"; "*" is also a hello
     without a name. Unused for tls none. ``server``: "namespace/gateway#index", "" where several share the chain.
     ``virtual_service`` is behind a tcp chain, by this route and match of its tcp or tls block; ``idle_timeout_ms``: 0 for none.
+    ``grpc_web``: its requests are translated to gRPC.
     """
 
     name: str
@@ -292,6 +293,7 @@ class Chain(msgspec.Struct):
     action: Action | None = None
     tls_context: TlsContext | None = None
     idle_timeout_ms: int = 3_600_000
+    grpc_web: bool = False
     server: str = ""
     virtual_service: ObjectRef | None = None
     route_index: int = 0

@@ -7,6 +7,7 @@ Both sides know the operations by these words; ``enum fgw_value`` of the route i
 - ``method``, ``path`` (as sent, with query), ``protocol``, ``code``, ``flags`` and others of a request and its answer
 - ``request_header`` NAME, ``response_header`` NAME: lower case; NAME?OTHER is the other one where the first is missing
 - ``tls_*``, ``peer_*``, ``local_*``: of TLS with the client, and of both certificates
+- ``grpc_status``, ``grpc_status_snake``, ``grpc_status_number``: DeadlineExceeded, DEADLINE_EXCEEDED, 4
 
 Pure: text in, parts out; errors name the operator and the nearest one.
 """
@@ -26,6 +27,7 @@ OPERATIONS = (
     "virtual_service", "reject_reason", "attempts", "listener", "requested_server_name", "tls_version", "tls_cipher",
     "tls_session_id", "peer_subject", "peer_issuer", "peer_uri_san", "peer_dns_san", "peer_serial", "peer_fingerprint_256",
     "peer_fingerprint_1", "peer_cert", "peer_cert_v_start", "peer_cert_v_end", "local_subject", "local_uri_san", "local_dns_san",
+    "grpc_status", "grpc_status_snake", "grpc_status_number",
 )  # fmt: skip
 
 _CONNECTION = (
@@ -60,6 +62,8 @@ OPERATORS = {
     "REJECT_REASON": "reject_reason",
     "LISTENER": "listener",
     "STREAM_ID": "request_id",
+    "GRPC_STATUS": "grpc_status",
+    "GRPC_STATUS_NUMBER": "grpc_status_number",
     **{f"DOWNSTREAM_{name.upper()}": name for name in _CONNECTION},
 }
 """Envoy's operators without an argument; VIRTUAL_SERVICE, REJECT_REASON and LISTENER are the gateway's own."""
@@ -76,6 +80,7 @@ _PSEUDO = {
 }
 # the gateway keeps the path as it was sent, which is what Envoy saves in this header before a rewrite
 _ORIGINAL_PATH = "x-envoy-original-path"
+_GRPC_STATUS = {"CAMEL_STRING": "grpc_status", "SNAKE_STRING": "grpc_status_snake", "NUMBER": "grpc_status_number"}
 _OPERATOR = re.compile(r"%([A-Z][A-Z0-9_]*)(?:\(([^)]*)\))?(?::([0-9]+))?%")
 _HEADER_NAME = re.compile(r":?[A-Za-z0-9!#$&'*+.^_`|~-]+")
 _TIME_DIRECTIVE = re.compile(r"%(?:[1-9]?f|[aAbBcCdDeFgGhHIjklmMnprRsStTuUVwWxXyYzZ%])")
@@ -133,6 +138,7 @@ _NAMES = {
     **{operation: name for name, operation in reversed(OPERATORS.items())},
     **{operation: f"REQ({name.upper()})" for name, operation in reversed(_PSEUDO.items())},
     "upstream_service_time": "RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)",
+    "grpc_status_snake": "GRPC_STATUS(SNAKE_STRING)",
 }
 
 
@@ -176,6 +182,10 @@ def _operation(name: str, argument: str | None) -> tuple[str, str]:
         return _header(argument, response=name.startswith("RESP"))
     if name == "START_TIME":
         return "start_time", ""
+    if name == "GRPC_STATUS" and argument is not None:
+        if argument not in _GRPC_STATUS:
+            raise FormatError(f"%GRPC_STATUS({argument})%: wanted one of {', '.join(_GRPC_STATUS)}")
+        return _GRPC_STATUS[argument], ""
     operation = OPERATORS.get(name)
     if operation is None:
         nearest = difflib.get_close_matches(name, [*OPERATORS, *WITH_ARGUMENT], 1, 0.5)

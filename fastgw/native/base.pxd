@@ -73,6 +73,7 @@ cdef extern from "fgw/base.h" nogil:
         FGW_R_BODY_TOO_SHORT
         FGW_R_HEAD_TIMEOUT
         FGW_R_BODY_TIMEOUT
+        FGW_R_BAD_GRPC_WEB
         FGW_R_H2_PREFACE
         FGW_R_H2_PSEUDO
         FGW_R_H2_BODY_LENGTH

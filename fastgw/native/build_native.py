@@ -27,6 +27,7 @@ HEADERS = [
     "credentials",
     "state",
     "balance",
+    "grpc",
 ]
 MARKED = re.compile(r"/\* cffi:begin \*/(.*?)/\* cffi:end \*/", re.S)
 

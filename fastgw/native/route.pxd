@@ -76,6 +76,9 @@ cdef extern from "fgw/image.h" nogil:
         FGW_VALUE_LOCAL_SUBJECT
         FGW_VALUE_LOCAL_URI_SAN
         FGW_VALUE_LOCAL_DNS_SAN
+        FGW_VALUE_GRPC_STATUS
+        FGW_VALUE_GRPC_STATUS_SNAKE
+        FGW_VALUE_GRPC_STATUS_NUMBER
         FGW_VALUE_COUNT
         FGW_STICKY_NONE
         FGW_STICKY_COOKIE
@@ -161,6 +164,7 @@ cdef extern from "fgw/image.h" nogil:
         fgw_span name
         uint8_t kind
         uint8_t tls
+        uint8_t grpc_web
         uint32_t tls_context
         uint32_t route_table
         uint32_t action

@@ -162,6 +162,10 @@ cdef extern from "fgw/state.h" nogil:
         fgw_dns_slot *dns
         fgw_worker_state *workers
 
+    enum:
+        FGW_PROTOCOL_HTTP
+        FGW_PROTOCOL_GRPC
+    uint64_t fgw_series_key_grpc(uint64_t key, int grpc_status)
     uint64_t fgw_series_key(uint32_t metric_id, uint32_t status, uint32_t flags, uint32_t protocol)
     fgw_tcp_series *fgw_tcp_series_of(fgw_worker_state *w, uint64_t key)
     fgw_series *fgw_series_of(fgw_worker_state *w, uint64_t key)

@@ -23,6 +23,8 @@ BUCKETS = int(lib.FGW_STATE_BUCKETS)
 UNKNOWN = MetricLabels("unknown", "unknown", "unknown")
 OVERFLOW = MetricLabels("other", "other", "other")
 _USED_BIT = 1 << 14
+_METRIC_IDS = (1 << 27) - 1
+_PROTOCOLS = {lib.FGW_PROTOCOL_TCP: "tcp", lib.FGW_PROTOCOL_HTTP: "http", lib.FGW_PROTOCOL_GRPC: "grpc"}
 
 
 class SeriesKey(NamedTuple):
@@ -30,18 +32,30 @@ class SeriesKey(NamedTuple):
     status: int
     flags: int
     protocol: int
+    grpc_status: int
+    """-1 for none."""
 
 
 def unpack_key(key: int) -> SeriesKey | None:
     """None for the series that collects what the table had no place for."""
     if not key & _USED_BIT:
         return None
-    return SeriesKey(key >> 32, key >> 4 & 0x3FF, key >> 16 & 0xFFFF, key & 0xF)
+    return SeriesKey(key >> 32 & _METRIC_IDS, key >> 4 & 0x3FF, key >> 16 & 0xFFFF, key & 0xF, (key >> 59) - 1)
 
 
 def flags_text(flags: int) -> str:
     """Envoy's spelling: "NR", "UF,URX", "-" for none."""
     return ",".join(name for bit, name in FLAGS if flags & bit) or "-"
+
+
+class Labels(NamedTuple):
+    """What a key says. ``grpc_status``: a number, or "" (not a gRPC call, or none was given)."""
+
+    service: MetricLabels
+    response_code: str
+    response_flags: str
+    protocol: str
+    grpc_status: str
 
 
 class RequestSeries(NamedTuple):
@@ -50,6 +64,8 @@ class RequestSeries(NamedTuple):
     service: MetricLabels
     response_code: str
     response_flags: str
+    protocol: str
+    grpc_status: str
     sums: Series
 
 
@@ -60,12 +76,12 @@ def collect(state: StateSegment, names: Mapping[int, MetricLabels]) -> list[Requ
         for key, series in state.series(slot):
             before = totals.get(key)
             totals[key] = series if before is None else _add(before, series)
-    merged: dict[tuple[MetricLabels, str, str], Series] = {}
+    merged: dict[Labels, Series] = {}
     for key, series in totals.items():
         labels = _labels(key, names)
         merged[labels] = _add(merged[labels], series) if labels in merged else series
     found = [RequestSeries(*labels, series) for labels, series in merged.items()]
-    return sorted(found, key=lambda one: (one.service.host, one.response_code, one.response_flags))
+    return sorted(found, key=lambda one: (one.service.host, *one[1:-1]))
 
 
 class ConnectionSeries(NamedTuple):
@@ -81,18 +97,21 @@ def collect_connections(state: StateSegment, names: Mapping[int, MetricLabels]) 
     merged: dict[tuple[MetricLabels, str], TcpSeries] = {}
     for slot in range(state.workers):
         for key, series in state.tcp_series(slot):
-            service, _, flags = _labels(key, names)
-            before = merged.get((service, flags), TcpSeries(0, 0, 0, 0))
-            merged[service, flags] = TcpSeries(*(a + b for a, b in zip(before, series, strict=True)))
+            labels = _labels(key, names)
+            place = labels.service, labels.response_flags
+            before = merged.get(place, TcpSeries(0, 0, 0, 0))
+            merged[place] = TcpSeries(*(a + b for a, b in zip(before, series, strict=True)))
     found = [ConnectionSeries(*labels, series) for labels, series in merged.items()]
     return sorted(found, key=lambda one: (one.service.host, one.response_flags))
 
 
-def _labels(key: int, names: Mapping[int, MetricLabels]) -> tuple[MetricLabels, str, str]:
+def _labels(key: int, names: Mapping[int, MetricLabels]) -> Labels:
     parts = unpack_key(key)
     if parts is None:
-        return OVERFLOW, "other", "other"
-    return names.get(parts.metric_id, UNKNOWN), str(parts.status), flags_text(parts.flags)
+        return Labels(OVERFLOW, "other", "other", "other", "")
+    status = str(parts.grpc_status) if parts.grpc_status >= 0 else ""
+    protocol = _PROTOCOLS.get(parts.protocol, "other")
+    return Labels(names.get(parts.metric_id, UNKNOWN), str(parts.status), flags_text(parts.flags), protocol, status)
 
 
 def _add(a: Series, b: Series) -> Series:

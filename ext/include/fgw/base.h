@@ -138,6 +138,7 @@ enum fgw_reason {
     FGW_R_BODY_TOO_SHORT,
     FGW_R_HEAD_TIMEOUT,
     FGW_R_BODY_TIMEOUT,
+    FGW_R_BAD_GRPC_WEB, /* a message of application/grpc-web-text that is not base64 */
     /* HTTP/2 messages, beside those of HTTP/1 heads */
     FGW_R_H2_PSEUDO, /* a pseudo-header field is missing, unknown, repeated, late or where none may be */
     FGW_R_H2_UPPER_CASE,

@@ -8,7 +8,7 @@
 #include "base.h"
 
 /* cffi:begin */
-enum { FGW_IMAGE_VERSION = 7, FGW_NONE = 0xffffffff };
+enum { FGW_IMAGE_VERSION = 8, FGW_NONE = 0xffffffff };
 
 /* `count` records of the table's type, from `off`. */
 typedef struct fgw_table {
@@ -93,7 +93,8 @@ typedef struct fgw_img_chain {
     fgw_span name; /* unique within its listener and stable over generations; a terminating HTTPS server: its route table's */
     uint8_t kind;  /* enum fgw_chain_kind */
     uint8_t tls;   /* enum fgw_chain_tls */
-    uint8_t pad[2];
+    uint8_t grpc_web; /* 1: gRPC-Web is translated here */
+    uint8_t pad;
     uint32_t tls_context;     /* FGW_TLS_TERMINATE, else FGW_NONE */
     uint32_t route_table;     /* FGW_CHAIN_HTTP, else FGW_NONE */
     uint32_t action;          /* FGW_CHAIN_TCP: FGW_NONE means that nothing is routed there (the connection is closed) */
@@ -282,6 +283,9 @@ enum fgw_value {
     FGW_VALUE_LOCAL_SUBJECT,
     FGW_VALUE_LOCAL_URI_SAN,
     FGW_VALUE_LOCAL_DNS_SAN,
+    FGW_VALUE_GRPC_STATUS, /* from here on of gRPC calls: CamelCase, SNAKE_CASE, number */
+    FGW_VALUE_GRPC_STATUS_SNAKE,
+    FGW_VALUE_GRPC_STATUS_NUMBER,
     FGW_VALUE_COUNT
 };
 

@@ -7,7 +7,7 @@
 
 /* cffi:begin */
 enum {
-    FGW_STATE_VERSION = 5,
+    FGW_STATE_VERSION = 6,
     FGW_STATE_WORKERS = 64,   /* worker slots at the most */
     FGW_STATE_CELLS = 262144, /* endpoint cells; the block is sparse, unused cells cost no memory */
     FGW_STATE_CLUSTERS = 131072,
@@ -217,7 +217,12 @@ enum fgw_flag {
     FGW_F_OM = 32768,
 };
 
+enum fgw_series_protocol { FGW_PROTOCOL_TCP = 0, FGW_PROTOCOL_HTTP = 1, FGW_PROTOCOL_GRPC = 2 };
+
+/* metric_id: 27 bits. */
 uint64_t fgw_series_key(uint32_t metric_id, uint32_t status, uint32_t flags, uint32_t protocol);
+/* The same of a gRPC call with this grpc-status; -1: it had none. */
+uint64_t fgw_series_key_grpc(uint64_t key, int grpc_status);
 /* Index of the histogram bucket for a value in the unit of the bounds (ms or bytes): bounds 0.5 1 5 10 25 50 100 250 500 1000 2500
  * 5000 10000 30000 60000 300000 600000 1800000 3600000, the last is +Inf. */
 int fgw_bucket_of_us(uint64_t us);

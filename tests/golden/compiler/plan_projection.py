@@ -55,7 +55,7 @@ def _listener(listener: Listener) -> dict[str, Any]:
 
 def _chains(listener: Listener) -> dict[str, list[str]]:
     """Nothing for a listener that knows requests in plain text only."""
-    if [(chain.kind, chain.tls) for chain in listener.chains] == [("http", "none")]:
+    if [(chain.kind, chain.tls, chain.grpc_web) for chain in listener.chains] == [("http", "none", False)]:
         return {}
     return {"chains": [_chain(chain) for chain in listener.chains]}
 
@@ -66,6 +66,7 @@ def _chain(chain: Chain) -> str:
     idle = "" if chain.idle_timeout_ms == 3_600_000 else f" idle {chain.idle_timeout_ms} ms"
     onward = f"route {chain.route_table}" if chain.kind == "http" else f"{_onward(chain.action)}{idle}"
     owner = f" by {chain.virtual_service.key}" if chain.virtual_service is not None else ""
+    onward += ", gRPC-Web translated" if chain.grpc_web else ""
     return f"{chain.name}:{chain.origin.line}:{match} -> {onward}{owner}{_context(chain.tls_context)}"
 
 

@@ -70,7 +70,7 @@ def one_series(host: str = "web.default.svc.cluster.local") -> RequestSeries:
     received = (5, *(0,) * (BUCKETS - 1))
     sent = (*(0,) * (BUCKETS - 1), 9)
     sums = Series(190, 1_234_567, 4321, 10**12 + 7, durations + received + sent)
-    return RequestSeries(MetricLabels(host, "web", "default"), "200", "-", sums)
+    return RequestSeries(MetricLabels(host, "web", "default"), "200", "-", "http", "", sums)
 
 
 def parse(text: str) -> dict[str, list[tuple[dict[str, str], float]]]:

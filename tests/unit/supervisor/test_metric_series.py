@@ -36,12 +36,16 @@ def count(state: StateSegment, worker: int, key: int, us: int = 700, received: i
     lib.fgw_series_add(series, us, received, sent)
 
 
-@pytest.mark.parametrize("metric_id", [0, 1, 2**20, 2**32 - 1])
+@pytest.mark.parametrize("metric_id", [0, 1, 2**20, 2**27 - 1])
 @pytest.mark.parametrize("status", [0, 200, 599, 999])
 @pytest.mark.parametrize("flags", [0, 1, 32768, 65535])
 @pytest.mark.parametrize("protocol", [0, 1, 15])
 def test_keys_are_unpacked_as_they_are_packed(metric_id: int, status: int, flags: int, protocol: int) -> None:
-    assert unpack_key(lib.fgw_series_key(metric_id, status, flags, protocol)) == SeriesKey(metric_id, status, flags, protocol)
+    key = lib.fgw_series_key(metric_id, status, flags, protocol)
+    assert unpack_key(key) == SeriesKey(metric_id, status, flags, protocol, -1)
+    for grpc_status in (-1, 0, 16):
+        with_status = lib.fgw_series_key_grpc(key, grpc_status)
+        assert unpack_key(with_status) == SeriesKey(metric_id, status, flags, protocol, grpc_status)
 
 
 def test_flags_have_envoys_names() -> None:
@@ -65,9 +69,18 @@ def test_stripes_are_summed_over_workers(state: StateSegment) -> None:
     assert cumulative(sums.buckets[n : 2 * n])[3] == 3 and cumulative(sums.buckets[2 * n :])[8] == 3
 
 
-def test_protocols_and_forgotten_services_are_merged(state: StateSegment) -> None:
-    for protocol in (1, 2):
-        count(state, 0, lib.fgw_series_key(1, 200, 0, protocol))
+def test_grpc_calls_have_their_statuses(state: StateSegment) -> None:
+    key = lib.fgw_series_key(1, 200, 0, lib.FGW_PROTOCOL_GRPC)
+    for status in (-1, 0, 0, 14):
+        count(state, 0, lib.fgw_series_key_grpc(key, status))
+    count(state, 0, lib.fgw_series_key(1, 200, 0, lib.FGW_PROTOCOL_HTTP))
+    found = {(one.protocol, one.grpc_status): one.sums.requests for one in collect(state, {1: WEB})}
+    assert found == {("grpc", ""): 1, ("grpc", "0"): 2, ("grpc", "14"): 1, ("http", ""): 1}
+
+
+def test_forgotten_services_are_merged(state: StateSegment) -> None:
+    for _ in range(2):
+        count(state, 0, lib.fgw_series_key(1, 200, 0, 1))
     for gone in (8, 9):
         count(state, 0, lib.fgw_series_key(gone, 200, 0, 1))
     found = {one.service.host: one.sums.requests for one in collect(state, {1: WEB})}

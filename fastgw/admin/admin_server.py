@@ -10,7 +10,9 @@ import msgspec
 from aiohttp import web
 
 import fastgw
+from fastgw.admin.answers import answer, nothing_yet
 from fastgw.admin.cluster_view import view_clusters
+from fastgw.admin.config_routes import add_config_routes
 from fastgw.admin.guards import make_guard
 from fastgw.admin.http import Server
 from fastgw.admin.status_server import metrics_response
@@ -20,6 +22,8 @@ from fastgw.supervisor import memfd
 from fastgw.supervisor.compiler_client import CompileError
 from fastgw.supervisor.supervisor import Supervisor
 
+PLAN_BYTES = 1 << 28
+"""The largest body of a request: a whole plan."""
 CLIENT_ACTIVE = int(lib.FGW_G_CLIENT_ACTIVE)
 CLIENT_REQUESTS = int(lib.FGW_C_CLIENT_REQUESTS)
 
@@ -27,7 +31,9 @@ CLIENT_REQUESTS = int(lib.FGW_C_CLIENT_REQUESTS)
 class AdminServer(Server):
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
-        application = web.Application(middlewares=[make_guard(supervisor.settings.admin.startswith("unix:"))])
+        guard = make_guard(supervisor.settings.admin.startswith("unix:"))
+        application = web.Application(middlewares=[guard], client_max_size=PLAN_BYTES)
+        add_config_routes(application, supervisor)
         for path, handler in (
             ("/", self._index),
             ("/version", self._version),
@@ -171,12 +177,3 @@ class AdminServer(Server):
             "heartbeatAgeSeconds": round(age_s, 3) if state.pid == slot.pid and slot.pid else None,
             "draining": state.draining,
         }
-
-
-def answer(value: Any, status: int = 200) -> web.Response:
-    body = msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
-    return web.Response(body=body, status=status, content_type="application/json")
-
-
-def nothing_yet() -> web.Response:
-    return answer({"error": "no configuration is served yet"}, status=503)

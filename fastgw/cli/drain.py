@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import click
 
-from fastgw.cli.config_view import DEFAULT_ADMIN, ask, fetch
-
-
-def _options(function: Any) -> Any:
-    for option in (
-        click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="Form of the output."),
-        click.option(
-            "--admin", default=DEFAULT_ADMIN, show_default=True, metavar="ADDR:PORT|unix:PATH", help="The gateway's admin API."
-        ),
-    ):
-        function = option(function)
-    return function
+from fastgw.cli.config import admin_options, answer_of
 
 
 @click.group(name="drain")
@@ -27,20 +15,17 @@ def command() -> None:
 
 
 @command.command(name="start")
-@_options
+@admin_options
 def start(admin: str, output: str) -> None:
     """Not ready from now on, then finish what is under way and end, as SIGTERM does."""
-    status, body = ask(admin, "POST", "/drain", b"")
-    answer = json.loads(body)
-    if status != 200:
-        raise click.ClickException(f"the gateway at {admin} answered {status}: {answer.get('error', '')}")
+    answer = answer_of(admin, "POST", "/drain")
     click.echo(json.dumps(answer, indent=2) if output == "json" else f"draining, at the most {answer['seconds']:g} s")
 
 
 @command.command(name="status")
-@_options
+@admin_options
 def status(admin: str, output: str) -> None:
     """How many connections and requests there still are, and how long the gateway waits for them."""
-    answer = json.loads(fetch(admin, "/drain/status"))
+    answer = answer_of(admin, "GET", "/drain/status")
     text = answer.pop("text")
     click.echo(json.dumps(answer, indent=2) if output == "json" else text)

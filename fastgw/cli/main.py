@@ -14,6 +14,8 @@ COMMANDS = {
     "proxy-config": "Show listeners, routes, clusters, endpoints and secrets.",
     "test": "Run the route tests (kind RouteTest) found beside the configuration.",
     "diff": "Say what changes for traffic between two configurations.",
+    "config": "What a running gateway has served: history, show, rollback.",
+    "apply": "Have a running gateway serve given files, by a few workers first when wanted.",
     "drain": "Begin to end a running gateway, or say how far it is.",
     "install-service": "Write the systemd units of a gateway.",
     "certs": "Make a CA and certificates for development.",

@@ -72,6 +72,7 @@ OPTIONS = [
     click.option("--resolver", multiple=True, metavar="ADDR[:PORT]", help="DNS server to ask [default: the system's]."),
     _seconds("--drain-time", "How long connections may finish after SIGTERM [default: 45]."),
     _seconds("--lame-duck", "After SIGTERM, not ready any more but serving as before, ahead of the drain [default: 0]."),
+    click.option("--state-dir", metavar="DIR", help="Keeps what was served, to go back to [default: $STATE_DIRECTORY]."),
     click.option("--server-header", metavar="TEXT", help="Value of the server header [default: fastgw]."),
     click.option("--http10", is_flag=True, default=None, help="Serve HTTP/1.0 clients instead of answering 426."),
     click.option("--lenient", multiple=True, type=click.Choice(list(LENIENCIES)), help="Accept what is refused by default."),

@@ -144,6 +144,12 @@ _COMPILER = (
 )
 
 _RUNNING = (
+    (
+        "FGW0202",
+        WARNING,
+        "NotTheSources",
+        "a kept or given configuration is served, not the sources: rollback, apply, snapshot",
+    ),
     ("FGW0201", ERROR, "ListenerNotOpen", "a port could not be opened: taken by another process, no permission, no such address"),
 )
 

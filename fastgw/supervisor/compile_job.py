@@ -76,13 +76,13 @@ class Job:
         self._examine_memory = Memory(is_urgent)
         self._unexamined: tuple[int, list[Resource], Plan] | None = None
 
-    def run(self, message: protocol.Compile) -> tuple[protocol.Compiled, list[int]]:
-        """One compilation: the answer and its descriptors, which the caller owns."""
+    def run(self, message: protocol.Compile, plan: bytes | None = None) -> tuple[protocol.Compiled, list[int]]:
+        """One compilation: the answer and its descriptors, which the caller owns. ``plan``: JSON, see Compile.has_plan."""
         times = [time.perf_counter()]
         generation = message.generation
-        loaded = self._load(message)
+        loaded = self._load(message if plan is None else protocol.Compile(generation))
         times.append(time.perf_counter())
-        result = self._compile(loaded)
+        result = self._compile(loaded) if plan is None else CompileResult(msgspec.json.decode(plan, type=Plan), [])
         times.append(time.perf_counter())
         linked = self._writer.link(result.plan, generation)
         fds = [memfd.make_filled("fastgw-image", linked.total_bytes, linked.write_into)]
@@ -98,7 +98,7 @@ class Job:
             raise
         self._compiled = (loaded, result)
         self._keep_plan(generation, result.plan)
-        self._unexamined = (generation, loaded.resources, result.plan)
+        self._unexamined = (generation, loaded.resources, result.plan) if plan is None else None
         timings = protocol.Timings(*(later - earlier for earlier, later in pairwise(times)))
         return protocol.Compiled(generation, count(result.plan, linked.total_bytes), timings, block >= 0), fds
 
@@ -251,15 +251,15 @@ def restore_numbers(fds: list[int]) -> StateNumbers:
     return StateNumbers.from_json(msgspec.json.decode(memfd.read_all(fds[0])))
 
 
-def answer(job: Job, message: protocol.Compile, sock: socket.socket) -> None:
+def answer(job: Job, message: protocol.Compile, fds: list[int], sock: socket.socket) -> None:
     """Compile and send what came of it; an exception is an answer too."""
     try:
-        compiled, fds = job.run(message)
+        compiled, made = job.run(message, memfd.read_all(fds[0]) if message.has_plan else None)
     except Exception as error:
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"
         sock.sendall(protocol.encode(protocol.Failed(message.generation, text[:2000], traceback.format_exc()[-20_000:])))
         return
-    send(sock, protocol.encode(compiled), fds)
+    send(sock, protocol.encode(compiled), made)
 
 
 def answer_plan(job: Job, message: protocol.AskPlan, sock: socket.socket) -> None:
@@ -325,12 +325,12 @@ def serve(sock: socket.socket) -> None:
                 answer_plan(job, message, sock)
         elif job is not None:
             if message.generation == 1:  # there is no traffic yet that it could hold up
-                answer(job, message, sock)
+                answer(job, message, fds, sock)
             if not yields:
                 yield_to_traffic()
                 yields = True
             if message.generation > 1:
-                answer(job, message, sock)
+                answer(job, message, fds, sock)
             if compilations % COLLECT_EVERY == 0:
                 set_garbage_aside()
             compilations += 1

@@ -30,12 +30,14 @@ class Configure(msgspec.Struct, tag="configure"):
 class Compile(msgspec.Struct, tag="compile"):
     """Read the sources and compile them. ``changed``: the only files that have changed since the last time; None: any may have.
 
-    ``credentials_changed`` False: no file of a certificate, key or CA has.
+    ``credentials_changed`` False: no file of a certificate, key or CA has. ``has_plan``: fds are [a Plan as JSON], which is to be
+    served instead of what the sources say; they give Secrets only.
     """
 
     generation: int
     changed: list[str] | None = None
     credentials_changed: bool = True
+    has_plan: bool = False
 
 
 class AskPlan(msgspec.Struct, tag="ask_plan"):

@@ -110,13 +110,21 @@ class Compiler:
         left = [fd for fd in (self._numbers_fd, self._credentials_fd) if fd >= 0]
         self._channel.send(protocol.encode(self._configure), left if self._numbers_fd >= 0 else [])
 
-    async def compile(self, generation: int, changed: list[str] | None = None, credentials_changed: bool = True) -> Result:
+    async def compile(
+        self, generation: int, changed: list[str] | None = None, credentials_changed: bool = True, plan: bytes | None = None
+    ) -> Result:
         """Raises CompileError. ``changed``: the only files that have changed since the last call that succeeded;
-        ``credentials_changed``: whether a file of a certificate may have."""
+        ``credentials_changed``: whether a file of a certificate may have; ``plan``: JSON, served instead of the sources."""
         self.start()
         assert self._channel is not None
         self._answer = asyncio.get_running_loop().create_future()
-        self._channel.send(protocol.encode(compile_message(generation, changed, credentials_changed)))
+        message = compile_message(generation, changed, credentials_changed)
+        message.has_plan = plan is not None
+        fds = [] if plan is None else [memfd.make_sealed("fastgw-plan", plan)]
+        try:
+            self._channel.send(protocol.encode(message), fds)
+        finally:
+            _close(fds)
         try:
             return await asyncio.wait_for(self._answer, self._hang_s)
         except TimeoutError:

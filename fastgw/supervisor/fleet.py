@@ -56,13 +56,13 @@ class Fleet:
         for slot in self.slots:
             slot.tell_ticket_keys()
 
-    async def wait_image(self, generation: int, seconds: float) -> bool:
-        """Every slot that is not backing off serves this generation; False when the time is over. Raises ImageNacked."""
+    async def wait_image(self, generation: int, seconds: float, slots: Sequence[WorkerSlot] | None = None) -> bool:
+        """Every slot (of these) that is not backing off serves this generation; False when the time is over. Raises ImageNacked."""
 
         def done() -> bool:
             if generation in self._nacks:
                 raise ImageNacked(self._nacks.pop(generation))
-            return all(slot.generation >= generation for slot in self.slots if not slot.backing_off)
+            return all(slot.generation >= generation for slot in slots or self.slots if not slot.backing_off)
 
         return await self._wait(done, seconds)
 

@@ -16,21 +16,26 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import msgspec
 
 from fastgw.credentials.status import Status
-from fastgw.model.diagnostic import ERROR, INFO, Diagnostic
+from fastgw.model.diagnostic import ERROR, INFO, WARNING, Diagnostic
 from fastgw.model.worker_protocol import Image
+from fastgw.supervisor.canary import Canary, CanaryFailed, Rules
 from fastgw.supervisor.compile_protocol import Counts, MetricLabels
 from fastgw.supervisor.compiler_client import CompileError, Compiler, Result
 from fastgw.supervisor.fleet import Fleet, ImageNacked
 from fastgw.supervisor.health import HealthChecker
+from fastgw.supervisor.history import Entry, History, NotKept
 from fastgw.supervisor.image_check import ImageRefused, check_credentials, check_image
 from fastgw.supervisor.listeners import ListenerSet
 from fastgw.supervisor.resolver import Resolver
+from fastgw.supervisor.state import StateSegment
 
 log = logging.getLogger("fastgw.config")
 ACK_S = 10.0
 FIRST_DNS_S = 1.0
 FIRST_CHECKS_S = 1.0
 RETIRED_S = 2.0
+MANY_RULES = 5000
+QUIET_S = 1.0
 
 
 class NothingToServe(Exception):
@@ -42,6 +47,23 @@ class Sizes(msgspec.Struct, frozen=True):
 
     image: int = 0
     credentials: int = 0
+
+
+class Pin(msgspec.Struct, frozen=True):
+    """A Plan (JSON) that is served instead of what the sources say, until they change. ``source``: where it came from."""
+
+    plan: bytes
+    source: str
+
+
+class Trial(msgspec.Struct):
+    """The last plan that was given to be served. phase: none, compiling, canary, served, refused."""
+
+    phase: str = "none"
+    source: str = ""
+    error: str = ""
+    generation: int = 0
+    canary: Canary | None = None
 
 
 class Outcome(msgspec.Struct):
@@ -57,6 +79,12 @@ class Outcome(msgspec.Struct):
     """Unix time of the last success."""
 
 
+def _message(result: Result, sizes: Sizes) -> tuple[Image, list[int]]:
+    """How a worker is told about it."""
+    message = Image(result.generation, sizes.image, sizes.credentials)
+    return message, [result.image_fd, *([result.credentials_fd] if sizes.credentials else [])]
+
+
 def print_diagnostics(found: list[Diagnostic]) -> None:
     """One line each on stderr."""
     print("\n".join(one.text() for one in found), file=sys.stderr, flush=True)
@@ -66,10 +94,18 @@ class Generations:
     """Owns the current Result. ``fleet`` may be told nothing until ``begin`` has found something to serve."""
 
     def __init__(
-        self, compiler: Compiler, listeners: ListenerSet, resolver: Resolver, health: HealthChecker, last: int = 0
-    ) -> None:
+        self, compiler: Compiler, listeners: ListenerSet, resolver: Resolver, health: HealthChecker,
+        last: int = 0, history: History | None = None,
+    ) -> None:  # fmt: skip
         """``last``: the number after which to go on."""
         self.outcome = Outcome(last)
+        self.history = history or History()
+        self.trial = Trial()
+        self.pin: Pin | None = None
+        """Of what is served; None: it is what the sources say."""
+        self._compiled_pin: Pin | None = None
+        self._next_pin: Pin | None = None
+        self._keeping: asyncio.Task[None] | None = None
         self._busy = asyncio.Lock()
         self.diagnostics: list[Diagnostic] = []
         self.current: Result | None = None
@@ -142,11 +178,37 @@ class Generations:
         """What a worker is told about the image in use."""
         if self.current is None:
             return None
-        message = Image(self.current.generation, self._sizes.image, self._sizes.credentials)
-        return message, [self.current.image_fd, *([self.current.credentials_fd] if self._sizes.credentials else [])]
+        return _message(self.current, self._sizes)
+
+    def go_on_with(self, source: str, plan: bytes) -> None:
+        """Before ``begin``: what the version before served instead of the sources; b"" when it was the sources."""
+        if plan:
+            self._next_pin = Pin(plan, source)
 
     async def begin(self) -> None:
-        """The first generation, before there are workers. Raises NothingToServe."""
+        """The first generation, before there are workers: of the sources, or the last that was kept. Raises NothingToServe."""
+        try:
+            await self._begin()
+        except NothingToServe as error:
+            kept = self._snapshot()
+            if kept is None:
+                raise
+            log.error("the sources cannot be served: %s; the gateway starts with the %s, until they change", error, kept.source)
+            self._next_pin = kept
+            await self._begin()
+
+    def _snapshot(self) -> Pin | None:
+        entry = self.history.last_good()
+        if entry is None:
+            return None
+        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(entry.served_at))
+        try:
+            return Pin(self.history.plan(entry), f"snapshot of generation {entry.generation} from {when}")
+        except NotKept as error:
+            log.error("there is no snapshot to start with: %s", error)
+            return None
+
+    async def _begin(self) -> None:
         started_s = time.monotonic()
         self.outcome.attempts += 1
         try:
@@ -181,13 +243,68 @@ class Generations:
         self._credentials_changed = True
         self.request(frozenset())
 
-    async def reload(self) -> Outcome:
-        """Request, and wait until an attempt that began after this call is over."""
-        self.request()
+    async def serve_plan(self, plan: bytes, source: str) -> Outcome:
+        """Serve this Plan instead of what the sources say, until they change. Returns when that has been tried."""
+        self._next_pin = Pin(plan, source)
+        self.request(frozenset())
+        return await self._wait_done()
+
+    async def try_plan(self, plan: bytes, source: str, state: StateSegment, rules: Rules) -> None:
+        """Like serve_plan, with a few workers first. ``trial`` tells how it goes; changes of files wait meanwhile."""
+        self.trial = trial = Trial("compiling", source)
+        async with self._busy:
+            self.outcome.attempts += 1
+            since_s = time.monotonic()
+            try:
+                result, sizes = await self._compile(Pin(plan, source))
+                trial.generation = result.generation
+                await self._apply_by_canary(result, sizes, trial, state, rules)
+            except (CompileError, ImageRefused, ImageNacked, NothingToServe, CanaryFailed) as error:
+                self._refuse_trial(trial, str(error))
+            except Exception as error:
+                log.exception("a given configuration could not be tried")
+                self._refuse_trial(trial, f"{type(error).__name__}: {error}")
+            else:
+                trial.phase = "served"
+                self._succeeded(result, since_s)
+
+    async def _apply_by_canary(self, result: Result, sizes: Sizes, trial: Trial, state: StateSegment, rules: Rules) -> None:
+        assert self.fleet
+        if not result.report.listeners:
+            result.close()
+            raise NothingToServe("no listener comes of it")
+        trial.canary = canary = Canary(self.fleet, state, rules)
+        trial.phase = "canary"
+        self._resolver.follow(result.dns)
+        self._health.follow(result.health)
+        log.info("generation %d: on trial by %d of %d workers", result.generation, rules.workers, len(self.fleet.slots))
+        try:
+            await canary.run(*_message(result, sizes))
+        except BaseException:
+            canary.restore()
+            self._resolver.retain(self.current.dns if self.current else ())
+            self._health.retain(self.current.health if self.current else ())
+            result.close()
+            raise
+        await self._apply(result, sizes)
+
+    def _refuse_trial(self, trial: Trial, why: str) -> None:
+        trial.phase, trial.error = "refused", why
+        self._failed(why)
+        # the compile child has what is not served as its last: the next attempt must not build on it
+        if self.pin is None:
+            self._changed = None
+
+    async def _wait_done(self) -> Outcome:
         ticket = self._tickets
         async with self._finished:
             await self._finished.wait_for(lambda: self._done_tickets >= ticket)
         return self.outcome
+
+    async def reload(self) -> Outcome:
+        """Request, and wait until an attempt that began after this call is over."""
+        self.request()
+        return await self._wait_done()
 
     async def run(self) -> None:
         """For ever: do what is requested."""
@@ -209,7 +326,7 @@ class Generations:
 
     def all_diagnostics(self) -> list[Diagnostic]:
         """Of the configuration, and of what happened to it here."""
-        return [*self.diagnostics, *self._picture, *self._listener_diagnostics()]
+        return [*self.diagnostics, *self._picture, *self._listener_diagnostics(), *self._pin_diagnostics()]
 
     def close(self) -> None:
         self._retire(None)
@@ -245,13 +362,18 @@ class Generations:
             self._succeeded(result, since_s)
         self._print_new(self.all_diagnostics())
 
-    async def _compile(self) -> tuple[Result, Sizes]:
+    async def _compile(self, pin: Pin | None = None) -> tuple[Result, Sizes]:
+        """``pin``: this, and not the next thing that was asked for."""
         self.outcome.generation += 1
         changed, self._changed = self._changed, frozenset()
         credentials, self._credentials_changed = self._credentials_changed or changed is None, False
         names = None if changed is None else sorted(changed)
+        if pin is None:
+            # what is pinned stays when certificates alone have changed; the child may be another one by now
+            pin, self._next_pin = self._next_pin or (self.pin if names == [] else None), None
+        self._compiled_pin = pin
         try:
-            result = await self._compiler.compile(self.outcome.generation, names, credentials)
+            result = await self._compiler.compile(self.outcome.generation, names, credentials, pin.plan if pin else None)
         except BaseException:
             self._changed = None
             raise
@@ -299,11 +421,41 @@ class Generations:
         outcome.serving, outcome.error = result.generation, ""
         outcome.apply_seconds = time.monotonic() - since_s
         outcome.applied_at = time.time()
+        self.pin = self._compiled_pin
+        self._keep(result)
         counts = result.counts
         log.info(
             "generation %d: %d listeners, %d hosts, %d rules, %d clusters, %.0f ms",
             result.generation, counts.listeners, counts.hosts, counts.rules, counts.clusters, outcome.apply_seconds * 1000,
         )  # fmt: skip
+
+    def _keep(self, result: Result) -> None:
+        """Into the history, in the background and one after the other."""
+        counts, source = result.counts, self.pin.source if self.pin else "sources"
+        entry = Entry(
+            result.generation, round(self.outcome.applied_at, 3), source, "",
+            counts.listeners, counts.hosts, counts.rules, counts.clusters,
+        )  # fmt: skip
+        before, plan = self._keeping, self.pin.plan if self.pin else None
+        self._keeping = asyncio.get_running_loop().create_task(self._keep_entry(entry, plan, before))
+
+    async def _keep_entry(self, entry: Entry, plan: bytes | None, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        if entry.rules > MANY_RULES:
+            await asyncio.sleep(QUIET_S)  # a large plan is put into words when there is no next change to wait for it
+        if plan is None:
+            with contextlib.suppress(CompileError):
+                plan = await self._compiler.plan_json(entry.generation)
+        try:
+            await asyncio.to_thread(self.history.add, entry, plan)
+        except OSError as error:
+            log.error("generation %d is not kept in the history: %s", entry.generation, error)
+
+    async def kept(self) -> None:
+        """Returns when what is served is in the history."""
+        if self._keeping is not None:
+            await asyncio.wait([self._keeping])
 
     def _failed(self, message: str) -> None:
         self.outcome.failures += 1
@@ -324,6 +476,11 @@ class Generations:
             Diagnostic(ERROR, "FGW0201", reason, "Listener", "", name)
             for name, (_, reason) in list(self._listeners.failures.items())
         ]
+
+    def _pin_diagnostics(self) -> list[Diagnostic]:
+        if self.pin is None:
+            return []
+        return [Diagnostic(WARNING, "FGW0202", f"the {self.pin.source} is served, and not what the sources say, until they change")]
 
     def _print_new(self, diagnostics: list[Diagnostic]) -> None:
         """Only what the last time had not."""

@@ -34,6 +34,8 @@ class Handover(msgspec.Struct):
     version: str
     generation: int = 0
     started_at: float = 0.0
+    pin_source: str = ""
+    """Of the Plan that is served instead of the sources, which is among ``named``."""
     named: list[Named] = []
     workers: list[WorkerLeft] = []
 

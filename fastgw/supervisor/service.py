@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 LAYOUT = f"{lib.FGW_STATE_VERSION}.1"
 """Of the state segment, then of what is kept beside it; raise the second when the meaning of a blob changes."""
-STATE, NUMBERS, CELLS, TICKETS, CREDENTIALS = (
-    f"{OWN}{name}.{LAYOUT}" for name in ("state", "numbers", "cells", "tickets", "credentials")
+STATE, NUMBERS, CELLS, TICKETS, CREDENTIALS, PIN = (
+    f"{OWN}{name}.{LAYOUT}" for name in ("state", "numbers", "cells", "tickets", "credentials", "pin")
 )
 STATUS_S = 1.0
 WATCHDOGS_A_PERIOD = 3

@@ -66,6 +66,7 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
     resolver: list[str] = []
     drain_time: float = 45.0
     lame_duck: float = 0.0
+    state_dir: str = ""
 
     server_header: str = "fastgw"
     http10: bool = False

@@ -35,10 +35,11 @@ from fastgw.supervisor.generations import Generations, NothingToServe, Outcome
 from fastgw.supervisor.handed import Handed
 from fastgw.supervisor.handover import Handover
 from fastgw.supervisor.health import HealthChecker
+from fastgw.supervisor.history import History
 from fastgw.supervisor.listeners import ListenerSet
 from fastgw.supervisor.notify import Notifier
 from fastgw.supervisor.resolver import Resolver
-from fastgw.supervisor.service import CELLS, CREDENTIALS, NUMBERS, STATE, TICKETS, Service
+from fastgw.supervisor.service import CELLS, CREDENTIALS, NUMBERS, PIN, STATE, TICKETS, Service
 from fastgw.supervisor.settings import Settings, SettingsError
 from fastgw.supervisor.state import StateSegment
 from fastgw.supervisor.ticket_keys import TicketKeys
@@ -101,9 +102,10 @@ class Supervisor:
         restore_cells(self.resolver, self.state, take_blob(cells_fd))
         self.tickets = TicketKeys(settings.ticket_keys, take_blob(tickets_fd))
         self.compiler = Compiler(Configure(**settings.sources()), numbers_fd=numbers_fd, credentials_fd=credentials_fd)
-        self.generations = Generations(
-            self.compiler, self.listeners, self.resolver, self.health, handover.generation if handover else 0
-        )
+        self.history = History(settings.state_dir)
+        last = max(handover.generation if handover else 0, self.history.last_generation)
+        self.generations = Generations(self.compiler, self.listeners, self.resolver, self.health, last, self.history)
+        self.generations.go_on_with(handover.pin_source if handover else "", take_blob(self.handed.blob(PIN)))
         self._credentials_watch = CredentialsWatch(self._on_credentials)
         self.generations.on_watched = self._watch_credentials
         self.fleet = Fleet(count, self.state, self, worker_command)
@@ -354,6 +356,8 @@ class Supervisor:
         self.resolver.close()
         if isinstance(self._lookup, CaresLookup):
             self._lookup.close()
+        await self.generations.kept()
+        self.history.close()
         self.listeners.close(keep_files=self.service.on)
         self.handed.close()
         self.generations.close()

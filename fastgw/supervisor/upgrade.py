@@ -21,7 +21,7 @@ from fastgw.supervisor import memfd, rehearsal
 from fastgw.supervisor.child import child_environment
 from fastgw.supervisor.handed import OWN, Named, listener_name
 from fastgw.supervisor.handover import Handover, WorkerLeft, leave
-from fastgw.supervisor.service import CELLS, CREDENTIALS, NUMBERS, STATE, TICKETS
+from fastgw.supervisor.service import CELLS, CREDENTIALS, NUMBERS, PIN, STATE, TICKETS
 
 if TYPE_CHECKING:
     from fastgw.supervisor.supervisor import Supervisor
@@ -31,7 +31,7 @@ REHEARSAL_S = 300.0
 SAID_BYTES = 2000
 SIGNALS_S = 0.05
 """For the event loop to act on signals that came before they were held back."""
-MADE_FOR_IT = (CELLS, TICKETS, NUMBERS, CREDENTIALS)
+MADE_FOR_IT = (CELLS, TICKETS, NUMBERS, CREDENTIALS, PIN)
 HELD_BACK = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
 """They wait from before the exec until the new version listens for them: their default is to end the process."""
 
@@ -53,6 +53,7 @@ async def upgrade(supervisor: Supervisor, command: list[str] | None = None) -> N
         log.info("upgrading: the new version has passed its rehearsal")
         before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
         try:
+            await supervisor.generations.kept()
             await supervisor.compiler.pause()
             await asyncio.sleep(SIGNALS_S)
             if supervisor.draining:
@@ -103,9 +104,11 @@ def describe(supervisor: Supervisor) -> Handover:
     """Everything that the new version goes on with."""
     workers = [WorkerLeft(slot.pid, slot.control_fd, slot.stripe) for slot in supervisor.fleet.slots if slot.running]
     workers += [WorkerLeft(elder.pid, elder.control_fd, elder.stripe) for elder in supervisor.elders.running]
+    generations = supervisor.generations
     return Handover(
-        fastgw.__version__, supervisor.generations.outcome.generation, supervisor.started_at, list(named(supervisor)), workers
-    )
+        fastgw.__version__, generations.outcome.generation, supervisor.started_at,
+        generations.pin.source if generations.pin else "", named(supervisor), workers,
+    )  # fmt: skip
 
 
 def named(supervisor: Supervisor) -> list[Named]:
@@ -120,6 +123,8 @@ def named(supervisor: Supervisor) -> list[Named]:
         (CELLS, memfd.make_sealed("fastgw-cells", supervisor.resolver.cells_json())),
         (TICKETS, memfd.make_sealed("fastgw-tickets", b"".join(supervisor.tickets.keys))),
     ]
+    if pin := supervisor.generations.pin:
+        found.append((PIN, memfd.make_sealed("fastgw-plan", pin.plan)))
     for name, fd in ((NUMBERS, supervisor.compiler.numbers_fd), (CREDENTIALS, supervisor.compiler.credentials_fd)):
         if fd >= 0:
             found.append((name, os.dup(fd)))

@@ -114,8 +114,9 @@ class WorkerSlot:
     def tell_listen(self) -> None:
         self._send(*self._briefing.listen(self.slot))
 
-    def tell_image(self) -> None:
-        image = self._briefing.image()
+    def tell_image(self, image: tuple[protocol.Image, list[int]] | None = None) -> None:
+        """``image``: another one than all have."""
+        image = image or self._briefing.image()
         if image is not None:
             self._send(*image)
 

@@ -71,6 +71,7 @@ cdef class ClientHttp2(Http2Session):
 
     cdef int start(self, Transport transport, const char *p, size_t n) except -1
     cdef size_t consume(self, const char *p, size_t n) except? <size_t>-1
+    cdef uint32_t settled_stream(self) noexcept
     cdef int proceed(self) except -1
     cdef int on_head(self, const nghttp2_frame *frame) except -1
     cdef int begin_request(self, int32_t id, bint ends) except -1

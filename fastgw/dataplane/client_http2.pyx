@@ -151,6 +151,7 @@ cdef class ClientHttp2(Http2Session):
         transport.protocol = self
         self.phase_ms = self.ctx.loop.now_ms
         self.open_session(True, callbacks, options)
+        self.guard.session = self.session
         self.announce()
         self.arm()
         return self.on_data(p, n) if n else self.pack_later()
@@ -186,8 +187,9 @@ cdef class ClientHttp2(Http2Session):
         if self.goodbye == LINGERING:
             self.linger_left -= min(self.linger_left, n)
             return self.destroy() if self.linger_left == 0 else 0
+        self.guard.settled = self.settled_stream()
         if self.judge(self.guard.on_data(p, n, self.data_frames, self.ctx.loop.now_ms)):
-            return self.condemn(self.reason, NGHTTP2_ENHANCE_YOUR_CALM)
+            return self.condemn(self.reason, self.guard.code)
         if self.pending.size():
             return self.pending.append(p, n)
         used = self.consume(p, n)
@@ -196,6 +198,13 @@ cdef class ClientHttp2(Http2Session):
             self.transport.pause_reading()
             self.ctx.loop.at_turn_end(self.go_on)
         return 0
+
+    cdef uint32_t settled_stream(self) noexcept:
+        """Up to here streams that the frame layer does not know are closed, and not because we have just reset them: then what the
+        client had sent before it heard is forgiven (section 5.1)."""
+        if self.reset_ms and self.ctx.loop.now_ms <= self.reset_ms + FORGIVEN_MS:
+            return 0
+        return <uint32_t>(self.block_stream - 1 if self.block_stream else self.last_stream)
 
     cdef int proceed(self) except -1:
         """Go on with what waited for this turn."""
@@ -874,10 +883,9 @@ cdef class ClientHttp2Stream(ClientStream):
 cdef int begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user_data) except? -902:
     cdef ClientHttp2 c = <ClientHttp2>user_data
     cdef int reason = FGW_OK
-    if (hd.type == NGHTTP2_DATA or hd.type == NGHTTP2_HEADERS) and 0 < hd.stream_id <= c.last_stream:
-        # on a stream that is closed, and not because we have just reset it (section 5.1); the library lets it pass
-        if (nghttp2_session_get_stream_user_data(session, hd.stream_id) == NULL and hd.stream_id & 1
-                and (c.reset_ms == 0 or c.ctx.loop.now_ms > c.reset_ms + FORGIVEN_MS)):
+    if hd.type == NGHTTP2_HEADERS and 0 < <uint32_t>hd.stream_id <= c.settled_stream() and hd.stream_id & 1:
+        # on a stream that is closed: the library lets it pass
+        if nghttp2_session_get_stream_user_data(session, hd.stream_id) == NULL:
             reason = FGW_R_H2_FRAMING
     return c.judge(reason)
 

@@ -1,20 +1,21 @@
-"""Counting what a client does on an HTTP/2 connection (requirements F2, F3 and F6 to F10).
+"""Counting what a client does on an HTTP/2 connection (requirements F2, F3 and F6 to F10), and frames where none may be.
 
 Every function answers 0, or the reason for which the connection has to end. The library has some of these limits, too, but other
 versions of it have others; these are the ones that are promised. Bucket sizes leave room for what real clients do: a browser resets
 what it has asked for when a tab closes, a gRPC client may answer every DATA frame with a PING to measure the path.
 """
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from fastgw.native.base cimport (
-    FGW_OK, FGW_R_H2_CONTINUATION_FLOOD, FGW_R_H2_EMPTY_FRAMES, FGW_R_H2_MOSTLY_OVERHEAD, FGW_R_H2_PING_FLOOD,
-    FGW_R_H2_PRIORITY_FLOOD, FGW_R_H2_RAPID_RESET, FGW_R_H2_RESETS_WITHOUT_ANSWER, FGW_R_H2_SETTINGS_FLOOD,
+    FGW_OK, FGW_R_H2_CONTINUATION_FLOOD, FGW_R_H2_EMPTY_FRAMES, FGW_R_H2_FRAMING, FGW_R_H2_MOSTLY_OVERHEAD,
+    FGW_R_H2_PING_FLOOD, FGW_R_H2_PRIORITY_FLOOD, FGW_R_H2_RAPID_RESET, FGW_R_H2_RESETS_WITHOUT_ANSWER, FGW_R_H2_SETTINGS_FLOOD,
     FGW_R_H2_UNKNOWN_FRAMES, FGW_R_H2_WINDOW_UPDATE_FLOOD,
 )
 from fastgw.native.http2 cimport fgw_h2_frame, fgw_h2_next_frame
 from fastgw.native.nghttp2 cimport (
-    NGHTTP2_CONTINUATION, NGHTTP2_DATA, NGHTTP2_FLAG_ACK, NGHTTP2_HEADERS, NGHTTP2_PING, NGHTTP2_PRIORITY, NGHTTP2_SETTINGS,
-    NGHTTP2_WINDOW_UPDATE,
+    NGHTTP2_CONTINUATION, NGHTTP2_DATA, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_FLAG_ACK, NGHTTP2_HEADERS, NGHTTP2_PING,
+    NGHTTP2_PRIORITY, NGHTTP2_PROTOCOL_ERROR, NGHTTP2_RST_STREAM, NGHTTP2_SETTINGS, NGHTTP2_STREAM_CLOSED,
+    NGHTTP2_WINDOW_UPDATE, nghttp2_session_get_stream_user_data,
 )
 
 cdef enum:
@@ -50,6 +51,7 @@ cdef bint spend(Bucket *b, int64_t burst, int64_t per_s, int64_t now_ms) noexcep
 cdef class FrameGuard:
     def __cinit__(self):
         self.frames.left = PREFACE_BYTES
+        self.code = NGHTTP2_ENHANCE_YOUR_CALM
 
     cdef int on_data(self, const char *p, size_t n, uint64_t data_frames_sent, int64_t now_ms) noexcept:
         """Look at what has been received before anybody works on it."""
@@ -58,9 +60,27 @@ cdef class FrameGuard:
         cdef int reason
         while fgw_h2_next_frame(&self.frames, p + at, n - at, &used, &frame):
             at += used
-            reason = self.on_frame(frame.type, frame.flags, frame.length, data_frames_sent, now_ms)
+            reason = self.misplaced(&frame)
+            if reason == FGW_OK:
+                reason = self.on_frame(frame.type, frame.flags, frame.length, data_frames_sent, now_ms)
             if reason:
                 return reason
+        return FGW_OK
+
+    cdef int misplaced(self, const fgw_h2_frame *frame) noexcept:
+        """What the library ignores and must not be: PRIORITY for the connection (RFC 9113 section 6.3), DATA on a stream that the
+        peer has ended or reset (section 5.1)."""
+        if frame.type == NGHTTP2_PRIORITY and frame.stream == 0:
+            self.code = NGHTTP2_PROTOCOL_ERROR
+            return FGW_R_H2_FRAMING
+        if frame.type == NGHTTP2_RST_STREAM:
+            self.reset_stream = frame.stream
+        if frame.type != NGHTTP2_DATA or frame.stream == 0 or frame.stream & 1 == 0:
+            return FGW_OK
+        if frame.stream == self.reset_stream or (
+                frame.stream <= self.settled and nghttp2_session_get_stream_user_data(self.session, <int32_t>frame.stream) == NULL):
+            self.code = NGHTTP2_STREAM_CLOSED
+            return FGW_R_H2_FRAMING
         return FGW_OK
 
     cdef int on_frame(self, int kind, int flags, size_t length, uint64_t data_frames_sent, int64_t now_ms) noexcept:

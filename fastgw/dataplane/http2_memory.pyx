@@ -1,8 +1,9 @@
 """Where libnghttp2's memory comes from: malloc, and pages of their own for the buffer in which a session makes its frames.
 
-Each session has such a buffer for one frame of the largest size, 16394 bytes, for all its life, though what it puts there is a header
-block of a hundred bytes. From malloc it would lie on pages that a TLS handshake has touched and given back, and cost an idle
-connection 16 KiB. From here it is pages that nobody has touched before: one of them comes to life, the others when a frame is large.
+Each session has such a buffer for one frame of the largest size, 16394 bytes, for all its life, though what it puts there is a
+header block of a hundred bytes. From malloc it would lie on pages that a TLS handshake has touched and given back, and cost an
+idle connection 16 KiB. From here it is pages that nobody has touched before: one of them comes to life, the others when a frame
+is large.
 """
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport calloc, free, malloc, realloc

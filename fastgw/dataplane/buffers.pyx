@@ -1,4 +1,4 @@
-"""Buffers over pooled blocks of 4, 16, 64, 128 and 256 KiB.
+"""Buffers over pooled blocks of 4, 16, 32, 64, 128 and 256 KiB.
 
 A Buffer holds a block only while it has bytes in it: release() gives it back, so that idle connections hold none. Freed
 blocks are kept for reuse up to POOL_LIMIT_BYTES, last in first out (cache-warm).
@@ -8,13 +8,13 @@ from libc.string cimport memcpy, memmove
 
 
 cdef enum:
-    CLASSES = 5
+    CLASSES = 6
     KEEP = 1024
 
-cdef size_t[5] SIZES = [4096, 16384, 65536, 131072, 262144]
+cdef size_t[6] SIZES = [4096, 16384, 32768, 65536, 131072, 262144]
 cdef size_t POOL_LIMIT_BYTES = 8 << 20
-cdef void *pool_blocks[5][1024]
-cdef int[5] pool_count = [0, 0, 0, 0, 0]
+cdef void *pool_blocks[6][1024]
+cdef int[6] pool_count = [0, 0, 0, 0, 0, 0]
 cdef size_t pool_bytes = 0
 cdef size_t taken_bytes = 0
 

@@ -59,6 +59,7 @@ cdef class ClientHttp2(Http2Session):
     cdef int goodbye               # enum Goodbye
     cdef int reason                # enum fgw_reason for which the connection has to end
     cdef int streams               # open
+    cdef int stopping              # of them, answered in full without having been heard in full
     cdef int32_t last_stream
     cdef uint64_t requests
     cdef uint64_t turn             # of the loop, when turn_requests was begun
@@ -109,6 +110,7 @@ cdef class ClientHttp2Stream(ClientStream):
     cdef bint has_trailers
     cdef bint answered             # a head is on its way to the client
     cdef bint no_body              # END_STREAM is in that head
+    cdef bint stops_client         # RST_STREAM(NO_ERROR) follows the answer: the rest of the request is not wanted
     cdef bint has_length
     cdef uint64_t length
     cdef uint64_t received
@@ -126,6 +128,8 @@ cdef class ClientHttp2Stream(ClientStream):
     cdef int body_error(self, int reason) except -1
     cdef int close(self, uint32_t code) except -1
     cdef int drop_pending(self) except -1
+    cdef int reset(self, uint32_t code) except -1
+    cdef int stop_client(self, bint stop) noexcept
     cdef nghttp2_nv *write_own_fields(self, Exchange x, ResponseHead *head, nghttp2_nv *to, char *text) except NULL
     cdef int after_packed(self) except -1
     cdef int give_up_stalled(self) except -1

@@ -11,7 +11,7 @@ on its way (section 6.8).
 Deadlines (one timer a connection, looked at lazily): greeting, header block, idleness, stalled write; of each stream its body and
 the client's patience with the answer.
 """
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
@@ -348,7 +348,13 @@ cdef class ClientHttp2(Http2Session):
     cdef int on_made(self, const nghttp2_frame *frame) except -1:
         """A frame is about to leave."""
         cdef uint32_t code
-        if frame.hd.type == NGHTTP2_RST_STREAM:
+        cdef void *found
+        if self.stopping and frame.hd.flags & NGHTTP2_FLAG_END_STREAM and frame.hd.type <= NGHTTP2_HEADERS:
+            found = nghttp2_session_get_stream_user_data(self.session, frame.hd.stream_id)
+            if found != NULL and (<ClientHttp2Stream>found).stops_client:  # RFC 9113 section 8.1: after the whole answer
+                (<ClientHttp2Stream>found).stop_client(False)
+                nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, frame.hd.stream_id, NGHTTP2_NO_ERROR)
+        elif frame.hd.type == NGHTTP2_RST_STREAM:
             code = frame.rst_stream.error_code
             self.reset_ms = self.ctx.loop.now_ms
             if code != NGHTTP2_NO_ERROR and code != NGHTTP2_INTERNAL_ERROR and code != NGHTTP2_CANCEL:
@@ -541,7 +547,7 @@ cdef class ClientHttp2Stream(ClientStream):
         self.connection = connection
         self.id = id
         self.request_ended = ends
-        self.refused = self.has_trailers = self.answered = self.no_body = self.has_length = False
+        self.refused = self.has_trailers = self.answered = self.no_body = self.stops_client = self.has_length = False
         self.length = self.received = 0
         self.begin_ms = self.read_ms = self.ctx.loop.now_ms
         self.stall_ms = 0
@@ -577,6 +583,7 @@ cdef class ClientHttp2Stream(ClientStream):
             c.arm_by(c.phase_ms + self.ctx.idle_timeout_ms if self.ctx.idle_timeout_ms else 0)
         if c.touched is self:
             c.touched = None
+        self.stop_client(False)
         c.judge(c.guard.on_stream_closed(self.answered, self.ctx.loop.now_ms - self.begin_ms))
         if x is not None:
             x.on_client_gone()
@@ -620,7 +627,7 @@ cdef class ClientHttp2Stream(ClientStream):
 
     cdef int on_end(self) except -1:
         self.request_ended = True
-        self.queue.stops_peer = False
+        self.stop_client(False)
         if self.exchange is None:
             return 0
         if self.has_length and self.received != self.length:
@@ -757,12 +764,14 @@ cdef class ClientHttp2Stream(ClientStream):
         return self.connection.resume(self.id, self.queue)
 
     cdef int abort_response(self) except -1:
+        return self.reset(NGHTTP2_PROTOCOL_ERROR if self.refused else NGHTTP2_INTERNAL_ERROR)
+
+    cdef int reset(self, uint32_t code) except -1:
         """What is queued is dropped: the client must not take it for the whole."""
         if self.id == 0:
             return 0
         self.connection.discard(self.queue)
-        nghttp2_submit_rst_stream(self.connection.session, NGHTTP2_FLAG_NONE, self.id,
-                                  NGHTTP2_PROTOCOL_ERROR if self.refused else NGHTTP2_INTERNAL_ERROR)
+        nghttp2_submit_rst_stream(self.connection.session, NGHTTP2_FLAG_NONE, self.id, code)
         self.request_ended = True  # nothing more is to be said to the client
         return self.connection.pack_later()
 
@@ -813,12 +822,14 @@ cdef class ClientHttp2Stream(ClientStream):
         if self.id == 0:
             return 0
         self.drop_pending()
-        if not self.request_ended:
-            if self.no_body:
-                nghttp2_submit_rst_stream(self.connection.session, NGHTTP2_FLAG_NONE, self.id, NGHTTP2_NO_ERROR)
-            else:
-                self.queue.stops_peer = True
+        self.stop_client(not self.request_ended)
         return self.connection.pack_later()
+
+    cdef int stop_client(self, bint stop) noexcept:
+        if self.stops_client != stop:
+            self.stops_client = stop
+            self.connection.stopping += 1 if stop else -1
+        return 0
 
     cdef int local_address(self, char *out) noexcept:
         return self.connection.place.local_address(out) if self.connection is not None else 0
@@ -872,7 +883,7 @@ cdef class ClientHttp2Stream(ClientStream):
         self.ctx.loop.count(FGW_C_CLIENT_TIMEOUTS_WRITE)
         self.ctx.reject(FGW_R_H2_STREAM_STALLED)
         self.stall_ms = 0
-        self.abort_response()
+        self.reset(NGHTTP2_CANCEL)
         if x is not None:
             x.on_client_gone()
         return 0
@@ -896,7 +907,6 @@ cdef int begin_headers(nghttp2_session *session, const nghttp2_frame *frame, voi
     if frame.headers.cat != NGHTTP2_HCAT_REQUEST:
         c.start_block(frame.hd.stream_id, FGW_H2_TRAILERS, 0)
         return 0
-    c.guard.streams += 1
     c.last_stream = frame.hd.stream_id
     if c.turn != c.ctx.loop.turns:
         c.turn = c.ctx.loop.turns

@@ -18,7 +18,7 @@ cdef class FrameGuard:
     cdef fgw_h2_frames frames
     cdef uint64_t total_bytes      # of frames received
     cdef uint64_t useful_bytes     # of header blocks and bodies among them
-    cdef uint64_t streams          # opened by the peer
+    cdef uint64_t streams          # opened by the peer, or header blocks at least
     cdef uint64_t priorities
     cdef uint64_t window_updates
     cdef uint64_t closed

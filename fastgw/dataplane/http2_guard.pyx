@@ -87,6 +87,7 @@ cdef class FrameGuard:
         """A frame's head has arrived."""
         self.total_bytes += FRAME_HEAD + length
         if kind == NGHTTP2_HEADERS:
+            self.streams += 1
             self.continuations = 0
             return self.on_content(length, False)
         if kind == NGHTTP2_CONTINUATION:

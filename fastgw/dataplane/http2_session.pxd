@@ -11,7 +11,7 @@ from fastgw.native.http2 cimport fgw_h2_head
 from fastgw.native.nghttp2 cimport nghttp2_data_provider, nghttp2_nv, nghttp2_option, nghttp2_session, nghttp2_session_callbacks
 
 cdef enum:
-    QUEUE_BYTES = 32768        # a stream with so much waiting for frames is backlogged
+    QUEUE_BYTES = 16384        # a stream with so much waiting for frames is backlogged
     STREAM_WINDOW = 65535      # of the protocol's start (RFC 9113 section 6.9.2): what a stream may hold of what was received
     CONNECTION_WINDOW = 1048576
     HEADER_TABLE_BYTES = 4096
@@ -24,10 +24,8 @@ cdef class BodyQueue:
     cdef bint has_trailers
     cdef bint ended                # nothing is added any more
     cdef bint deferred             # the frame layer has asked in vain and must be told of more
-    cdef bint over                 # the last frame has been made
     cdef bint counted              # in Http2Session.waiting
     cdef bint starved              # whoever fills it pauses until it is shorter
-    cdef bint stops_peer           # RST_STREAM(NO_ERROR) follows: the rest of what the peer sends is not wanted
     cdef uint64_t sent             # body bytes in frames so far
     cdef int reset(self) except -1
     cdef bint is_long(self) noexcept

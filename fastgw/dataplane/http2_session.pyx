@@ -19,15 +19,15 @@ from fastgw.native.base cimport FGW_FIELD_DROP, FGW_FIELD_LISTED, fgw_field
 from fastgw.native.http2 cimport FGW_H2_NO_ROOM, FGW_H2_SLACK, fgw_h2_add, fgw_h2_start
 from fastgw.native.nghttp2 cimport (
     NGHTTP2_DATA_FLAG_EOF, NGHTTP2_DATA_FLAG_NO_COPY, NGHTTP2_DATA_FLAG_NO_END_STREAM, NGHTTP2_ERR_CALLBACK_FAILURE,
-    NGHTTP2_ERR_DEFERRED, NGHTTP2_ERR_PAUSE, NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE, NGHTTP2_ERR_WOULDBLOCK, NGHTTP2_FLAG_NONE,
-    NGHTTP2_NO_ERROR, NGHTTP2_NV_FLAG_NONE, nghttp2_data_provider, nghttp2_data_source, nghttp2_data_source_read_callback,
-    nghttp2_frame, nghttp2_nv, nghttp2_on_header_callback, nghttp2_option, nghttp2_option_new,
-    nghttp2_option_set_max_deflate_dynamic_table_size, nghttp2_option_set_max_send_header_block_length,
-    nghttp2_option_set_no_auto_window_update, nghttp2_option_set_no_http_messaging, nghttp2_send_data_callback, nghttp2_session,
-    nghttp2_session_callbacks, nghttp2_session_callbacks_new, nghttp2_session_callbacks_set_on_header_callback,
+    NGHTTP2_ERR_DEFERRED, NGHTTP2_ERR_PAUSE, NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE, NGHTTP2_ERR_WOULDBLOCK, NGHTTP2_NV_FLAG_NONE,
+    nghttp2_data_provider, nghttp2_data_source, nghttp2_data_source_read_callback, nghttp2_frame, nghttp2_nv,
+    nghttp2_on_header_callback, nghttp2_option, nghttp2_option_new, nghttp2_option_set_max_deflate_dynamic_table_size,
+    nghttp2_option_set_max_send_header_block_length, nghttp2_option_set_no_auto_window_update,
+    nghttp2_option_set_no_http_messaging, nghttp2_send_data_callback, nghttp2_session, nghttp2_session_callbacks,
+    nghttp2_session_callbacks_new, nghttp2_session_callbacks_set_on_header_callback,
     nghttp2_session_callbacks_set_send_data_callback, nghttp2_session_client_new3, nghttp2_session_consume,
     nghttp2_session_consume_connection, nghttp2_session_del, nghttp2_session_mem_send, nghttp2_session_resume_data,
-    nghttp2_session_server_new3, nghttp2_submit_rst_stream, nghttp2_submit_trailer,
+    nghttp2_session_server_new3, nghttp2_submit_trailer,
 )
 
 cdef enum:
@@ -79,7 +79,7 @@ cdef class BodyQueue:
 
     cdef int reset(self) except -1:
         """For the next stream."""
-        self.has_trailers = self.ended = self.deferred = self.over = self.counted = self.starved = self.stops_peer = False
+        self.has_trailers = self.ended = self.deferred = self.counted = self.starved = False
         self.sent = 0
         if self.trailers is not None:
             self.trailers.release()
@@ -122,11 +122,8 @@ cdef ssize_t read_body(nghttp2_session *session, int32_t stream, uint8_t *buf, s
         return <ssize_t>n
     if queue.ended:
         flags[0] |= NGHTTP2_DATA_FLAG_EOF
-        queue.over = True
         if queue.has_trailers and submit_trailers(session, stream, queue.trailers):
             flags[0] |= NGHTTP2_DATA_FLAG_NO_END_STREAM
-        if queue.stops_peer:  # RFC 9113 section 8.1: after the whole answer
-            nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream, NGHTTP2_NO_ERROR)
     return <ssize_t>size
 
 

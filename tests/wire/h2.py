@@ -180,3 +180,20 @@ class Reader:
     def goaway(self) -> str:
         """The code of the last GOAWAY, "" without one."""
         return self.goaways[-1].code if self.goaways else ""
+
+
+def long_headers(stream: int, fields: Fields, *, end: bool = True) -> bytes:
+    """HEADERS and as many CONTINUATION frames as the block needs."""
+    raw = block(fields)
+    pieces = [raw[i : i + 16384] for i in range(0, len(raw), 16384)] or [b""]
+    frames = []
+    for i, piece in enumerate(pieces):
+        flags = (END_HEADERS if i + 1 == len(pieces) else 0) | (END_STREAM if end and i == 0 else 0)
+        frames.append(frame(CONTINUATION if i else HEADERS, flags, stream, piece))
+    return b"".join(frames)
+
+
+def fields_of(case: bytes) -> list[tuple[bytes, bytes]]:
+    """The fields of a case of h2_requests.tsv, whose first byte says whether the stream ends."""
+    items = [item.partition(b"=") for item in case[1:].split(b"|")] if case[1:] else []
+    return [(name, value) for name, _, value in items]

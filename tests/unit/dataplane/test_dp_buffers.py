@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fastgw.dataplane.buffers import Buffer, live_buffer_bytes
 
-CLASSES = [4096, 16384, 65536, 131072, 262144]
+CLASSES = [4096, 16384, 32768, 65536, 131072, 262144]
 LIMIT = CLASSES[-1]
 
 

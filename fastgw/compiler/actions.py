@@ -150,11 +150,9 @@ def _destination_problem(entries: tuple[HttpRouteDestination, ...]) -> Remark | 
 
 
 def _not_yet(route: HttpRoute) -> Iterator[str]:
-    for name, field in (("timeout", "timeout"), ("mirror", "mirror"), ("mirrors", "mirrors"), ("cors_policy", "corsPolicy")):
+    for name, field in (("mirror", "mirror"), ("mirrors", "mirrors"), ("cors_policy", "corsPolicy")):
         if getattr(route, name):
             yield field
-    if route.retries is not None and route.retries.attempts:
-        yield "retries"
     fault = route.fault
     if fault is not None and fault.delay is not None and ((fault.delay.percentage or Percent()).value > 0 or fault.delay.percent):
         yield "fault.delay"

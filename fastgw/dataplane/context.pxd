@@ -76,6 +76,7 @@ cdef class Context:
     cdef object answers           # LocalAnswers, the same
     cdef object translator        # Translator, the same
     cdef dict lines               # of requests that wait for a connection, by cluster: WaitLine
+    cdef object retries           # RetryPolicy, the same
     cdef object upstream_tls      # UpstreamContexts, made when first asked for
     # borrowed: mapped for the life of the process
     cdef fgw_state *state
@@ -99,6 +100,8 @@ cdef class Context:
     cdef readonly int64_t max_connections
     cdef readonly int64_t max_requests_per_connection
     cdef readonly int connect_attempts
+    cdef readonly int retry_budget_percent   # 0: none
+    cdef readonly bint retry_any_method
     cdef readonly int trusted_hops
     cdef readonly int64_t hello_timeout_ms
     cdef readonly int64_t handshake_timeout_ms

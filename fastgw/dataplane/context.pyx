@@ -167,6 +167,8 @@ cdef class Context:
         self.max_connections = client_limit(limits.max_connections)
         self.max_requests_per_connection = limits.max_requests_per_connection
         self.connect_attempts = max(1, limits.connect_attempts)
+        self.retry_budget_percent = limits.retry_budget_percent
+        self.retry_any_method = limits.retry_any_method
         self.trusted_hops = limits.trusted_hops
         self.hello_timeout_ms = limits.hello_timeout_ms
         self.handshake_timeout_ms = limits.handshake_timeout_ms

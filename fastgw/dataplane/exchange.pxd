@@ -11,6 +11,9 @@ from fastgw.native.base cimport fgw_field
 from fastgw.native.http1 cimport fgw_request
 from fastgw.native.route cimport fgw_img_action, fgw_img_policy, fgw_route_request
 
+cdef enum:
+    TRIED_MAX = 8             # endpoints of earlier attempts that are remembered
+
 cdef enum Fault:
     FAULT_CONNECT_FAILED = 1
     FAULT_CONNECT_TIMEOUT = 2
@@ -110,6 +113,15 @@ cdef class LocalAnswers:
     cdef int answer_action(self, Exchange x, const fgw_route_request *q) except -1
 
 
+cdef class RetryPolicy:
+    """Whether a request is sent again."""
+    cdef bint again_after_fault(self, Exchange x, int fault, bint reused) except -1
+    cdef bint again_after_answer(self, Exchange x, const ResponseHead *head) except -1
+    cdef int64_t try_timeout_ms(self, Exchange x) noexcept
+    cdef bint avoids_tried(self, Exchange x) noexcept
+    cdef int end_retry(self, Exchange x) except -1
+
+
 cdef class Exchange(Served):
     # owned
     cdef RequestHead head          # of the request
@@ -127,7 +139,18 @@ cdef class Exchange(Served):
     cdef uint64_t sticky_key
     cdef bint gives_hash_cookie    # the answer tells the client what consistentHash knows it by
     cdef uint64_t hash_seed        # of that cookie
+    cdef bint has_policy           # the route has one: fgw_img_route_policy
+    # attempts
+    cdef uint32_t retries          # made by the route's policy
+    cdef bint retrying             # one of them is under way, and has a place in the cluster's budget
     cdef bint stale_retried
+    cdef uint32_t tried[TRIED_MAX]  # cells of endpoints, the latest ones
+    cdef uint32_t tried_count
+    # times on the loop's clock, 0 for none
+    cdef int64_t timeout_ms        # of the route; runs from the end of the request
+    cdef int64_t timeout_at_ms
+    cdef int64_t try_timeout_at_ms  # of the present attempt
+    cdef int64_t resume_at_ms      # the end of a pause before the next attempt
     cdef bint head_sent            # to the upstream
     cdef bint continue_sent
     cdef uint8_t grpc              # enum fgw_grpc_kind
@@ -170,8 +193,15 @@ cdef class Exchange(Served):
     cdef int add_hash_cookie(self) except -1
     cdef int keep_for_replay(self, const char *p, size_t n) except -1
     cdef int abandon_upstream(self) except -1
+    cdef int abandon_attempt(self) except -1
     cdef int record(self) except -1
     cdef int try_upstream(self, bint fresh) except -1
+    cdef int send_again(self, int64_t pause_ms, bint fresh) except -1
+    cdef int note_tried(self) noexcept
+    cdef int start_timeouts(self) except -1
+    cdef int arm(self) except -1
+    cdef int on_route_timeout(self) except -1
+    cdef int on_try_timeout(self) except -1
     cdef int send_request(self) except -1
     cdef bint can_take_body(self) noexcept
     cdef int on_upstream_ready(self) except -1
@@ -193,7 +223,6 @@ cdef class Exchange(Served):
     cdef int check_switched_end(self) except -1
     cdef int end_switched(self, const char *details) except -1
     cdef int on_upstream_fault(self, int fault, int reason, int error) except -1
-    cdef bint idempotent(self) noexcept
     cdef int reply(self, int status, uint32_t flags, const char *details, const char *body, size_t n) except -1
     cdef int reply_redirect(self, int status, const char *location, size_t n) except -1
     cdef int give_answer(self, ResponseHead *head, size_t head_bytes, const char *body, size_t n) except -1

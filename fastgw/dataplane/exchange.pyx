@@ -3,8 +3,8 @@
 An Exchange does not know which codec is on either side. Its client and upstream streams point back at it; the three are
 tied in begin()/try_upstream() and untied in finish()/detach_upstream(), nowhere else.
 
-What may be sent again (requirement H9): after a failed connect anything, since no byte was sent; what the upstream says it has
-not touched; after the end of a reused connection without a byte of the answer only idempotent methods, once, on a new connection.
+What is sent again, and when, is for the RetryPolicy to say; here is what that takes: the request stays in its arena, up to
+REPLAY_LIMIT_BYTES of its body are kept, and an answer that is not taken is dropped before the client sees its head.
 """
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
@@ -27,8 +27,7 @@ from fastgw.native.base cimport (
 from fastgw.native.grpc cimport FGW_GRPC_NOT, FGW_GRPC_PLAIN
 from fastgw.native.http1 cimport (
     FGW_FRAMING_LENGTH, FGW_FRAMING_NONE, FGW_LENIENT_ABSOLUTE_HOST, FGW_LENIENT_EQUAL_LENGTHS, FGW_LENIENT_FRAGMENT,
-    FGW_LENIENT_LF_IN_HEAD, FGW_METHOD_DELETE, FGW_METHOD_GET, FGW_METHOD_HEAD, FGW_METHOD_OPTIONS, FGW_METHOD_POST,
-    FGW_METHOD_PUT, FGW_METHOD_TRACE, FGW_MSG_EXPECT_CONTINUE, FGW_MSG_UPGRADE, fgw_request,
+    FGW_LENIENT_LF_IN_HEAD, FGW_METHOD_POST, FGW_MSG_EXPECT_CONTINUE, FGW_MSG_UPGRADE, fgw_request,
 )
 from fastgw.native.route cimport (
     FGW_ACTION_ROUTE, FGW_NONE, FGW_OWNER_OTHER, FGW_POLICY_GIVES_COOKIE, FGW_ROUTE_MATCH, FGW_ROUTE_REQUIRE_TLS, FGW_STICKY_COOKIE,
@@ -38,8 +37,8 @@ from fastgw.native.route cimport (
 from fastgw.native.state cimport (
     FGW_C_CLIENT_REQUESTS, FGW_C_LENIENT_ABSOLUTE_HOST, FGW_C_LENIENT_EQUAL_LENGTHS, FGW_C_LENIENT_FRAGMENT,
     FGW_C_LENIENT_LF_IN_HEAD, FGW_C_MISDIRECTED, FGW_C_STREAM_TIMEOUTS, FGW_C_UPSTREAM_CONNECT_FAILURES,
-    FGW_C_UPSTREAM_CONNECT_TIMEOUTS, FGW_C_UPSTREAM_REQUESTS, FGW_C_UPSTREAM_RETRIES, FGW_C_UPSTREAM_REUSED, FGW_C_WEBSOCKETS,
-    FGW_F_DC, FGW_F_DPE, FGW_F_NC, FGW_F_NR, FGW_F_SI, FGW_F_UC, FGW_F_UH, FGW_F_UR, FGW_G_EXCHANGES_ACTIVE,
+    FGW_C_UPSTREAM_CONNECT_TIMEOUTS, FGW_C_UPSTREAM_REQUESTS, FGW_C_UPSTREAM_REUSED, FGW_C_UPSTREAM_TIMEOUTS, FGW_C_WEBSOCKETS,
+    FGW_F_DC, FGW_F_DPE, FGW_F_NC, FGW_F_NR, FGW_F_SI, FGW_F_UC, FGW_F_UH, FGW_F_UR, FGW_F_UT, FGW_G_EXCHANGES_ACTIVE,
     FGW_G_WEBSOCKETS_ACTIVE, FGW_PROTOCOL_GRPC, FGW_PROTOCOL_HTTP, fgw_series_add, fgw_series_key, fgw_series_key_grpc,
     fgw_series_of,
 )
@@ -206,6 +205,33 @@ cdef class LocalAnswers:
         raise NotImplementedError
 
 
+cdef class RetryPolicy:
+    cdef bint again_after_fault(self, Exchange x, int fault, bint reused) except -1:
+        """Without an answer's head: has x.send_again() been called? ``reused``: the attempt was on a pooled connection."""
+        raise NotImplementedError
+
+    cdef bint again_after_answer(self, Exchange x, const ResponseHead *head) except -1:
+        """The same for an answer, whose head the client has not seen."""
+        raise NotImplementedError
+
+    cdef int64_t try_timeout_ms(self, Exchange x) noexcept:
+        """For one attempt, 0: none."""
+        return 0
+
+    cdef bint avoids_tried(self, Exchange x) noexcept:
+        """Endpoints that have been tried are left alone where others are (J10)."""
+        return True
+
+    cdef int end_retry(self, Exchange x) except -1:
+        """x.retrying is over: something is known of how it went."""
+        return 0
+
+
+cdef inline int64_t earlier(int64_t a, int64_t b) noexcept:
+    """Of two times, of which 0 is none."""
+    return a if b == 0 or (a and a < b) else b
+
+
 cdef inline bint changes_request(const fgw_img_edits *edits) noexcept:
     return edits.request.count | edits.authority.len != 0
 
@@ -232,7 +258,9 @@ cdef class Exchange(Served):
             self.head.client_cert = self.client.tls.forwarded()
         self.gives_cookie = self.gives_hash_cookie = False
         self.destination = FGW_NONE
-        self.stale_retried = self.head_sent = self.continue_sent = False
+        self.has_policy = self.retrying = self.stale_retried = self.head_sent = self.continue_sent = False
+        self.retries = self.tried_count = 0
+        self.timeout_ms = self.timeout_at_ms = self.try_timeout_at_ms = self.resume_at_ms = 0
         self.request_done = self.response_started = self.response_done = False
         self.replayable = True
         self.upgrade = self.switched = False
@@ -365,9 +393,14 @@ cdef class Exchange(Served):
         policy = self.image.policy_of(self.cluster)
         if policy != NULL and policy.hash_on:
             self.find_hash_key(policy, q)
-        if (changes_request(&a.edits) | changes_request(&d.edits) | (a.policy != FGW_NONE) | (self.grpc > FGW_GRPC_PLAIN)
+        self.has_policy = a.policy != FGW_NONE
+        if (changes_request(&a.edits) | changes_request(&d.edits) | self.has_policy | (self.grpc > FGW_GRPC_PLAIN)
                 and not self.edit_request()):
             return self.reply(500, 0, b"request_headers_too_large", NULL, 0)
+        if self.has_policy:
+            self.timeout_ms = self.image.route_policies[a.policy].timeout_ms
+            if self.request_done:
+                self.start_timeouts()
         return self.try_upstream(False)
 
     cdef int edit_request(self) except -1:
@@ -454,40 +487,103 @@ cdef class Exchange(Served):
 
     cdef int try_upstream(self, bint fresh) except -1:
         """Pick an endpoint and ask for a stream to it; answers 503 when there is none."""
-        cdef uint32_t avoid = self.address.cell if self.attempts else FGW_NONE
+        cdef uint32_t avoid = 0
         cdef int picked
-        while True:
-            if admit(self) == HELD_REFUSED:
-                return self.overflowed()
-            picked = pick(self, &avoid, avoid != FGW_NONE)
-            if picked == PICK_WAIT and self.await_name():
-                return 0
-            if picked != PICK_ONE:
-                return self.reply(503, FGW_F_UH, b"no_healthy_upstream", b"no healthy upstream", 19)
-            self.waiting = False
-            self.held = HELD_NOT
-            self.upstream = self.connector.acquire(
-                self, &self.address, self.image.clusters[self.cluster].connect_timeout_ms, fresh)
-            if self.held:
-                return wait_in_line(self) if self.held == HELD_WAIT else self.overflowed()
-            self.attempts += 1
-            self.charge()
-            if self.upstream is not None:
-                break
-            self.uncharge(True)
-            note_local(self)
-            self.ctx.loop.count(FGW_C_UPSTREAM_CONNECT_FAILURES)
-            if self.attempts >= self.ctx.connect_attempts:
-                return (<LocalAnswers?>self.ctx.answers).answer_fault(self, FAULT_CONNECT_FAILED, 0, 0)
-            avoid = self.address.cell
+        if admit(self) == HELD_REFUSED:
+            return self.overflowed()
+        if self.tried_count and (<RetryPolicy?>self.ctx.retries).avoids_tried(self):
+            avoid = min(self.tried_count, <uint32_t>TRIED_MAX)
+        picked = pick(self, self.tried, avoid)
+        if picked == PICK_WAIT and self.await_name():
+            return 0
+        if picked != PICK_ONE:
+            return self.reply(503, FGW_F_UH, b"no_healthy_upstream", b"no healthy upstream", 19)
+        self.waiting = False
+        self.held = HELD_NOT
+        self.upstream = self.connector.acquire(
+            self, &self.address, self.image.clusters[self.cluster].connect_timeout_ms, fresh)
+        if self.held:
+            return wait_in_line(self) if self.held == HELD_WAIT else self.overflowed()
+        self.attempts += 1
+        self.note_tried()
+        self.charge()
+        if self.has_policy and self.request_done:
+            self.start_timeouts()
+        if self.upstream is None:
+            return self.on_upstream_fault(FAULT_CONNECT_FAILED, 0, 0)
         if self.upstream.ready():
             return self.send_request()
         return 0
 
-    cdef int on_timer(self) except -1:
-        if self.active and self.waiting:
-            return self.try_upstream(False)
+    cdef int note_tried(self) noexcept:
+        self.tried[self.tried_count % TRIED_MAX] = self.address.cell
+        self.tried_count += 1
         return 0
+
+    cdef int send_again(self, int64_t pause_ms, bint fresh) except -1:
+        """What has been sent is void: try an upstream (once more) after a pause, on a new connection if that is wanted."""
+        self.head_sent = False
+        self.try_timeout_at_ms = 0
+        if pause_ms <= 0:
+            return self.try_upstream(fresh)
+        self.resume_at_ms = self.ctx.loop.now_ms + pause_ms
+        return self.arm()
+
+    cdef int start_timeouts(self) except -1:
+        """The request has come to its end, or an attempt with a whole request begins (J2)."""
+        cdef int64_t now = self.ctx.loop.now_ms
+        cdef int64_t try_ms = (<RetryPolicy?>self.ctx.retries).try_timeout_ms(self)
+        if self.timeout_ms and not self.timeout_at_ms:
+            self.timeout_at_ms = now + self.timeout_ms
+        if try_ms and self.attempts:
+            self.try_timeout_at_ms = now + try_ms
+        return self.arm()
+
+    cdef int arm(self) except -1:
+        """The timer, for whichever of its purposes comes first."""
+        cdef int64_t when = self.deadline_ms if self.waiting else 0
+        when = earlier(earlier(when, self.timeout_at_ms), earlier(self.try_timeout_at_ms, self.resume_at_ms))
+        return self.ctx.loop.set_deadline(self, when)
+
+    cdef int on_timer(self) except -1:
+        cdef int64_t now = self.ctx.loop.now_ms
+        if not self.active:
+            return 0
+        if self.timeout_at_ms and now >= self.timeout_at_ms:
+            return self.on_route_timeout()
+        if self.try_timeout_at_ms and now >= self.try_timeout_at_ms:
+            self.on_try_timeout()
+        elif self.resume_at_ms and now >= self.resume_at_ms:
+            self.resume_at_ms = 0
+            self.try_upstream(False)
+        elif self.waiting:
+            self.try_upstream(False)
+        return self.arm() if self.active else 0
+
+    cdef int on_route_timeout(self) except -1:
+        """I8. An answer that has begun is cut: the time is for all of it."""
+        self.timeout_at_ms = self.resume_at_ms = 0
+        self.waiting = False
+        if not self.response_started:
+            self.abandon_attempt()
+            return (<LocalAnswers?>self.ctx.answers).answer_fault(self, FAULT_TIMEOUT, 0, 0)
+        self.flags |= FGW_F_UT
+        self.details = b"upstream_response_timeout"
+        self.ctx.loop.count(FGW_C_UPSTREAM_TIMEOUTS)
+        self.client.abort_response()
+        return self.finish()
+
+    cdef int on_try_timeout(self) except -1:
+        """I9. Nothing is cut: what has begun to answer has the route's time for the rest (J11)."""
+        self.try_timeout_at_ms = 0
+        if self.response_started:
+            return 0
+        self.waiting = False
+        self.abandon_attempt()
+        if (<RetryPolicy?>self.ctx.retries).again_after_fault(self, FAULT_TIMEOUT, False):
+            return 0
+        self.ctx.loop.count(FGW_C_UPSTREAM_TIMEOUTS)
+        return self.reply(504, FGW_F_UT, b"upstream_per_try_timeout", b"upstream request timeout", 24)
 
     cdef int send_request(self) except -1:
         """The stream is ready: head, what of the body was kept for replay, and on with the client's."""
@@ -569,6 +665,8 @@ cdef class Exchange(Served):
         if self.translation is not None and self.translation.request_end():
             return self.on_request_error(self.translation.request_end())
         self.request_done = True
+        if self.has_policy and not self.response_started:
+            self.start_timeouts()
         if self.upstream is not None:
             self.upstream.end_request()
             self.upstream.flush()
@@ -616,6 +714,10 @@ cdef class Exchange(Served):
     cdef int on_response_head(self, ResponseHead *head) except -1:
         cdef bint edited
         note_answer(self, head.status)
+        if self.has_policy | (self.grpc != FGW_GRPC_NOT) and (<RetryPolicy?>self.ctx.retries).again_after_answer(self, head):
+            return 0
+        if self.retrying:
+            (<RetryPolicy?>self.ctx.retries).end_retry(self)
         if self.grpc != FGW_GRPC_NOT:
             self.grpc_status = status_in(head.base, head.fields, head.field_count)
         self.response_started = True
@@ -683,6 +785,7 @@ cdef class Exchange(Served):
     cdef int switch(self) except -1:
         """Both sides have agreed on a WebSocket. What the client has said already goes upstream now and not before (A19)."""
         self.switched = True
+        self.timeout_at_ms = 0  # N12
         self.ctx.loop.count(FGW_C_WEBSOCKETS)
         self.ctx.gauge(FGW_G_WEBSOCKETS_ACTIVE, 1)
         return self.client.resume_request()
@@ -697,11 +800,6 @@ cdef class Exchange(Served):
         self.details = details
         self.client.end_response()
         return self.finish()
-
-    cdef bint idempotent(self) noexcept:
-        cdef int m = self.head.req.method_id
-        return (m == FGW_METHOD_GET or m == FGW_METHOD_HEAD or m == FGW_METHOD_OPTIONS or m == FGW_METHOD_PUT
-                or m == FGW_METHOD_DELETE or m == FGW_METHOD_TRACE)
 
     cdef int on_upstream_fault(self, int fault, int reason, int error) except -1:
         """The upstream stream is closed and untied. Try again where that is safe, else say so to the client."""
@@ -729,18 +827,8 @@ cdef class Exchange(Served):
         if fault == FAULT_CONNECT_FAILED or fault == FAULT_CONNECT_TIMEOUT:
             self.ctx.loop.count(
                 FGW_C_UPSTREAM_CONNECT_FAILURES if fault == FAULT_CONNECT_FAILED else FGW_C_UPSTREAM_CONNECT_TIMEOUTS)
-            if self.attempts < self.ctx.connect_attempts:
-                self.ctx.loop.count(FGW_C_UPSTREAM_RETRIES)
-                return self.try_upstream(False)
-        elif fault == FAULT_REFUSED and self.replayable and self.attempts < self.ctx.connect_attempts:
-            self.head_sent = False
-            self.ctx.loop.count(FGW_C_UPSTREAM_RETRIES)
-            return self.try_upstream(False)
-        elif fault == FAULT_CLOSED and reused and not self.stale_retried and self.replayable and self.idempotent():
-            self.stale_retried = True
-            self.head_sent = False
-            self.ctx.loop.count(FGW_C_UPSTREAM_RETRIES)
-            return self.try_upstream(True)
+        if (<RetryPolicy?>self.ctx.retries).again_after_fault(self, fault, reused):
+            return 0
         return (<LocalAnswers?>self.ctx.answers).answer_fault(self, fault, reason, error)
 
     # ---- answers of the gateway
@@ -758,6 +846,7 @@ cdef class Exchange(Served):
         """Send an answer of our own, whole, and finish. ``head_bytes``: from head.base on. A body of more than OWN_PIECE_BYTES lies
         in the image, so that it can wait there for the client."""
         self.response_started = True
+        self.timeout_at_ms = 0
         self.status = head.status
         self.response_ns = self.ctx.loop.now_ns
         if self.edits_answers():
@@ -798,6 +887,16 @@ cdef class Exchange(Served):
             up.abandon()
         return self.uncharge(False)
 
+    cdef int abandon_attempt(self) except -1:
+        """It has taken too long: that counts against the endpoint, if there is one."""
+        cdef UpstreamStream up = self.upstream
+        self.ticket = 0
+        if up is not None:
+            note_local(self)
+            self.upstream = None
+            up.abandon()
+        return self.uncharge(True)
+
     cdef int finish(self) except -1:
         """Record, untie everything, tell the client's codec."""
         global exchanges
@@ -810,6 +909,8 @@ cdef class Exchange(Served):
         self.deadline_ms = 0
         self.abandon_upstream()
         leave(self)
+        if self.retrying:
+            (<RetryPolicy?>self.ctx.retries).end_retry(self)
         self.record()
         self.ctx.gauge(FGW_G_EXCHANGES_ACTIVE, -1)
         if self.switched:

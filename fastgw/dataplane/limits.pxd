@@ -28,7 +28,6 @@ cdef class LineTurn(Turn):
 
 
 cdef int admit(Served s) except -1
-cdef bint admit_retry(Served s) except -1
 cdef int may_connect(Served s, bint waits, uint32_t *cell) except -1
 cdef int wait_in_line(Served s) except -1
 cdef int got_connection(Served s) except -1

@@ -14,7 +14,7 @@ from fastgw.dataplane.loop cimport TICK_MS, Timer, Turn
 from fastgw.dataplane.served cimport Served
 from fastgw.native.route cimport FGW_NONE, fgw_img_policy
 from fastgw.native.state cimport (
-    FGW_C_OVERFLOW_CONNECTIONS, FGW_C_OVERFLOW_PENDING, FGW_C_OVERFLOW_REQUESTS, FGW_C_OVERFLOW_RETRIES, FGW_C_OVERFLOW_TIMEOUTS,
+    FGW_C_OVERFLOW_CONNECTIONS, FGW_C_OVERFLOW_PENDING, FGW_C_OVERFLOW_REQUESTS, FGW_C_OVERFLOW_TIMEOUTS,
     fgw_share,
 )
 from fastgw.native.system cimport FGW_ATOMIC_ADD32, FGW_ATOMIC_ADD64, FGW_ATOMIC_LOAD32, FGW_ATOMIC_SUB32
@@ -22,7 +22,6 @@ from fastgw.native.system cimport FGW_ATOMIC_ADD32, FGW_ATOMIC_ADD64, FGW_ATOMIC
 cdef enum Counted:
     COUNTED_REQUEST = 1
     COUNTED_PENDING = 2
-    COUNTED_RETRY = 4
 
 cdef uint64_t tickets = 0
 
@@ -64,20 +63,6 @@ cdef int admit(Served s) except -1:
             return refuse(s, cell, FGW_C_OVERFLOW_REQUESTS)
         s.counted |= COUNTED_REQUEST
     return HELD_NOT
-
-
-cdef bint admit_retry(Served s) except -1:
-    """May it be sent again? Counted until it is over."""
-    cdef const fgw_img_policy *policy = s.image.policy_of(s.cluster)
-    cdef uint32_t cell
-    if policy == NULL or policy.max_retries == FGW_NONE or s.counted & COUNTED_RETRY:
-        return True
-    cell = s.limits_of = s.image.clusters[s.cluster].state
-    if not take(s.ctx, cell, &s.ctx.state.clusters[cell].all.retries, &s.ctx.stats.shares[cell].retries, policy.max_retries):
-        s.ctx.loop.count(FGW_C_OVERFLOW_RETRIES)
-        return False
-    s.counted |= COUNTED_RETRY
-    return True
 
 
 cdef int may_connect(Served s, bint waits, uint32_t *cell) except -1:
@@ -122,8 +107,6 @@ cdef int leave(Served s) except -1:
     got_connection(s)
     if s.counted & COUNTED_REQUEST:
         give_back(&s.ctx.state.clusters[cell].all.requests, &s.ctx.stats.shares[cell].requests)
-    if s.counted & COUNTED_RETRY:
-        give_back(&s.ctx.state.clusters[cell].all.retries, &s.ctx.stats.shares[cell].retries)
     s.counted = 0
     return 0
 

@@ -13,6 +13,7 @@ from fastgw.dataplane.exchange cimport Connector, ExchangeObserver
 from fastgw.dataplane.grpc_answers cimport GrpcAnswers
 from fastgw.dataplane.grpc_web cimport GrpcWebTranslator
 from fastgw.dataplane.header_edits cimport HeaderEdits
+from fastgw.dataplane.retries cimport RouteRetries
 from fastgw.dataplane.loop cimport Timer, Watcher
 from fastgw.dataplane.newcomer cimport Newcomer
 from fastgw.dataplane.served cimport ClientSide, ConnectionOwner
@@ -140,6 +141,7 @@ cdef class Server(ConnectionOwner):
         ctx.editor = HeaderEdits()
         ctx.answers = GrpcAnswers()
         ctx.translator = GrpcWebTranslator()
+        ctx.retries = RouteRetries(ctx)
 
     def __dealloc__(self):
         if self.reserve_fd >= 0:

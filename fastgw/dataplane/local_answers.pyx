@@ -14,7 +14,7 @@ from fastgw.native.route cimport (
     FGW_ACTION_DIRECT, FGW_ACTION_REDIRECT, fgw_img_action, fgw_img_answer, fgw_redirect_location, fgw_redirect_location_max,
     fgw_route_request,
 )
-from fastgw.native.state cimport FGW_C_UPSTREAM_TIMEOUTS, FGW_F_UC, FGW_F_UF, FGW_F_UO, FGW_F_UPE, FGW_F_UR, FGW_F_URX, FGW_F_UT
+from fastgw.native.state cimport FGW_C_UPSTREAM_TIMEOUTS, FGW_F_UC, FGW_F_UF, FGW_F_UO, FGW_F_UPE, FGW_F_UR, FGW_F_UT
 
 
 cdef class EnvoyAnswers(LocalAnswers):
@@ -94,7 +94,6 @@ cdef class EnvoyAnswers(LocalAnswers):
         if x.attempts > 1:
             memcpy(text + n, again, strlen(again))
             n += strlen(again)
-            flags |= FGW_F_URX
         memcpy(text + n, b"reset reason: ", 14)
         n += 14
         memcpy(text + n, reason, strlen(reason))

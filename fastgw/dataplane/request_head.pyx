@@ -8,7 +8,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.field_table cimport FieldTable
-from fastgw.dataplane.headers cimport RequestMarks, drop_all, join_values, mark_request, place
+from fastgw.dataplane.headers cimport RequestMarks, drop_all, join_values, mark_request, place, write_decimal
 from fastgw.native.base cimport (
     FGW_HDR_COOKIE, FGW_HDR_REFERER, FGW_HDR_X_ENVOY_ATTEMPT_COUNT, FGW_HDR_X_ENVOY_EXTERNAL_ADDRESS,
     FGW_HDR_X_FORWARDED_CLIENT_CERT, FGW_HDR_X_FORWARDED_FOR, FGW_HDR_X_FORWARDED_PROTO, FGW_HDR_X_REQUEST_ID, FGW_R_UNDERSCORE,
@@ -219,9 +219,14 @@ cdef class RequestHead(FieldTable):
         return 0
 
     cdef int set_attempts(self, int attempts) except -1:
-        """In x-envoy-attempt-count; one digit, since attempts are few."""
-        self.base[self.attempts_at] = <char>(48 + min(attempts, 9))
-        return 0
+        """In x-envoy-attempt-count, where one digit lies."""
+        cdef char text[24]
+        if attempts < 10:
+            self.base[self.attempts_at] = <char>(48 + attempts)
+            return 0
+        self.remove(FGW_HDR_X_ENVOY_ATTEMPT_COUNT, b"x-envoy-attempt-count", 21)
+        return self.add_field(FGW_HDR_X_ENVOY_ATTEMPT_COUNT, b"x-envoy-attempt-count", 21, text,
+                              write_decimal(text, <unsigned long long>attempts))
 
 
 cdef bint is_address(const char *p, size_t n) noexcept:

@@ -28,8 +28,7 @@ EFFECTS: dict[str, dict[str, str]] = {
     "VirtualService": {
         "": YES,
         "http[].match[].statPrefix": NONE,
-        "http[].timeout": NOT_YET,
-        "http[].retries": NOT_YET,
+        "http[].retries.retryRemoteLocalities": NOT_YET,
         "http[].fault": NOT_YET,
         "http[].mirror": NOT_YET,
         "http[].mirrors": NOT_YET,

@@ -42,6 +42,8 @@ class Limits(msgspec.Struct):
     trusted_hops: int = 0
     server_name: str = "fastgw"
     connect_attempts: int = 3
+    retry_budget_percent: int = 20
+    retry_any_method: bool = False
     hello_timeout_ms: int = 5_000
     handshake_timeout_ms: int = 15_000
     misdirected_status: int = 421

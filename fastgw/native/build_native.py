@@ -28,6 +28,7 @@ HEADERS = [
     "state",
     "balance",
     "grpc",
+    "retries",
 ]
 MARKED = re.compile(r"/\* cffi:begin \*/(.*?)/\* cffi:end \*/", re.S)
 

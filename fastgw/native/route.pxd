@@ -25,6 +25,9 @@ cdef extern from "fgw/image.h" nogil:
         FGW_RETRY_REFUSED_STREAM
         FGW_RETRY_STATUSES
         FGW_STATUS_SETS
+        FGW_AVOID_NEVER
+        FGW_AVOID_ALWAYS
+        FGW_AVOID_UNLESS_HASHED
         FGW_EDIT_REMOVE
         FGW_EDIT_SET
         FGW_EDIT_ADD

@@ -82,6 +82,8 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
     max_connections: int = 10_000
     max_requests_per_connection: int = 0
     connect_attempts: int = 3
+    retry_budget: int = 20
+    retry_any_method: bool = False
 
     hello_timeout: float = 5.0
     handshake_timeout: float = 15.0
@@ -145,6 +147,8 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
             trusted_hops=self.trusted_hops,
             server_name=self.server_header,
             connect_attempts=self.connect_attempts,
+            retry_budget_percent=self.retry_budget,
+            retry_any_method=self.retry_any_method,
             hello_timeout_ms=_ms(self.hello_timeout),
             handshake_timeout_ms=_ms(self.handshake_timeout),
             misdirected_status=self.misdirected,
@@ -276,6 +280,7 @@ def _check_numbers(settings: Settings) -> None:
     _check_range("max_connections", settings.max_connections, 0, 10_000_000)
     _check_range("max_requests_per_connection", settings.max_requests_per_connection, 0, 2**31)
     _check_range("connect_attempts", settings.connect_attempts, 1, 10)
+    _check_range("retry_budget", settings.retry_budget, 0, 1_000)
     _check_range("body_min_rate", settings.body_min_rate, 0, 2**31)
     _check_range("trusted_hops", settings.trusted_hops, 0, 100)
 

@@ -42,6 +42,7 @@ from fastgw.model.plan import (
     Listener,
     ObjectRef,
     Plan,
+    RoutePolicy,
     RouteTable,
     Rule,
     VirtualHost,
@@ -252,12 +253,15 @@ def read_chunked(data: bytes) -> tuple[bytes, int, bool]:
 
 
 def make_plan(
-    clusters: Iterable[Cluster], destinations: list[tuple[str, int]] | None = None, listeners: Iterable[str] = (LISTENER,)
+    clusters: Iterable[Cluster],
+    destinations: list[tuple[str, int]] | None = None,
+    listeners: Iterable[str] = (LISTENER,),
+    policy: RoutePolicy | None = None,
 ) -> Plan:
     """Every host and path goes to ``destinations`` (default: the first cluster)."""
     named = {cluster.name: cluster for cluster in clusters}
     weighted = destinations or [(name, 100) for name in list(named)[:1]]
-    action = Action("route", tuple(WeightedDestination(name, weight) for name, weight in weighted))
+    action = Action("route", tuple(WeightedDestination(name, weight) for name, weight in weighted), policy=policy)
     rule = Rule("all", OWNER, 0, 0, action, origin=Origin("shop.yaml", 10, 5))
     table = RouteTable("http.80", [VirtualHost("*:80", ["*"], [rule])])
     found = [Listener(name, "", 80 + i, "HTTP", [], [Chain("http.80", route_table="http.80")]) for i, name in enumerate(listeners)]
@@ -322,10 +326,11 @@ class Gateway:
     def upstream(self, **options: int) -> Upstream:
         return Upstream(self.upstreams, **options)
 
-    def serve(self, *upstreams: Upstream | int, lb: str = "round_robin", **cluster: Any) -> None:
+    def serve(self, *upstreams: Upstream | int, lb: str = "round_robin", route: RoutePolicy | None = None, **cluster: Any) -> None:
         """One cluster "c" with these endpoints (or ports)."""
         ports = [u if isinstance(u, int) else u.port for u in upstreams]
-        self.attach(make_plan([Cluster("c", "c", 80, endpoints=[Endpoint("127.0.0.1", p) for p in ports], lb=lb, **cluster)]))
+        found = Cluster("c", "c", 80, endpoints=[Endpoint("127.0.0.1", p) for p in ports], lb=lb, **cluster)
+        self.attach(make_plan([found], policy=route))
 
     def relay(self, *upstreams: Upstream | int, chains: Iterable[Chain] = (), lb: str = "round_robin", **cluster: Any) -> None:
         """The same for a listener of these chains; without chains every connection goes to the cluster."""

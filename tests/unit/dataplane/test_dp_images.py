@@ -186,6 +186,7 @@ EXHAUSTED = """
     assert gateway.turn(0) == 0, "no spinning"
     crowd[0].send(GET)
     gateway.settle()
+    gateway.pass_ms(500)  # pauses between the tries
     crowd[0].settimeout(10)
     assert crowd[0].recv(1000).startswith(b"HTTP/1.1 503"), "no descriptor for the upstream"
     for round in range(3):

@@ -35,6 +35,10 @@ class CellPool:
             self._used[key] = self._fresh() if old is None else old
         return self._used[key]
 
+    def has(self, key: Key, cell: int) -> bool:
+        """Is this its cell, in use or not?"""
+        return self._used.get(key, self._released.get(key)) == cell
+
     def release(self, key: Key) -> None:
         cell = self._used.pop(key, None)
         if cell is not None:

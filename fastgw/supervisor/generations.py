@@ -227,6 +227,7 @@ class Generations:
         self._resolver.follow(result.dns)
         await self._resolver.wait_known(FIRST_DNS_S)
         self._health.follow(result.health)
+        self._health.go_on()
         await self._health.wait_known(FIRST_CHECKS_S)
         self._succeeded(result, started_s)
 

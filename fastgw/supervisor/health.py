@@ -1,7 +1,8 @@
 """Active health checks: once an endpoint by the supervisor, however many workers, clusters and routes lead to it.
 
 The verdict is a flag of the endpoint's cells, which every worker sees at its next choice. Endpoints that two clusters ask about
-in the same way are asked once for both. An endpoint that has not been checked yet counts as well.
+in the same way are asked once for both. An endpoint that has not been checked yet counts as well, unless an earlier start of the
+supervisor has found otherwise.
 """
 
 from __future__ import annotations
@@ -146,6 +147,11 @@ class HealthChecker:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.gather(*waits), seconds)
 
+    def go_on(self) -> None:
+        """With a segment that was handed over: forget verdicts of a predecessor about endpoints that nobody checks any more."""
+        if self._state.adopted:
+            self._state.unmark_cells(int(lib.FGW_CELL_UNHEALTHY), self._by_cell.keys())
+
     def close(self) -> None:
         """Check no more. Verdicts stay as they are: a successor may go on with the segment."""
         for checked in self._checked.values():
@@ -173,7 +179,8 @@ class HealthChecker:
             checked.task = asyncio.create_task(self._keep_checking(checked))
         checked.cells[cell] += 1
         self._by_cell.setdefault(cell, set()).add(checked)
-        self._mark(cell)
+        if checked.streak.verdict is not None:  # else what a predecessor found out holds until the first check
+            self._mark(cell)
 
     def _remove(self, question: Question, cell: int) -> None:
         checked = self._checked[question]

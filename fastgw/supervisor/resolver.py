@@ -75,6 +75,8 @@ class Resolver:
         self._names: dict[tuple[str, str], _Name] = {}
         self._slots: dict[int, dict[DnsTarget, None]] = {}
         """the targets of each slot, in the order in which they came"""
+        self._inherits = False
+        """names that are followed may have had answers from a predecessor"""
         self._written: dict[int, tuple[int, list[DnsAddress]]] = {}
         """what each slot holds: most answers are those of before"""
         self._held: dict[int, set[Key]] = {}
@@ -96,6 +98,8 @@ class Resolver:
                 name = self._names[_key(target)] = _Name(*_key(target))
                 name.task = asyncio.create_task(self._keep_fresh(name))
             if target not in name.targets:
+                if self._inherits and name.status.status == "unknown":
+                    self._inherit(name, target)
                 name.targets.add(target)
                 self._slots.setdefault(target.slot, {})[target] = None
                 touched.add(target.slot)
@@ -123,6 +127,7 @@ class Resolver:
 
     async def wait_known(self, seconds: float) -> None:
         """Until every name was asked once, at the most this long."""
+        self._inherits = False
         waits = [name.first.wait() for name in self._names.values()]
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.gather(*waits), seconds)
@@ -132,14 +137,29 @@ class Resolver:
         return self._cells.to_json()
 
     def restore_cells(self, data: bytes) -> None:
-        """What a predecessor wrote. Raises ValueError."""
+        """What a predecessor wrote. Its answers are good until those of our own, too. Raises ValueError."""
         self._cells.restore(data)
+        self._inherits = True
 
     def close(self) -> None:
         """Ask no more. Slots stay as they are: a successor may go on with the segment."""
         for name in self._names.values():
             assert name.task
             name.task.cancel()
+
+    def _inherit(self, name: _Name, target: DnsTarget) -> None:
+        """The answer that the slot holds from before, when its cells say that it was this cluster's."""
+        _, found = self._state.read_dns(target.slot)
+        own = [
+            each for each in found
+            if each.endpoint == target.endpoint and self._cells.has((target.cluster, each.ip, each.port), each.cell)
+        ]  # fmt: skip
+        if not own:
+            return
+        services = tuple(Service(each.ip, each.port, max(each.weight // target.weight, 1), each.priority) for each in own)
+        is_service = target.lookup == "srv"
+        name.answer = Answer(tuple(sorted({each.ip for each in own})), 0, services=services if is_service else ())
+        name.status.status, name.status.addresses = "ok", name.answer.texts()
 
     async def _keep_fresh(self, name: _Name) -> None:
         while True:

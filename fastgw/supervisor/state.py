@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Container, Iterator
 from typing import Any, NamedTuple
 
 from fastgw.native._native import ffi, lib
@@ -132,14 +132,14 @@ class StateSegment:
         for begin, stop in self._written_cells(UPPER_CELLS_FROM):
             os.pwrite(self.fd, bytes(stop - begin), begin)
 
-    def unmark_cells(self, flag: int) -> None:
-        """Take a flag away wherever it is set: whoever sets it begins anew."""
+    def unmark_cells(self, flag: int, kept: Container[int]) -> None:
+        """Take a flag away wherever it is set, but for the cells ``kept``."""
         size, start = int(ffi.sizeof("fgw_cell")), int(ffi.offsetof("fgw_state", "cells"))
         for begin, stop in self._written_cells(0):
             first = (begin - start) // size
             data = os.pread(self.fd, stop - begin, begin)
             for index in range(first, (stop - start) // size):
-                if _CELL.unpack_from(data, (index - first) * size)[1] & flag:
+                if _CELL.unpack_from(data, (index - first) * size)[1] & flag and index not in kept:
                     self.mark_cell(index, flag, False)
 
     def _written_cells(self, first: int) -> Iterator[tuple[int, int]]:

@@ -20,7 +20,6 @@ from typing import Protocol
 import fastgw
 from fastgw.model.worker_protocol import Image, Listen, Start
 from fastgw.model.worker_protocol import TicketKeys as TicketKeysMessage
-from fastgw.native._native import lib
 from fastgw.sources.watch import Watcher
 from fastgw.supervisor import memfd
 from fastgw.supervisor.access_log import AccessLog
@@ -387,7 +386,6 @@ def restore_cells(resolver: Resolver, state: StateSegment, data: bytes) -> None:
     """The cells of addresses from DNS, as a predecessor left them; they begin anew when that cannot be understood."""
     if not state.adopted:
         return
-    state.unmark_cells(int(lib.FGW_CELL_UNHEALTHY))
     try:
         resolver.restore_cells(data)
     except ValueError:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 
 from .conftest import StartGateway
 from .support.client import request_bytes
-from .support.config import gateway_of, http_server, route, service_entry, simple, virtual_service
+from .support.config import dns_entry, gateway_of, http_server, route, service_entry, simple, virtual_service
 from .support.curl import curl
 from .support.gateway import Gateway
 from .support.load import Load
-from .support.origin import RecordingOrigin, Reply
+from .support.name_server import NameServer
+from .support.origin import RecordingOrigin, Reply, ok
 from .support.poll import eventually
 from .support.ports import listening_inodes
 from .support.processes import alive, in_session, open_files, parent_of
@@ -76,7 +78,7 @@ def test_old_workers_stay_for_what_is_open(start_gateway: StartGateway, origin: 
         answer = held.response()
         assert (answer.status, (answer.value("connection") or "").lower()) == (200, "close")
     eventually(lambda: not any(map(alive, before)), "it ends after its last connection", 10)
-    assert "the last worker of the version before has ended" in gateway.said()
+    eventually(lambda: "the last worker of the version before has ended" in gateway.said())
 
 
 def test_the_drain_time_bounds_old_workers(start_gateway: StartGateway, origin: RecordingOrigin) -> None:
@@ -175,3 +177,29 @@ def test_what_the_service_manager_hears_of_an_upgrade(start_gateway: StartGatewa
         assert len(stored) == 1 and len(notify.store[stored[0]]) == 2
         notify.empty()
         gateway.stop()
+
+
+def test_what_is_known_of_endpoints_goes_on(start_gateway: StartGateway, make_origin: Callable[..., RecordingOrigin]) -> None:
+    """DNS is down and an endpoint is sick while the gateway is upgraded: no request notices."""
+    fine = make_origin("fine", address="127.0.0.1")
+    sick = make_origin("sick", address="127.0.0.2", port=fine.port)
+    sick.answer = lambda seen: ok(b"", status="500 Oops")
+    with NameServer({"app.example": ["127.0.0.1", "127.0.0.2"]}) as dns:
+        entry = dns_entry("app.example", "app.example", fine.port)
+        entry["metadata"]["annotations"] = {"gateway.fastgw.io/health-check": "http:/;interval=200ms;timeout=5s"}
+        documents = [
+            gateway_of("gw", [http_server([HOST])]),
+            virtual_service("webapp", [HOST], [route("app.example", 8080)]),
+            entry,
+        ]
+        gateway = start_gateway(documents, options=dns.option)
+        assert {gateway.get("/", HOST).status for _ in range(20)} == {200}
+        dns.zone["app.example"] = None
+        eventually(lambda: gateway.admin("/dns")[0]["error"])
+        with Load(gateway.port(), HOST, clients=4, close_is_cut=False) as load:
+            load.more(50)
+            upgrade(gateway)
+            load.more(50)
+        assert not load.failures, load.failures[:5]
+        assert gateway.admin("/dns")[0]["error"]
+        assert {gateway.get("/", HOST).status for _ in range(20)} == {200}

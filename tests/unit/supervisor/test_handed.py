@@ -156,8 +156,9 @@ def test_a_flag_is_taken_away_wherever_it_is_set_and_no_other() -> None:
     made = StateSegment(1)
     for cell in (0, 63, 64, 100_000, lib.FGW_STATE_CELLS - 1):
         made.mark_cell(cell, lib.FGW_CELL_UNHEALTHY | lib.FGW_CELL_EJECTED, True)
-    made.unmark_cells(lib.FGW_CELL_UNHEALTHY)
-    assert {made.cell(cell).flags for cell in (0, 63, 64, 100_000, lib.FGW_STATE_CELLS - 1)} == {lib.FGW_CELL_EJECTED}
+    made.unmark_cells(lib.FGW_CELL_UNHEALTHY, {64})
+    assert {made.cell(cell).flags for cell in (0, 63, 100_000, lib.FGW_STATE_CELLS - 1)} == {lib.FGW_CELL_EJECTED}
+    assert made.cell(64).flags == lib.FGW_CELL_UNHEALTHY | lib.FGW_CELL_EJECTED
     assert made.cell(1).flags == 0
     made.close()
 

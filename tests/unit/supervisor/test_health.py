@@ -168,6 +168,21 @@ def test_what_is_no_longer_wanted_is_asked_no_more_and_its_cell_is_free() -> Non
     play(act)
 
 
+def test_the_verdict_of_a_predecessor_holds_until_the_first_check() -> None:
+    async def act(scene: Scene) -> None:
+        for cell in (7, 8, 9):
+            scene.state.mark_cell(cell, lib.FGW_CELL_UNHEALTHY, True)
+        scene.state.adopted = True
+        scene.answers[81] = REFUSED
+        scene.checker.follow([target(ONE, ("10.0.0.2", 81, 8))])
+        scene.checker.go_on()
+        assert scene.unhealthy(7, 8, 9) == [True, True, False], "nobody checks the last one any more"
+        await scene.checker.wait_known(1.0)
+        assert scene.unhealthy(7, 8, 9) == [False, True, False]
+
+    play(act)
+
+
 def test_a_changed_check_takes_over_without_a_gap() -> None:
     async def act(scene: Scene) -> None:
         scene.answers[80] = REFUSED

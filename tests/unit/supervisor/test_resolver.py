@@ -461,6 +461,43 @@ def test_an_answer_like_the_one_before_writes_nothing() -> None:
     play(act)
 
 
+def test_the_answers_of_a_predecessor_are_good_until_those_of_our_own() -> None:
+    async def act(scene: Scene) -> None:
+        scene.script.zone |= {"a.test": Answer(packed("10.0.0.1"), 300), "b.test": Answer(packed("10.0.0.2"), 300)}
+        targets = [target(1), target(1, "b.test", 81, endpoint=1), target(2, "b.test")]
+        scene.resolver.follow(targets)
+        await scene.resolver.wait_known(5.0)
+        cells, before = scene.resolver.cells_json(), scene.state.read_dns(1)
+        scene.resolver.close()
+        scene.script.zone.clear()
+        successor = scene.resolver = Resolver(scene.state, scene.script)
+        successor.restore_cells(cells)
+        elsewhere = DnsTarget(2, "b.test", 80, "another cluster")
+        successor.follow([*targets[:2], elsewhere])
+        assert (scene.state.read_dns(1), scene.status(2)) == (before, OK)
+        assert scene.addresses(2) == ["10.0.0.2"], "of a name that is known, not of the slot"
+        await successor.wait_known(5.0)
+        assert scene.state.read_dns(1) == before, "kept although it cannot be resolved any more"
+        assert [status.error for status in successor.statuses()] == ["no such name"] * 2
+
+    play(act)
+
+
+def test_what_another_cluster_had_in_a_slot_is_not_inherited() -> None:
+    async def act(scene: Scene) -> None:
+        scene.script.zone["a.test"] = Answer(packed("10.0.0.1"), 300)
+        scene.resolver.follow([target(1)])
+        await scene.resolver.wait_known(5.0)
+        cells = scene.resolver.cells_json()
+        scene.resolver.close()
+        scene.resolver = Resolver(scene.state, scene.script)
+        scene.resolver.restore_cells(cells)
+        scene.resolver.follow([DnsTarget(1, "b.test", 80, "another cluster"), target(3)])
+        assert (scene.status(1), scene.addresses(1), scene.status(3)) == (UNKNOWN, [], UNKNOWN)
+
+    play(act)
+
+
 def test_forgotten_names_are_asked_no_more_and_their_slots_cleared() -> None:
     async def act(scene: Scene) -> None:
         scene.script.zone["a.test"] = scene.script.zone["b.test"] = Answer(packed("10.0.0.1"), 0)

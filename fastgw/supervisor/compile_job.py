@@ -245,10 +245,15 @@ def restore_credentials(job: Job, fds: list[int]) -> None:
 
 
 def restore_numbers(fds: list[int]) -> StateNumbers:
-    """Those of a predecessor that died: cells and metric ids must keep their meaning."""
+    """Those of a predecessor that died: cells and metric ids must keep their meaning. What cannot be understood must not keep this
+    process from starting again and again: counts that are mixed up are better than no configuration."""
     if not fds:
         return StateNumbers()
-    return StateNumbers.from_json(msgspec.json.decode(memfd.read_all(fds[0])))
+    try:
+        return StateNumbers.from_json(msgspec.json.decode(memfd.read_all(fds[0])))
+    except (KeyError, TypeError, ValueError):
+        traceback.print_exc()
+        return StateNumbers()
 
 
 def answer(job: Job, message: protocol.Compile, fds: list[int], sock: socket.socket) -> None:

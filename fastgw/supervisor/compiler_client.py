@@ -83,7 +83,7 @@ class Compiler:
         self._child: Child | None = None
         self._channel: Channel | None = None
         self._answer: asyncio.Future[Result] | None = None
-        self._plan_answer: asyncio.Future[bytes] | None = None
+        self._plan_answers: dict[int, asyncio.Future[bytes]] = {}
         self._report = protocol.Report()
         self._numbers_fd, self._credentials_fd = numbers_fd, credentials_fd
         self._stopped = False
@@ -137,11 +137,11 @@ class Compiler:
         """The plan of the last generation or the one before, as JSON. Raises CompileError when the child does not have it."""
         if self._channel is None:
             raise CompileError(f"the plan of generation {generation} is gone with the process that made it")
-        if self._plan_answer is None or self._plan_answer.done():
-            self._plan_answer = asyncio.get_running_loop().create_future()
+        if generation not in self._plan_answers:
+            self._plan_answers[generation] = asyncio.get_running_loop().create_future()
             self._channel.send(protocol.encode(protocol.AskPlan(generation)))
         try:
-            return await asyncio.wait_for(asyncio.shield(self._plan_answer), self._hang_s)
+            return await asyncio.wait_for(asyncio.shield(self._plan_answers[generation]), self._hang_s)
         except TimeoutError:
             raise CompileError(f"no plan of generation {generation} came within {self._hang_s:g} s") from None
 
@@ -181,6 +181,10 @@ class Compiler:
         if self._channel:
             self._channel.close()
         self._child = self._channel = None
+        for generation, waiting in self._plan_answers.items():
+            waiting.set_exception(CompileError(f"the plan of generation {generation} is gone with the process that made it"))
+            waiting.exception()  # nobody may be waiting any more
+        self._plan_answers.clear()
 
     def _on_exit(self, child: Child, code: int) -> None:
         if child is not self._child or self._stopped:
@@ -189,8 +193,6 @@ class Compiler:
         self._forget()
         if self._answer and not self._answer.done():
             self._answer.set_exception(CompileError(f"the compile process ended with {exit_text(code)}"))
-        if self._plan_answer and not self._plan_answer.done():
-            self._plan_answer.set_exception(CompileError(f"the compile process ended with {exit_text(code)}"))
 
     def _on_packet(self, data: bytes, fds: list[int]) -> None:
         try:
@@ -236,14 +238,15 @@ class Compiler:
         self.on_findings(message.generation, found)
 
     def _take_plan(self, message: protocol.PlanAnswer, fds: list[int]) -> None:
-        waiting = self._plan_answer
+        waiting = self._plan_answers.pop(message.generation, None)
         try:
-            if waiting is None or waiting.done():
+            if waiting is None:
                 return
             if fds:
                 waiting.set_result(memfd.read_all(fds[0]))
             else:
                 waiting.set_exception(CompileError(f"the plan of generation {message.generation} is not kept"))
+                waiting.exception()
         finally:
             _close(fds)
 

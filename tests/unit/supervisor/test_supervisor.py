@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from supervisor_tools import PATIENCE_S, fake_worker, lines_of, until
+from supervisor_tools import PATIENCE_S, fake_compiler, fake_worker, lines_of, until
 
 from fastgw.model.values import FormatError
 from fastgw.supervisor import generations
@@ -122,6 +122,24 @@ def test_a_changed_file_is_a_new_image_for_the_same_workers(scene: Scene) -> Non
         current = scene.supervisor.generations.current
         assert current and b"b.example" in await scene.supervisor.generations.plan_json()
         assert 0 < scene.supervisor.generations.outcome.apply_seconds < PATIENCE_S
+
+    play(scene, act)
+
+
+def test_an_image_that_is_torn_reaches_no_worker(scene: Scene, tmp_path: Path) -> None:
+    async def act(scene: Scene) -> None:
+        await scene.ready()
+        supervisor, script = scene.supervisor, tmp_path / "script"
+        script.write_text("torn")
+        await supervisor.compiler.pause()
+        good, supervisor.compiler._command = supervisor.compiler._command, fake_compiler(script)
+        scene.write("route.yaml", ROUTE.replace("a.example", "b.example"))
+        await until(lambda: "the image" in supervisor.generations.outcome.error, "refused")
+        assert supervisor.generations.outcome.serving == 1 and scene.told("Image") == 2
+        await supervisor.compiler.pause()
+        supervisor.compiler._command = good
+        supervisor.generations.request()
+        await until(lambda: scene.told("Image") == 4, "and then a good one")
 
     play(scene, act)
 

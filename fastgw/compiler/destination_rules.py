@@ -73,6 +73,20 @@ class HostRules:
         return block
 
 
+def _merged(rules: list[Resource]) -> list[Resource]:
+    """Those that count together (R2, R3): of the same selector and exportTo as the first, which is one for this gateway where
+    there is one, else the oldest."""
+    rules = sorted(rules, key=lambda rule: rule.spec.workload_selector is None)
+    first = _company(rules[0])
+    return [rule for rule in rules if _company(rule) == first]
+
+
+def _company(rule: Resource) -> tuple[frozenset[str], frozenset[tuple[str, str]] | None]:
+    selector = rule.spec.workload_selector
+    labels = None if selector is None else frozenset(selector.match_labels.items())
+    return frozenset(rule.spec.export_to or ("*",)), labels
+
+
 def _idle_ms(timeout: str) -> int:
     """Less than a millisecond is one, since 0 would be none."""
     nanoseconds = parse_ns(timeout)
@@ -114,11 +128,14 @@ class DestinationRules:
         return rule.namespace == self._options.namespace and is_subset(selector.match_labels, self._options.labels)
 
     def _file(self, rule: Resource) -> None:
-        host = full_name(rule.spec.host, rule.namespace).lower()
+        """Under its full name, and as written: the very name of a ServiceEntry, as destinations look it up."""
+        written = rule.spec.host.lower()
+        host = full_name(written, rule.namespace)
         if host.startswith("*"):
             self._wildcards.setdefault(rule.namespace, []).append((host, rule))
-        else:
-            self._exact.setdefault((rule.namespace, host), []).append(rule)
+            return
+        for name in {host: None, written: None}:
+            self._exact.setdefault((rule.namespace, name), []).append(rule)
 
     def _find(self, record: ServiceRecord) -> HostRules:
         """R1. A host that no object describes belongs to no namespace: a rule that names it counts wherever it stands, namespaces
@@ -131,7 +148,7 @@ class DestinationRules:
         for namespace, private in places:
             rules = self._candidates(namespace, record, private) if namespace else []
             if rules:
-                return HostRules(sorted(rules, key=lambda rule: rule.spec.workload_selector is None))
+                return HostRules(_merged(rules))
         return NO_RULES
 
     def _candidates(self, namespace: str, record: ServiceRecord, private: bool) -> list[Resource]:

@@ -104,7 +104,8 @@ def _distributed(known: list[Labelled], shares: LocalityDistribute) -> list[Endp
     """Each place has its share, which its endpoints divide by their weights; who is in no place that is named gets nothing."""
     found, rest = [], known
     for pattern, percent in shares.to.items():
-        inside, outside = [], []
+        inside: list[Labelled] = []
+        outside: list[Labelled] = []
         for each in rest:
             (inside if matches(place_of(each.endpoint.locality), pattern) else outside).append(each)
         rest = outside

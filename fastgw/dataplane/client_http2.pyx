@@ -37,7 +37,7 @@ from fastgw.native.nghttp2 cimport (
     NGHTTP2_CANCEL, NGHTTP2_COMPRESSION_ERROR, NGHTTP2_DATA, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_ERR_BAD_CLIENT_MAGIC,
     NGHTTP2_ERR_CALLBACK_FAILURE, NGHTTP2_ERR_FLOODED, NGHTTP2_ERR_NOMEM, NGHTTP2_FLAG_ACK, NGHTTP2_FLAG_END_STREAM,
     NGHTTP2_FLAG_NONE, NGHTTP2_GOAWAY, NGHTTP2_HCAT_REQUEST, NGHTTP2_HEADERS, NGHTTP2_INTERNAL_ERROR, NGHTTP2_NO_ERROR,
-    NGHTTP2_PING, NGHTTP2_PROTOCOL_ERROR, NGHTTP2_REFUSED_STREAM, NGHTTP2_RST_STREAM, NGHTTP2_SETTINGS,
+    NGHTTP2_NV_FLAG_NO_INDEX, NGHTTP2_PING, NGHTTP2_PROTOCOL_ERROR, NGHTTP2_REFUSED_STREAM, NGHTTP2_RST_STREAM, NGHTTP2_SETTINGS,
     NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES,
     NGHTTP2_STREAM_CLOSED, fgw_lift_library_limits, fgw_share_fairly, nghttp2_data_provider, nghttp2_frame, nghttp2_frame_hd,
     nghttp2_nv, nghttp2_on_begin_frame_callback, nghttp2_on_begin_headers_callback, nghttp2_on_data_chunk_recv_callback,
@@ -740,6 +740,7 @@ cdef class ClientHttp2Stream(ClientStream):
         if x.service_time_ms >= 0 and not head.timed:
             n = write_decimal(text, <unsigned long long>x.service_time_ms)
             to = pair(to, b"x-envoy-upstream-service-time", 29, text, n)
+            (to - 1).flags = NGHTTP2_NV_FLAG_NO_INDEX  # it would fill the table with what does not come again
             text += n
         if x.gives_cookie:
             to = pair(to, b"set-cookie", 10, text, x.write_set_cookie(text))

@@ -8,7 +8,11 @@ from collections.abc import Callable, Iterator
 import pytest
 from dataplane_support import GET, OK, Gateway
 from h2_support import H2Peer, serve
+from hpack.huffman import HuffmanEncoder
+from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 from wire import h2
+
+HUFFMAN = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH)
 
 
 def test_a_request_and_its_answer(gateway: Gateway) -> None:
@@ -27,6 +31,20 @@ def test_a_request_and_its_answer(gateway: Gateway) -> None:
     ]  # fmt: skip
     assert [f.kind for f in stream.frames] == [h2.HEADERS, h2.DATA]
     assert client.seen.settings == {h2.STREAMS: 100, h2.LIST_SIZE: 61440, 9: 1}
+
+
+def test_what_does_not_come_again_stays_out_of_the_table(gateway: Gateway) -> None:
+    upstream = gateway.upstream()
+    gateway.serve(upstream)
+    client = H2Peer(gateway)
+    up = None
+    for number in (1, 3):
+        client.send(h2.headers(number, h2.head("GET", "/")))
+        up = up or upstream.accept(gateway)
+        serve(up)
+        block = client.stream(number).frames[0].payload
+        name = bytes(HUFFMAN.encode(b"x-envoy-upstream-service-time"))
+        assert bytes([0x10, 0x80 | len(name)]) + name in block
 
 
 BODIES: dict[str, tuple[bytes, bytes]] = {

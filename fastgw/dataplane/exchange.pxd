@@ -198,6 +198,7 @@ cdef class Exchange(Served):
     cdef int try_upstream(self, bint fresh) except -1
     cdef int send_again(self, int64_t pause_ms, bint fresh) except -1
     cdef int note_tried(self) noexcept
+    cdef bint timed(self) noexcept
     cdef int start_timeouts(self) except -1
     cdef int arm(self) except -1
     cdef int on_route_timeout(self) except -1

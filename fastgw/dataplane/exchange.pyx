@@ -12,7 +12,7 @@ from fastgw.dataplane.balancer cimport PICK_ONE, PICK_WAIT, pick
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.field_table cimport FieldTable
-from fastgw.dataplane.grpc cimport kind_of_request, status_in
+from fastgw.dataplane.grpc cimport kind_of_request, status_in, timeout_of_request
 from fastgw.dataplane.headers cimport mark_response, mark_trailers, write_decimal
 from fastgw.dataplane.limits cimport HELD_NOT, HELD_REFUSED, HELD_WAIT, admit, got_connection, leave, wait_in_line
 from fastgw.dataplane.outlier cimport note_answer, note_connected, note_local
@@ -349,7 +349,7 @@ cdef class Exchange(Served):
         if self.route.verdict != FGW_ROUTE_MATCH:
             return self.reply(404, FGW_F_NR, b"route_not_found", NULL, 0)
         self.upgrade = bool(self.head.req.flags & FGW_MSG_UPGRADE)
-        if self.upgrade and not wants_websocket(self.head):
+        if self.upgrade and not (self.client.http2 or wants_websocket(self.head)):  # HTTP/2's head is judged by its parser
             self.reject_reason = FGW_R_UPGRADE_NOT_ALLOWED
             self.ctx.reject(FGW_R_UPGRADE_NOT_ALLOWED)
             return self.reply(403, 0, b"upgrade_failed", NULL, 0)
@@ -399,8 +399,10 @@ cdef class Exchange(Served):
             return self.reply(500, 0, b"request_headers_too_large", NULL, 0)
         if self.has_policy:
             self.timeout_ms = self.image.route_policies[a.policy].timeout_ms
-            if self.request_done:
-                self.start_timeouts()
+        if self.grpc != FGW_GRPC_NOT:  # what the call allows, at the most what the route does (J3)
+            self.timeout_ms = earlier(self.timeout_ms, timeout_of_request(self.head))
+        if self.timed() and self.request_done:
+            self.start_timeouts()
         return self.try_upstream(False)
 
     cdef int edit_request(self) except -1:
@@ -507,7 +509,7 @@ cdef class Exchange(Served):
         self.attempts += 1
         self.note_tried()
         self.charge()
-        if self.has_policy and self.request_done:
+        if self.timed() and self.request_done:
             self.start_timeouts()
         if self.upstream is None:
             return self.on_upstream_fault(FAULT_CONNECT_FAILED, 0, 0)
@@ -528,6 +530,10 @@ cdef class Exchange(Served):
             return self.try_upstream(fresh)
         self.resume_at_ms = self.ctx.loop.now_ms + pause_ms
         return self.arm()
+
+    cdef bint timed(self) noexcept:
+        """A route's policy or a call of gRPC sets times."""
+        return self.has_policy | (self.timeout_ms != 0)
 
     cdef int start_timeouts(self) except -1:
         """The request has come to its end, or an attempt with a whole request begins (J2)."""
@@ -665,7 +671,7 @@ cdef class Exchange(Served):
         if self.translation is not None and self.translation.request_end():
             return self.on_request_error(self.translation.request_end())
         self.request_done = True
-        if self.has_policy and not self.response_started:
+        if self.timed() and not self.response_started:
             self.start_timeouts()
         if self.upstream is not None:
             self.upstream.end_request()

@@ -20,6 +20,7 @@ from fastgw.model.plan import (
     Endpoint,
     HeaderEdit,
     Plan,
+    RoutePolicy,
     WeightedDestination,
 )
 from fastgw.model.values import Part
@@ -108,6 +109,27 @@ def test_a_time_out_is_deadline_exceeded(make_gateway: MakeGateway) -> None:
     upstream.accept(gateway).request()
     gateway.pass_ms(1500)
     assert status(client.response()) == (4, "upstream request timeout", GRPC)
+
+
+@pytest.mark.parametrize(
+    ("route_ms", "said", "allowed_ms"),
+    [(0, "2S", 2000), (1000, "2S", 1000), (3000, "2000000u", 2000), (3000, "soon", 3000), (1000, "", 1000)],
+)
+def test_a_call_has_the_time_that_it_says(gateway: Gateway, route_ms: int, said: str, allowed_ms: int) -> None:
+    """J3: grpc-timeout, at the most the route's."""
+    upstream = gateway.upstream()
+    plan = make_plan([Cluster("c", "c", 80, endpoints=[Endpoint("127.0.0.1", upstream.port)])])
+    policy = RoutePolicy(timeout_ms=route_ms) if route_ms else None
+    act(plan, Action("route", (WeightedDestination("c", 1),), policy=policy))
+    gateway.attach(plan)
+    client = gateway.client().send(call(GRPC, b"", *([f"grpc-timeout: {said}"] if said else [])))
+    up = upstream.accept(gateway)
+    assert up.request().values("grpc-timeout") == ([said] if said else [])
+    gateway.pass_ms(allowed_ms - 100)
+    assert not client.poll().data
+    gateway.pass_ms(300)
+    assert status(client.response()) == (4, "upstream request timeout", GRPC)
+    assert up.until_end() == "reset"
 
 
 def test_a_message_is_percent_encoded(gateway: Gateway) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from .support.certificates import Authority, mount
 from .support.client import request_bytes
 from .support.config import Document, gateway_of, https_server, route, service_entry, virtual_service
 from .support.gateway import Gateway
+from .support.h2_wire import H2Wire
 from .support.origin import RecordingOrigin
 from .support.tls_client import TlsClient
 from .support.tls_world import OPTIONAL, PLAIN, STRICT, TlsWorld, keep_alive, tagged, vhost_of
@@ -159,6 +161,19 @@ def test_each_request_of_a_connection_is_judged(world: TlsWorld) -> None:
         assert client.request(keep_alive(STRICT)).status == 421
         assert vhost_of(client.request(keep_alive(PLAIN))) == PLAIN
         assert client.request(keep_alive("nobody.example")).status == 404
+
+
+def test_each_stream_of_http2_is_judged(world: TlsWorld) -> None:
+    """X24: browsers send what one certificate covers on one connection."""
+    plain = socket.create_connection(("127.0.0.1", world.port))
+    with H2Wire(world.context(alpn=["h2"]).wrap_socket(plain, server_hostname="a.shared.test"), "https") as wire:
+        wire.start()
+        wanted = {"a.shared.test": 200, "b.shared.test": 200, "c.shared.test": 421, STRICT: 421, SECRET: 421, "nobody.example": 404}
+        for i, host in enumerate(wanted):
+            wire.authority = host
+            wire.send(wire.get(2 * i + 1))
+        wire.read_until(lambda: len(wire.complete) == len(wanted))
+        assert [wire.status(2 * i + 1) for i in range(len(wanted))] == list(wanted.values())
 
 
 def test_pipelined_requests_are_judged_one_by_one(world: TlsWorld) -> None:

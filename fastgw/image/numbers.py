@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from fastgw.image.layout import lib
+from fastgw.model.plan import Cluster
 
 QUARANTINE = 8
 CELLS = lib.FGW_STATE_CELLS // 2
@@ -121,9 +122,15 @@ class StateNumbers:
         """Index of the endpoint's cell. Raises NumbersExhausted."""
         return self._cells.of((cluster_name, address, port), self.generation)
 
-    def dns_slot_of(self, cluster_name: str) -> int:
-        """Index of the cluster's DNS slot. Raises NumbersExhausted."""
-        return self._dns_slots.of((cluster_name,), self.generation)
+    def dns_slot_of(self, cluster: Cluster) -> int:
+        """Index of the slot for the cluster's names. With other names it has another one, so that images with old and new ones can
+        be in use side by side. Raises NumbersExhausted."""
+        names = [
+            f"{place} {each.lookup} {each.address}:{each.port}x{each.weight}"
+            for place, each in enumerate(cluster.endpoints)
+            if each.lookup
+        ]
+        return self._dns_slots.of((cluster.name, *names), self.generation)
 
     def cluster_of(self, cluster_name: str) -> int:
         """Index of what workers count together of a cluster. Raises NumbersExhausted."""

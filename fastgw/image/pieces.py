@@ -48,7 +48,7 @@ class ClusterBuilder(PieceBuilder):
             layout.UPSTREAM_PROTOCOLS[c.protocol],
             first,
             endpoints.count - first,
-            self._numbers.dns_slot_of(c.name) if dns else NONE,
+            self._numbers.dns_slot_of(c) if dns else NONE,
             c.connect_timeout_ms,
             NONE if c.tls is None else add_upstream_tls(self.tables, c.tls),
             self._numbers.metric_id_of(c.host, c.service_name, c.service_namespace),
@@ -74,7 +74,7 @@ class ClusterBuilder(PieceBuilder):
 def touch_numbers(c: Cluster, numbers: StateNumbers) -> None:
     """The cluster's numbers are in use in this generation, although its piece is not written again."""
     if c.discovery == "dns":
-        numbers.dns_slot_of(c.name)
+        numbers.dns_slot_of(c)
     for endpoint in c.endpoints:
         if not endpoint.lookup:
             numbers.cell_of(c.name, endpoint.address, endpoint.port)

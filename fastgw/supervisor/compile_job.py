@@ -208,7 +208,7 @@ def dns_targets(plan: Plan, numbers: StateNumbers) -> list[protocol.DnsTarget]:
     """Which names go into which slot of the state segment."""
     return [
         protocol.DnsTarget(
-            numbers.dns_slot_of(cluster.name), each.address, each.port, cluster.name, each.lookup, max(each.weight, 1), index
+            numbers.dns_slot_of(cluster), each.address, each.port, cluster.name, each.lookup, max(each.weight, 1), index
         )
         for cluster in plan.clusters.values()
         if cluster.discovery == "dns"
@@ -231,7 +231,7 @@ def health_targets(plan: Plan, numbers: StateNumbers) -> list[protocol.HealthTar
                 for each in cluster.endpoints
                 if each.healthy and not each.lookup
             ),
-            numbers.dns_slot_of(cluster.name) if cluster.discovery == "dns" else -1,
+            numbers.dns_slot_of(cluster) if cluster.discovery == "dns" else -1,
         )
         for cluster in plan.clusters.values()
         if cluster.health_check is not None

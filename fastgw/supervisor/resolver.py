@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -81,6 +82,8 @@ class Resolver:
         """what each slot holds: most answers are those of before"""
         self._held: dict[int, set[Key]] = {}
         """the cells that each slot keeps"""
+        self._holders: Counter[Key] = Counter()
+        """how many slots keep a cell"""
         cells_end = int(lib.FGW_STATE_CELLS)
         self._cells = CellPool(UPPER_CELLS_FROM, cells_end, lambda cell: state.cell(cell).active == 0, state.clear_cell)
         self._gate = asyncio.Semaphore(PARALLEL)
@@ -89,8 +92,8 @@ class Resolver:
         return [name.status for name in list(self._names.values())]
 
     def follow(self, targets: Iterable[DnsTarget]) -> None:
-        """Start resolving what is new; a slot of a name already known gets its answer at once. What the slot had before stays in
-        it until ``retain``: workers go over to the new image one after the other."""
+        """Start resolving what is new; a slot of a name already known gets its answer at once. What was followed before stays until
+        ``retain``, with slots of its own: workers go over to the new image one after the other."""
         touched = set()
         for target in targets:
             name = self._names.get(_key(target))
@@ -226,20 +229,29 @@ class Resolver:
         found = {
             (service.ip, service.port): (target, service) for target, name in names.items() for service in name.services(target)
         }
-        before, keys = self._held.get(slot, set()), {(target.cluster, *place) for place, (target, _) in found.items()}
-        self._held[slot] = before | keys  # what has been taken when cells run out is not lost
+        keys = {(target.cluster, *place) for place, (target, _) in found.items()}
+        self._hold(slot, keys | self._held.get(slot, set()))  # what has been taken when cells run out is not lost
         addresses = [
             DnsAddress(each.ip, each.port, self._cell(target, each), each.weight, target.endpoint, each.priority)
             for target, each in sorted(found.values(), key=_place)[: lib.FGW_STATE_DNS_ADDRESSES]
         ]
-        for key in before - keys:
-            self._cells.release(key)
-        self._held[slot] = keys
+        self._hold(slot, keys)
         content = (_status([name.status.status for name in names.values()]), addresses)
         if self._written.get(slot) != content:
             self._written[slot] = content
             self._state.write_dns(slot, *content)
             self.on_change(slot)
+
+    def _hold(self, slot: int, keys: set[Key]) -> None:
+        """A slot keeps these cells, and no others any more. Two slots of a cluster may share some."""
+        before = self._held.get(slot, set())
+        self._held[slot] = keys
+        self._holders.update(keys - before)
+        for key in before - keys:
+            self._holders[key] -= 1
+            if not self._holders[key]:
+                del self._holders[key]
+                self._cells.release(key)
 
     def _cell(self, target: DnsTarget, service: Service) -> int:
         return self._cells.take((target.cluster, service.ip, service.port))

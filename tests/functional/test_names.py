@@ -169,3 +169,12 @@ def test_a_name_that_appears_later(start_gateway: StartGateway, dns: NameServer,
     assert (answer.status, answer.text) == (503, "no healthy upstream")
     dns.zone["late.example"] = ["127.0.0.1"]
     eventually(lambda: running.get("/", HOST).status == 200)
+
+
+def test_other_names_of_a_destination_take_over(start_gateway: StartGateway, dns: NameServer, trio: list[RecordingOrigin]) -> None:
+    dns.zone |= {"a.example": ["127.0.0.1"], "b.example": ["127.0.0.2"]}
+    running = start_gateway(routed(dns_entry("app.example", "a.example", trio[0].port)), options=dns.option)
+    assert set(answering(running)) == {"one"}
+    for name, origin in (("b.example", "two"), ("a.example", "one")):
+        running.write("main.yaml", routed(dns_entry("app.example", name, trio[0].port)))
+        eventually(lambda origin=origin: set(answering(running)) == {origin})  # type: ignore[misc]

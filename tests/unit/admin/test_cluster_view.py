@@ -23,6 +23,9 @@ NAME = "outbound|80||web.example"
 OVER_DNS = "outbound|8080||dns.example"
 
 
+RESOLVED = Cluster(OVER_DNS, "dns.example", 8080, discovery="dns", endpoints=[Endpoint("dns.example", 8080, lookup="all")])
+
+
 @pytest.fixture
 def numbers() -> StateNumbers:
     return StateNumbers()
@@ -33,7 +36,7 @@ def image_fd(numbers: StateNumbers) -> Iterator[int]:
     endpoints = [Endpoint("10.0.0.1", 81), Endpoint("2001:db8::1", 82, healthy=False), Endpoint("unix:/run/web.sock", 0)]
     clusters = {
         NAME: Cluster(NAME, "web.example", 80, subset="v1", endpoints=endpoints, lb="round_robin"),
-        OVER_DNS: Cluster(OVER_DNS, "dns.example", 8080, discovery="dns", endpoints=[Endpoint("dns.example", 8080, lookup="all")]),
+        OVER_DNS: RESOLVED,
     }
     fd = memfd.make_sealed("image", write_image(Plan(clusters=clusters), numbers, 1))
     yield fd
@@ -71,7 +74,7 @@ def test_resolved_endpoints_come_from_their_slot(image_fd: int, numbers: StateNu
         return cluster["dnsStatus"], [endpoint_text(endpoint) for endpoint in cluster["endpoints"]]
 
     assert seen() == ("unknown", [])
-    slot = numbers.dns_slot_of(OVER_DNS)
+    slot = numbers.dns_slot_of(RESOLVED)
     state.write_dns(slot, lib.FGW_DNS_OK, [DnsAddress(b"\x0a\0\0\5", 8080, UPPER_CELLS_FROM)])
     assert seen() == ("ok", ["10.0.0.5:8080"])
     state.write_dns(slot, lib.FGW_DNS_FAILED, [])

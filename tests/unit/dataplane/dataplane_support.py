@@ -349,6 +349,7 @@ class Gateway:
         self.attach(Plan([listener_], {}, {cluster.name: cluster for cluster in clusters}))
 
     def attach(self, plan: Plan) -> None:
+        self.plan = plan
         self.generation += 1
         self.numbers.begin(self.generation)
         data = write_image(plan, self.numbers, self.generation)
@@ -369,7 +370,7 @@ class Gateway:
             slot.addresses[i].cell = cell
             slot.addresses[i].ip[0:4] = [127, 0, 0, 1]
             self.dns_cells.append(cell)
-        lib.fgw_dns_write(self.state.dns + self.numbers.dns_slot_of(cluster), slot)
+        lib.fgw_dns_write(self.state.dns + self.numbers.dns_slot_of(self.plan.clusters[cluster]), slot)
 
     # ---- time
 

@@ -6,7 +6,7 @@ from collections import Counter
 from random import Random
 
 import pytest
-from balance_support import NAME, World, addresses
+from balance_support import World, addresses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from image_builders import request
@@ -111,7 +111,7 @@ def resolved(world: World, hosts: list[int]) -> None:
         slot.addresses[i].family, slot.addresses[i].port, slot.addresses[i].weight = lib.FGW_FAMILY_IPV4, 80, 1
         slot.addresses[i].cell, slot.addresses[i].endpoint = 200_000 + host, 0
         slot.addresses[i].ip[0:4] = [10, 1, 0, host]
-    lib.fgw_dns_write(ffi.addressof(world.state.dns[world.numbers.dns_slot_of(NAME)]), slot)
+    lib.fgw_dns_write(ffi.addressof(world.state.dns[world.cluster.dns_slot]), slot)
 
 
 def test_addresses_of_a_name_keep_their_keys_in_whatever_order_dns_gives_them() -> None:

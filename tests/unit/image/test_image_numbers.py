@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 
 from fastgw.image.numbers import CELLS, QUARANTINE, Numbers, NumbersExhausted, StateNumbers
+from fastgw.model.plan import Cluster, Endpoint
 
 
 def test_the_same_thing_has_the_same_number_in_every_generation() -> None:
@@ -26,13 +28,33 @@ def test_metric_ids_begin_at_one_and_have_names() -> None:
     assert numbers.metric_names() == {1: ("a.example", "a", "default")}
 
 
+NAMED = Cluster("c", "c", 80, discovery="dns", endpoints=[Endpoint("c.test", 80, lookup="all")])
+
+
+def test_a_cluster_with_other_names_has_another_slot() -> None:
+    numbers = StateNumbers()
+    name = NAMED.endpoints[0]
+    others = [
+        [Endpoint("d.test", 80, lookup="all")],
+        [Endpoint("c.test", 81, lookup="all")],
+        [Endpoint("c.test", 80, weight=2, lookup="all")],
+        [Endpoint("c.test", 80, lookup="first")],
+        [Endpoint("10.0.0.1", 80), name],
+        [name, Endpoint("d.test", 80, lookup="all")],
+    ]
+    slots = [numbers.dns_slot_of(msgspec.structs.replace(NAMED, endpoints=each)) for each in ([name], *others)]
+    assert len(set(slots)) == len(slots)
+    addresses = [name, Endpoint("10.0.0.1", 80)]
+    assert numbers.dns_slot_of(msgspec.structs.replace(NAMED, endpoints=addresses)) == slots[0], "addresses have no place in it"
+
+
 def test_a_restart_continues() -> None:
     numbers = StateNumbers()
     numbers.begin(7)
-    expected = (numbers.cell_of("c", "10.0.0.1", 80), numbers.dns_slot_of("c"), numbers.metric_id_of("h", "s", "n"))
+    expected = (numbers.cell_of("c", "10.0.0.1", 80), numbers.dns_slot_of(NAMED), numbers.metric_id_of("h", "s", "n"))
     again = StateNumbers.from_json(json.loads(json.dumps(numbers.to_json())))
     assert again.generation == 7
-    assert (again.cell_of("c", "10.0.0.1", 80), again.dns_slot_of("c"), again.metric_id_of("h", "s", "n")) == expected
+    assert (again.cell_of("c", "10.0.0.1", 80), again.dns_slot_of(NAMED), again.metric_id_of("h", "s", "n")) == expected
     assert again.cell_of("new", "10.0.0.1", 80) not in expected[:1]
 
 

@@ -85,7 +85,7 @@ def test_clusters_and_endpoints() -> None:
     numbers = StateNumbers()
     reader = written(plan(clusters=clusters), numbers)
     static, dns = reader.rows("clusters")
-    assert (static["dns_slot"], dns["dns_slot"]) == (NONE, numbers.dns_slot_of("dns"))
+    assert (static["dns_slot"], dns["dns_slot"]) == (NONE, numbers.dns_slot_of(by_name))
     assert [reader.address(row) for row in reader.rows("endpoints")] == [
         "10.1.2.3:81",
         "[fd00::7]:82",

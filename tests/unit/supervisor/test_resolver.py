@@ -498,6 +498,29 @@ def test_what_another_cluster_had_in_a_slot_is_not_inherited() -> None:
     play(act)
 
 
+def test_slots_of_one_cluster_share_its_cells() -> None:
+    """Two configurations with other names of a cluster are in use side by side."""
+
+    async def act(scene: Scene) -> None:
+        scene.script.zone |= {"a.test": Answer(packed("10.0.0.1"), 300), "b.test": Answer(packed("10.0.0.1", "10.0.0.2"), 300)}
+        old, new = DnsTarget(1, "a.test", 80, "c"), DnsTarget(2, "b.test", 80, "c")
+        scene.resolver.follow([old])
+        await scene.resolver.wait_known(5.0)
+        scene.resolver.follow([new])
+        await until(lambda: scene.status(2) == OK)
+        assert (scene.addresses(1), scene.addresses(2)) == (["10.0.0.1"], ["10.0.0.1", "10.0.0.2"])
+        shared = packed("10.0.0.1")[0]
+        assert scene.cells(1)[shared] == scene.cells(2)[shared]
+        scene.resolver.retain([new])
+        assert (scene.status(1), scene.addresses(2)) == (UNKNOWN, ["10.0.0.1", "10.0.0.2"])
+        assert scene.resolver._cells.has(("c", shared, 80), scene.cells(2)[shared])
+        assert ("c", shared, 80) in scene.resolver._cells._used
+        scene.resolver.retain([])
+        assert not scene.resolver._cells._used
+
+    play(act)
+
+
 def test_forgotten_names_are_asked_no_more_and_their_slots_cleared() -> None:
     async def act(scene: Scene) -> None:
         scene.script.zone["a.test"] = scene.script.zone["b.test"] = Answer(packed("10.0.0.1"), 0)

@@ -6,6 +6,7 @@ from fastgw.dataplane.exchange cimport Connector, Exchange, UpstreamStream
 from fastgw.dataplane.loop cimport Timer
 from fastgw.dataplane.served cimport Address
 from fastgw.dataplane.upstream_http1 cimport IdleOwner, UpstreamHttp1
+from fastgw.dataplane.upstream_hub cimport Hubs
 from fastgw.dataplane.upstream_tls cimport PeerName
 
 
@@ -22,10 +23,12 @@ cdef class Pool(Connector):
     cdef Context ctx
     cdef void **shelves            # by cell: borrowed Shelf
     cdef list owned                # the strong references
-    cdef readonly long idle
+    cdef long shelved              # idle HTTP/1 connections
+    cdef Hubs hubs                 # HTTP/2
     cdef dict counted              # by cluster state: idle connections of clusters with maxConnections, oldest first
     cdef PoolWatch watch
     cdef Shelf shelf(self, uint32_t cell)
+    cdef UpstreamStream acquire_http2(self, Exchange x, const Address *to, PeerName *peer, int64_t connect_timeout_ms, bint fresh)
     cdef bint keep_counted(self, UpstreamHttp1 c) except -1
     cdef bint give_up_one(self, uint32_t cell) except -1
     cdef int give_up_wanted(self) except -1

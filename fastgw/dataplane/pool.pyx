@@ -4,40 +4,22 @@ Idle connections stay in epoll, so a peer's FIN is seen at once; the loop handle
 """
 from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp, memcpy
 
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.exchange cimport Connector, Exchange, UpstreamStream
-from fastgw.dataplane.limits cimport HELD_WAIT, free_connection, may_connect, release_connection, wanted_by_others
+from fastgw.dataplane.limits cimport HELD_NOT, HELD_WAIT, free_connection, may_connect, release_connection, wanted_by_others
 from fastgw.dataplane.loop cimport TICK_MS, Timer
 from fastgw.dataplane.proxy_header cimport source_of
 from fastgw.dataplane.served cimport Address
 from fastgw.dataplane.upstream_http1 cimport U_HEAD, IdleOwner, UpstreamHttp1
+from fastgw.dataplane.upstream_hub cimport Hub, Hubs, copy_name, same_address, same_name
 from fastgw.dataplane.upstream_tls cimport PeerName, name_peer
-from fastgw.native.route cimport FGW_NONE
+from fastgw.native.route cimport FGW_NONE, FGW_UPSTREAM_CLIENT, FGW_UPSTREAM_HTTP2, fgw_img_cluster
 from fastgw.native.state cimport FGW_G_UPSTREAM_IDLE, FGW_STATE_CELLS
 
 cdef enum:
     SHELF_LIMIT = 1024        # idle connections kept for one endpoint
     LOOK_LIMIT = 32           # of them looked at for one that was made for the same name
-
-
-cdef bint same_address(const Address *a, const Address *b) noexcept:
-    if a.family != b.family or a.port != b.port or a.path_len != b.path_len:
-        return False
-    if a.path_len:
-        return memcmp(a.path, b.path, a.path_len) == 0
-    return memcmp(a.ip, b.ip, 16) == 0
-
-
-cdef bint same_name(const PeerName *a, const PeerName *b) noexcept:
-    return a.len == b.len and memcmp(a.text, b.text, a.len) == 0
-
-
-cdef int copy_name(PeerName *to, const PeerName *name) noexcept:
-    to.identity, to.len = name.identity, name.len
-    memcpy(to.text, name.text, name.len)
-    return 0
 
 
 cdef class Shelf(IdleOwner):
@@ -51,7 +33,7 @@ cdef class Shelf(IdleOwner):
             self.bottom = c
         self.top = c
         self.count += 1
-        self.pool.idle += 1
+        self.pool.shelved += 1
         ctx.gauge(FGW_G_UPSTREAM_IDLE, 1)
         if ctx.draining:
             return c.destroy()
@@ -79,13 +61,13 @@ cdef class Shelf(IdleOwner):
         if c.limit_cell != FGW_NONE:
             self.pool.counted[c.limit_cell].pop(c, None)
         self.count -= 1
-        self.pool.idle -= 1
+        self.pool.shelved -= 1
         c.ctx.gauge(FGW_G_UPSTREAM_IDLE, -1)
         return 0
 
     cdef UpstreamHttp1 take(self, const Address *to, const PeerName *peer, bytes source):
-        """The warmest idle connection to this address under this name, for this client (None: anybody). Ones to an earlier address of the cell, or made under other
-        settings of TLS, are closed on the way."""
+        """The warmest idle connection to this address under this name, for this client (None: anybody). Ones to an earlier address
+        of the cell, or made under other settings of TLS, are closed on the way."""
         cdef UpstreamHttp1 c = self.top, below
         cdef int looks = LOOK_LIMIT
         while c is not None and looks:
@@ -110,10 +92,19 @@ cdef class PoolWatch(Timer):
         return 0
 
 
+cdef bint speaks_http2(Exchange x) except -1:
+    """Is the cluster spoken to by HTTP/2? WebSockets are HTTP/1.1 to everybody."""
+    cdef int protocol = x.image.clusters[x.cluster].protocol
+    if x.upgrade:
+        return False
+    return protocol == FGW_UPSTREAM_HTTP2 or (protocol == FGW_UPSTREAM_CLIENT and x.client.http2)
+
+
 cdef class Pool(Connector):
     def __init__(self, Context ctx):
         self.ctx = ctx
         self.owned = []
+        self.hubs = Hubs(ctx)
         self.counted = {}
         self.watch = PoolWatch()
         self.watch.pool = self
@@ -134,12 +125,15 @@ cdef class Pool(Connector):
         return <Shelf>self.shelves[cell]
 
     cdef UpstreamStream acquire(self, Exchange x, const Address *to, int64_t connect_timeout_ms, bint fresh):
-        cdef Shelf shelf = self.shelf(to.cell)
+        cdef Shelf shelf
         cdef UpstreamHttp1 c
         cdef PeerName peer
         cdef uint32_t cell
         cdef bytes source = source_of(x)
         name_peer(x.image, x.cluster, x.head.base + x.head.req.authority.off, x.head.req.authority.len, &peer)
+        if speaks_http2(x):
+            return self.acquire_http2(x, to, &peer, connect_timeout_ms, fresh)
+        shelf = self.shelf(to.cell)
         c = None if fresh else shelf.take(to, &peer, source)
         if c is not None:
             c.deadline_ms = 0
@@ -149,7 +143,7 @@ cdef class Pool(Connector):
             c.exchange = x
             return c
         x.held = may_connect(x, True, &cell)
-        if x.held == HELD_WAIT and self.give_up_one(x.limits_of):
+        if x.held == HELD_WAIT and (self.give_up_one(x.limits_of) or self.hubs.give_up_one(x.limits_of)):
             x.held = may_connect(x, True, &cell)
         if x.held:
             return None
@@ -166,6 +160,21 @@ cdef class Pool(Connector):
             release_connection(self.ctx, cell)
             return None
         return c
+
+    cdef UpstreamStream acquire_http2(self, Exchange x, const Address *to, PeerName *peer, int64_t connect_timeout_ms, bint fresh):
+        cdef const fgw_img_cluster *cluster = &x.image.clusters[x.cluster]
+        cdef bytes source = source_of(x)
+        cdef Hub hub
+        cdef UpstreamStream s
+        peer.http2 = True
+        hub = self.hubs.find(to, peer, source)
+        hub.max_streams = cluster.max_streams
+        hub.ping_interval_ms, hub.ping_timeout_ms = cluster.ping_interval_ms, cluster.ping_timeout_ms
+        s = hub.acquire(x, connect_timeout_ms, fresh)
+        if s is None and x.held == HELD_WAIT and (self.give_up_one(x.limits_of) or self.hubs.give_up_one(x.limits_of)):
+            x.held = HELD_NOT
+            s = self.hubs.find(to, peer, source).acquire(x, connect_timeout_ms, fresh)
+        return s
 
     # ---- idle connections of clusters with maxConnections
 
@@ -208,9 +217,20 @@ cdef class Pool(Connector):
                 left |= len(idle) != 0
         return left
 
+    @property
+    def idle(self):
+        """Connections without a request, of both protocols."""
+        return self.shelved + self.hubs.idle
+
+    @property
+    def spare_streams(self):
+        """HTTP/2 stream objects that wait to be used again."""
+        return self.hubs.store.spare
+
     def close_idle(self):
         """Close every idle connection (drain, end of tests)."""
         cdef Shelf s
+        self.hubs.close_idle()
         for s in self.owned:
             while s.top is not None:
                 s.top.destroy()

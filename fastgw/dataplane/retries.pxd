@@ -9,7 +9,7 @@ from fastgw.native.route cimport fgw_img_retry
 cdef class RouteRetries(RetryPolicy):
     cdef fgw_img_retry standard    # of routes that ask for nothing (J4)
     cdef const fgw_img_retry *policy_of(self, Exchange x) noexcept
-    cdef bint try_again(self, Exchange x, const fgw_img_retry *policy, bint no_connection) except -1
+    cdef bint try_again(self, Exchange x, const fgw_img_retry *policy, bint untouched) except -1
 
 
 cdef int64_t backoff_ms(Context ctx, uint32_t base_ms, uint32_t retry) noexcept

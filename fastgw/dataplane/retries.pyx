@@ -64,7 +64,7 @@ cdef class RouteRetries(RetryPolicy):
             return False
         if not untouched and not is_idempotent(x) and not x.ctx.retry_any_method:
             return False
-        return self.try_again(x, policy, fault == FAULT_CONNECT_FAILED or fault == FAULT_CONNECT_TIMEOUT)
+        return self.try_again(x, policy, untouched)
 
     cdef bint again_after_answer(self, Exchange x, const ResponseHead *head) except -1:
         cdef const fgw_img_retry *policy = self.policy_of(x)
@@ -84,10 +84,11 @@ cdef class RouteRetries(RetryPolicy):
             return False
         return self.try_again(x, policy, False)
 
-    cdef bint try_again(self, Exchange x, const fgw_img_retry *policy, bint no_connection) except -1:
-        """``no_connection``: no upstream has anything to do with it yet. That is no load for the budget to bound, and the first
-        retry does not wait: another endpoint may be fine."""
-        cdef uint32_t percent = 0 if no_connection else <uint32_t>x.ctx.retry_budget_percent
+    cdef bint try_again(self, Exchange x, const fgw_img_retry *policy, bint untouched) except -1:
+        """``untouched``: no upstream has anything to do with it yet, be it for want of a connection or because one has said so.
+        That is no load for the budget to bound (a GOAWAY gives many requests back at once), and the first retry does not wait:
+        another endpoint or connection may be fine."""
+        cdef uint32_t percent = 0 if untouched else <uint32_t>x.ctx.retry_budget_percent
         self.end_retry(x)
         if x.retries >= policy.attempts:
             x.flags |= FGW_F_URX
@@ -100,7 +101,7 @@ cdef class RouteRetries(RetryPolicy):
         x.retrying = True
         x.retries += 1
         x.ctx.loop.count(FGW_C_UPSTREAM_RETRIES)
-        x.send_again(0 if no_connection and x.retries == 1 else backoff_ms(x.ctx, policy.backoff_ms, x.retries), False)
+        x.send_again(0 if untouched and x.retries == 1 else backoff_ms(x.ctx, policy.backoff_ms, x.retries), False)
         return True
 
     cdef int end_retry(self, Exchange x) except -1:

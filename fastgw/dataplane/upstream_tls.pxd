@@ -17,6 +17,7 @@ cdef enum:
 cdef struct PeerName:
     # Connections to an endpoint may take each other's place when both of these are the same.
     uint64_t identity          # fgw_img_upstream_tls.identity, 0: plain text
+    bint http2                 # spoken over it
     uint32_t len
     char text[NAME_MAX + 1]    # the request's host where it is the SNI: lower case, without port; else ""
 
@@ -42,6 +43,7 @@ cdef class UpstreamContext(TlsContext):
     cdef int verify                # enum fgw_upstream_verify
     cdef bytes sni                 # as configured, b"": the name of the connection
     cdef bytes made_of             # fingerprints of the credentials
+    cdef int alpn                  # set of enum fgw_alpn; of HTTP/2 and HTTP/1 a connection offers the one that it is for
     cdef TrustStore trusted
     cdef object sessions           # OrderedDict: (cell, name) -> Sessions, the least recently used first
     cdef Sessions sessions_of(self, uint32_t cell, bytes name)
@@ -61,6 +63,7 @@ cdef class UpstreamContexts:
 
 cdef class UpstreamTlsTransport(TlsTransport):
     cdef Sessions sessions
+    cdef int alpn                  # offered, 0: what the context offers
     cdef bint prepare(self, UpstreamContext context, bytes name, Sessions sessions) except -1
 
 
@@ -69,3 +72,7 @@ cdef Transport make_transport(Served s, const PeerName *name)
 cdef int note_connected(Context ctx, Transport transport) except -1
 cdef int note_failure(Served s, Transport transport, int reason) except -1
 cdef int note_timeout(Served s, Transport transport) except -1
+cdef int count_failure(Context ctx, Transport transport, int reason) except -1
+cdef int mark_timeout(Transport transport) except -1
+cdef bytes failure_of(Transport transport)
+cdef bint chose_http2(Context ctx, Transport transport) except -1

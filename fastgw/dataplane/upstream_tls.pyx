@@ -26,18 +26,18 @@ from fastgw.native.openssl cimport (
     SSL_CTX_set_alpn_protos, SSL_CTX_set_cert_verify_callback, SSL_CTX_set_cipher_list, SSL_CTX_set_ciphersuites,
     SSL_CTX_set_max_cert_list, SSL_CTX_set_max_proto_version, SSL_CTX_set_min_proto_version, SSL_CTX_set_mode,
     SSL_CTX_set_options, SSL_CTX_set_read_ahead, SSL_CTX_set_session_cache_mode, SSL_CTX_set_verify, SSL_CTX_set_verify_depth,
-    SSL_get0_param, SSL_get_rbio, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER, SSL_MODE_ENABLE_PARTIAL_WRITE, SSL_MODE_RELEASE_BUFFERS,
-    SSL_OP_NO_COMPRESSION, SSL_OP_NO_RENEGOTIATION, SSL_SESS_CACHE_CLIENT, SSL_SESS_CACHE_NO_INTERNAL, SSL_SESSION,
-    SSL_SESSION_free, SSL_SESSION_get0_peer, SSL_SESSION_get_protocol_version, SSL_SESSION_is_resumable,
-    SSL_session_reused, SSL_set_session, SSL_set_tlsext_host_name, SSL_VERIFY_PEER, TLS1_3_VERSION, TLS_client_method, X509,
-    X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, X509_STORE_CTX, X509_STORE_CTX_get0_cert,
-    X509_STORE_CTX_set_error, X509_STORE_free, X509_STORE_new, X509_STORE_set_default_paths, X509_STORE_set_flags,
-    X509_V_ERR_HOSTNAME_MISMATCH, X509_V_FLAG_CRL_CHECK, X509_V_FLAG_CRL_CHECK_ALL, X509_V_FLAG_PARTIAL_CHAIN,
-    X509_VERIFY_PARAM, X509_VERIFY_PARAM_set1_host, X509_VERIFY_PARAM_set1_ip_asc, X509_VERIFY_PARAM_set_hostflags,
-    X509_check_host, X509_cmp_current_time, X509_get0_notAfter, X509_verify_cert, fgw_has_san,
+    SSL_get0_alpn_selected, SSL_get0_param, SSL_get_rbio, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER, SSL_MODE_ENABLE_PARTIAL_WRITE,
+    SSL_MODE_RELEASE_BUFFERS, SSL_OP_NO_COMPRESSION, SSL_OP_NO_RENEGOTIATION, SSL_SESS_CACHE_CLIENT, SSL_SESS_CACHE_NO_INTERNAL,
+    SSL_SESSION, SSL_SESSION_free, SSL_SESSION_get0_peer, SSL_SESSION_get_protocol_version, SSL_SESSION_is_resumable,
+    SSL_session_reused, SSL_set_alpn_protos, SSL_set_session, SSL_set_tlsext_host_name, SSL_VERIFY_PEER, TLS1_3_VERSION,
+    TLS_client_method, X509, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, X509_STORE_CTX,
+    X509_STORE_CTX_get0_cert, X509_STORE_CTX_set_error, X509_STORE_free, X509_STORE_new, X509_STORE_set_default_paths,
+    X509_STORE_set_flags, X509_V_ERR_HOSTNAME_MISMATCH, X509_V_FLAG_CRL_CHECK, X509_V_FLAG_CRL_CHECK_ALL,
+    X509_V_FLAG_PARTIAL_CHAIN, X509_VERIFY_PARAM, X509_VERIFY_PARAM_set1_host, X509_VERIFY_PARAM_set1_ip_asc,
+    X509_VERIFY_PARAM_set_hostflags, X509_check_host, X509_cmp_current_time, X509_get0_notAfter, X509_verify_cert, fgw_has_san,
 )
 from fastgw.native.route cimport (
-    FGW_ALPN_HTTP1, FGW_ALPN_ISTIO, FGW_NONE, FGW_VERIFY_NAMES, FGW_VERIFY_NONE, fgw_img_cluster, fgw_img_upstream_tls,
+    FGW_ALPN_H2, FGW_ALPN_HTTP1, FGW_ALPN_ISTIO, FGW_NONE, FGW_VERIFY_NAMES, FGW_VERIFY_NONE, fgw_img_cluster, fgw_img_upstream_tls,
 )
 from fastgw.native.state cimport FGW_C_UPSTREAM_TLS_FAILED, FGW_C_UPSTREAM_TLS_HANDSHAKES, FGW_C_UPSTREAM_TLS_RESUMED
 
@@ -58,6 +58,7 @@ cdef int name_peer(Image image, uint32_t cluster, const char *authority, size_t 
     cdef const fgw_img_cluster *c = &image.clusters[cluster]
     out.identity = 0
     out.len = 0
+    out.http2 = False
     if c.tls == FGW_NONE:
         return 0
     out.identity = image.upstream_tls[c.tls].identity
@@ -206,6 +207,7 @@ cdef class UpstreamContexts:
         made.ssl_ctx = c
         made.made_of = made_of
         made.verify = t.verify
+        made.alpn = t.alpn
         made.sni = text_of(image, t.sni)
         made.sans = texts_of(image, t.sans)
         made.sessions = OrderedDict()
@@ -279,8 +281,10 @@ cdef class UpstreamContexts:
 
 
 cdef bytes offered(int alpn):
-    """In the form of the extension. HTTP/2 is not offered: it is not spoken yet."""
+    """In the form of the extension."""
     cdef bytes out = b""
+    if alpn & FGW_ALPN_H2:
+        out += b"\x02h2"
     if alpn & FGW_ALPN_HTTP1:
         out += b"\x08http/1.1"
     if alpn & FGW_ALPN_ISTIO:
@@ -319,8 +323,12 @@ cdef class UpstreamTlsTransport(TlsTransport):
         cdef X509_VERIFY_PARAM *param
         cdef Session session
         cdef int ok = 1
+        cdef bytes alpn
         self.sessions = sessions
         self.start_client(context)
+        if self.alpn:
+            alpn = offered(self.alpn)
+            SSL_set_alpn_protos(self.ssl, <const unsigned char *><const char *>alpn, <unsigned int>len(alpn))
         if name and not address:  # RFC 6066 section 3: no addresses
             SSL_set_tlsext_host_name(self.ssl, <const char *>name)
         if context.verify == FGW_VERIFY_NAMES and not context.sans:
@@ -360,6 +368,8 @@ cdef Transport make_transport(Served s, const PeerName *name):
         return refuse(s, contexts.problem)
     host = context.sni or name.text[:name.len]
     made = UpstreamTlsTransport()
+    if context.alpn & FGW_ALPN_H2:
+        made.alpn = (FGW_ALPN_H2 if name.http2 else FGW_ALPN_HTTP1) | (context.alpn & FGW_ALPN_ISTIO)
     if not made.prepare(context, host, context.sessions_of(s.address.cell, host)):
         return refuse(s, b"no certificate can hold the name " + host)
     return made
@@ -388,16 +398,52 @@ cdef int note_connected(Context ctx, Transport transport) except -1:
 cdef int note_failure(Served s, Transport transport, int reason) except -1:
     """The transport is gone (CloseReason): when TLS is why, keep the reason. An upstream that refuses our certificate says so by an
     alert after a handshake of TLS 1.3 has ended for us."""
-    if isinstance(transport, TlsTransport) and (<TlsTransport>transport).failure is not None:
-        if reason == CLOSE_HANDSHAKE_FAILED:
-            s.ctx.loop.count(FGW_C_UPSTREAM_TLS_FAILED)
-        s.transport_failure = failure_text((<TlsTransport>transport).failure)
+    cdef bytes failure = failure_of(transport)
+    if failure is not None:
+        count_failure(s.ctx, transport, reason)
+        s.transport_failure = failure
     return 0
 
 
 cdef int note_timeout(Served s, Transport transport) except -1:
     """The time for connecting is over, and it may have been the handshake that took it."""
+    mark_timeout(transport)
+    return note_failure(s, transport, CLOSE_HANDSHAKE_FAILED)
+
+
+cdef int count_failure(Context ctx, Transport transport, int reason) except -1:
+    """Count a handshake that has not succeeded."""
+    if reason == CLOSE_HANDSHAKE_FAILED and isinstance(transport, TlsTransport) and (<TlsTransport>transport).failure is not None:
+        ctx.loop.count(FGW_C_UPSTREAM_TLS_FAILED)
+    return 0
+
+
+cdef int mark_timeout(Transport transport) except -1:
     if isinstance(transport, TlsTransport) and (<TlsTransport>transport).tcp_connected:
         (<TlsTransport>transport).failure = b"handshake timed out"
-        return note_failure(s, transport, CLOSE_HANDSHAKE_FAILED)
     return 0
+
+
+cdef bytes failure_of(Transport transport):
+    """What TLS said when it ended the connection, None when it did not."""
+    if isinstance(transport, TlsTransport) and (<TlsTransport>transport).failure is not None:
+        return failure_text((<TlsTransport>transport).failure)
+    return None
+
+
+cdef bint chose_http2(Context ctx, Transport transport) except -1:
+    """After a handshake: may HTTP/2 be spoken? In the mesh "istio" stands for whatever the port speaks."""
+    cdef TlsTransport t
+    cdef const unsigned char *p = NULL
+    cdef unsigned int n = 0
+    cdef bytes chosen
+    if not isinstance(transport, TlsTransport):
+        return True
+    t = <TlsTransport>transport
+    SSL_get0_alpn_selected(t.ssl, &p, &n)
+    chosen = (<const char *>p)[:n] if n else b""
+    if chosen == b"h2" or (chosen.startswith(b"istio") and (<UpstreamContext>t.context).alpn & FGW_ALPN_ISTIO):
+        return True
+    t.failure = b"HTTP/2 was not agreed on, ALPN gave " + (chosen or b"nothing")
+    ctx.loop.count(FGW_C_UPSTREAM_TLS_FAILED)
+    return False

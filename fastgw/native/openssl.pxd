@@ -133,6 +133,7 @@ cdef extern from "openssl/ssl.h":
         int (*callback)(SSL *, const unsigned char **, unsigned char *, const unsigned char *, unsigned int, void *) noexcept,
         void *arg)
     void SSL_get0_alpn_selected(const SSL *ssl, const unsigned char **data, unsigned int *n)
+    int SSL_set_alpn_protos(SSL *ssl, const unsigned char *p, unsigned int n)
     int SSL_CTX_set_alpn_protos(SSL_CTX *ctx, const unsigned char *p, unsigned int n)
     long SSL_CTX_set_tlsext_ticket_key_evp_cb(
         SSL_CTX *ctx, int (*callback)(SSL *, unsigned char *, unsigned char *, EVP_CIPHER_CTX *, EVP_MAC_CTX *, int) noexcept)

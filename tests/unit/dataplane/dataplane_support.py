@@ -28,6 +28,7 @@ from fastgw.dataplane import (
     pool,
     tunnel,
     upstream_http1,
+    upstream_http2,
 )
 from fastgw.image.layout import ffi, lib
 from fastgw.image.numbers import StateNumbers
@@ -467,7 +468,8 @@ class Gateway:
             "pipes": pipes.pipes_taken(),
             "clients": client_http1.client_connections_alive() + client_http2.client_connections_alive(),
             "streams": client_http2.client_streams_alive(),
-            "upstreams": upstream_http1.upstream_connections_alive(),
+            "upstreams": upstream_http1.upstream_connections_alive() + upstream_http2.upstream_connections_alive(),
+            "upstream_streams": upstream_http2.upstream_streams_alive(),
             "buffer_bytes": buffers.live_buffer_bytes(),
             "timers": self.loop.timers,
             "idle": self.pool.idle,

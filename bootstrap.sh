@@ -163,6 +163,15 @@ install_editable() {
     printf '%s' "$hash" >"$stamp"
 }
 
+# Beside the program, where man finds it when the program's folder is in PATH.
+man_page() {
+    local stamp="$VENV/fastgw-man" hash
+    hash=$(hash_of tools/man_page.py fastgw/__init__.py fastgw/cli/*.py)
+    is_stamped "$stamp" "$hash" && return
+    "$VENV/bin/python" tools/man_page.py "$VENV/share/man/man1/fastgw.1"
+    printf '%s' "$hash" >"$stamp"
+}
+
 setup() {
     install_system_packages
     # a folder that was copied or moved has scripts that name the old place
@@ -172,6 +181,7 @@ setup() {
     install_requirements
     build
     install_editable
+    man_page
 }
 
 # --- run and test ---

@@ -1,0 +1,71 @@
+"""The end as people see it: lame duck, drain, their progress, by signal, admin API and command."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+from .conftest import StartGateway
+from .support.client import request_bytes
+from .support.config import simple
+from .support.gateway import Gateway, run_cli
+from .support.origin import RecordingOrigin, Reply
+from .support.poll import eventually
+
+HOST = "webapp.test"
+
+
+def drain(gateway: Gateway, *words: str) -> str:
+    done = run_cli("drain", *words, "--admin", f"127.0.0.1:{gateway.admin_port}")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_lame_duck_serves_as_before(start_gateway: StartGateway, origin: RecordingOrigin) -> None:
+    gateway = start_gateway(simple(HOST, origin.port), options=["--lame-duck", "4"])
+    assert drain(gateway, "status").startswith("serving: 0 connections")
+    with gateway.client() as kept:
+        assert kept.get("/", HOST).status == 200
+        gateway.signal(signal.SIGTERM)
+        eventually(lambda: gateway.health() == 503, "not ready at once", 3)
+        answer = kept.get("/", HOST)
+        assert (answer.status, answer.value("connection")) == (200, None), "nobody is told to go yet"
+        assert drain(gateway, "status").startswith("not ready any more, draining in")
+        assert gateway.get("/", HOST).status == 200, "new connections are accepted"
+        assert gateway.wait_exit(30) == 0
+        assert kept.wait_closed()
+    gateway.assert_nothing_left()
+
+
+def test_an_active_client_is_told_by_an_answer_not_by_a_closed_connection(
+    start_gateway: StartGateway, origin: RecordingOrigin
+) -> None:
+    gateway = start_gateway(simple(HOST, origin.port), workers=1)
+    with gateway.client() as kept:
+        assert kept.get("/", HOST).status == 200
+        gateway.signal(signal.SIGTERM)
+        eventually(lambda: gateway.health() == 503)
+        answer = kept.get("/last", HOST)
+        assert (answer.status, (answer.value("connection") or "").lower()) == (200, "close")
+    assert gateway.wait_exit(20) == 0
+
+
+def test_progress_by_command(start_gateway: StartGateway, origin: RecordingOrigin) -> None:
+    origin.answer = lambda seen: Reply() if seen.message.target == "/held" else origin.echo(seen)
+    gateway = start_gateway(simple(HOST, origin.port), options=["--drain-time", "300"])
+    with gateway.client() as held:
+        held.send(request_bytes("GET", "/held", HOST))
+        (seen,) = eventually(lambda: [s for s in origin.seen if s.message.target == "/held"])
+        assert "draining, at the most 300 s" in drain(gateway, "start")
+
+        def held_alone() -> bool:
+            status = json.loads(drain(gateway, "status", "-o", "json"))
+            return (status["phase"], status["connections"], status["requests"], status["workers"]) == ("draining", 1, 1, 1)
+
+        eventually(held_alone, "only what is under way is left")
+        assert 0 < json.loads(drain(gateway, "status", "-o", "json"))["secondsLeft"] <= 300
+        (connection,) = [c for c in origin.connections if c.number == seen.connection]
+        origin.call(lambda: origin.send(connection, origin.echo(seen)))
+        assert held.response().status == 200
+    assert gateway.wait_exit(20) == 0
+    gateway.assert_nothing_left()

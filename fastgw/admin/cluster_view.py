@@ -67,6 +67,7 @@ def _cluster(image: _ImageView, cluster: Any, live: Live) -> dict[str, Any]:
         "subset": image.text(cluster.subset),
         "port": cluster.port,
         "lb": _LB.get(cluster.lb, str(cluster.lb)),
+        "counts": live.state.cluster(cluster.state)._asdict() if cluster.policy != lib.FGW_NONE else {},
         "discovery": "dns" if over_dns else "static",
     }
     first = cluster.endpoints.off

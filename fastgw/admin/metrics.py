@@ -158,6 +158,27 @@ class GatewayCollector(Collector):
         yield _gauge("listeners_open", "Listeners that are open", len(self._supervisor.listeners.open))
         yield _gauge("listeners_failed", "Listeners that could not be opened", len(self._supervisor.listeners.failures))
 
+    def _cluster_metrics(self, clusters: list[dict[str, Any]]) -> Iterator[Metric]:
+        """Of clusters with limits or outlier detection, as far as anything of them counts."""
+        gauges = {
+            "connections": "Upstream connections of a cluster with maxConnections",
+            "pending": "Requests that wait for an upstream connection of a cluster with a limit",
+            "requests": "Requests under way to a cluster with http2MaxRequests",
+            "retries": "Retries under way",
+        }
+        counters = {"overflows": "Requests refused by a limit of the cluster", "ejections": "Endpoints of the cluster ejected"}
+        families: dict[str, GaugeMetricFamily | CounterMetricFamily] = {
+            name: GaugeMetricFamily(f"fastgw_cluster_{name}", words, labels=["cluster"]) for name, words in gauges.items()
+        }
+        families |= {
+            name: CounterMetricFamily(f"fastgw_cluster_{name}", words, labels=["cluster"]) for name, words in counters.items()
+        }
+        for cluster in clusters:
+            if any(cluster["counts"].values()):
+                for name, family in families.items():
+                    family.add_metric([cluster["name"]], cluster["counts"][name])
+        yield from families.values()
+
     def _endpoint_metrics(self) -> Iterator[Metric]:
         """Of endpoints that were used or are checked: there may be very many that never are."""
         labels = ["cluster", "endpoint"]
@@ -167,7 +188,11 @@ class GatewayCollector(Collector):
         healthy = GaugeMetricFamily("fastgw_endpoint_healthy", "1 when requests may be sent to it", labels=labels)
         ejected = GaugeMetricFamily("fastgw_endpoint_ejected", "1 while outlier detection keeps it out", labels=labels)
         checks = CounterMetricFamily("fastgw_endpoint_health_checks", "Health checks of an endpoint", labels=[*labels, "result"])
-        for cluster, endpoint in self._used_endpoints():
+        supervisor = self._supervisor
+        checked = supervisor.health.by_cell()
+        clusters = view_clusters(self._image_fd, supervisor.state, checked) if self._image_fd >= 0 else []
+        yield from self._cluster_metrics(clusters)
+        for cluster, endpoint in self._used_endpoints(clusters):
             values = [cluster, endpoint_text(endpoint)]
             active.add_metric(values, endpoint["active"])
             requests.add_metric(values, endpoint["requests"])
@@ -180,9 +205,8 @@ class GatewayCollector(Collector):
                 checks.add_metric([*values, "failure"], check["failed"])
         yield from (active, requests, failures, healthy, ejected, checks)
 
-    def _used_endpoints(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        supervisor = self._supervisor
-        for cluster in view_clusters(self._image_fd, supervisor.state, supervisor.health.by_cell()) if self._image_fd >= 0 else ():
+    def _used_endpoints(self, clusters: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+        for cluster in clusters:
             for endpoint in cluster["endpoints"]:
                 if endpoint["requests"] or endpoint["failures"] or "healthCheck" in endpoint:
                     yield cluster["name"], endpoint

@@ -11,7 +11,7 @@ import msgspec
 from fastgw.cli.config_view import DEFAULT_ADMIN, ConfigView, admin_option, view_files, view_running
 from fastgw.cli.live_view import planned_entry
 from fastgw.cli.options import color_option, gateway_options
-from fastgw.model.plan import Chain, Cluster, VirtualHost
+from fastgw.model.plan import DEFAULTS, Chain, Cluster, Policy, VirtualHost
 
 WHATS = {
     "listeners": "listeners",
@@ -233,6 +233,7 @@ def cluster_entries(view: ConfigView) -> list[dict[str, Any]]:
             "pingIntervalMs": cluster.ping_interval_ms,
             "pingTimeoutMs": cluster.ping_timeout_ms,
             "connectTimeoutMs": cluster.connect_timeout_ms,
+            "policy": _policy_entry(cluster.policy),
             "healthCheck": cluster.health_check,
             "endpoints": len(cluster.endpoints),
             "file": cluster.origin.file,
@@ -240,6 +241,12 @@ def cluster_entries(view: ConfigView) -> list[dict[str, Any]]:
         }
         for cluster in sorted(view.plan.clusters.values(), key=lambda cluster: (cluster.host, cluster.port, cluster.subset))
     ]
+
+
+def _policy_entry(policy: Policy) -> dict[str, Any]:
+    """What differs from the defaults."""
+    given, default = msgspec.to_builtins(policy), msgspec.to_builtins(DEFAULTS)
+    return {name: value for name, value in given.items() if value != default[name]}
 
 
 def endpoint_entries(view: ConfigView) -> list[dict[str, Any]]:

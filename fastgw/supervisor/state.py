@@ -22,6 +22,7 @@ _TCP_SERIES_STRUCT = struct.Struct("=5Q")
 _BUCKETS = int(lib.FGW_STATE_BUCKETS)
 _SERIES_STRUCT = struct.Struct(f"={_SERIES_WORDS}Q")
 _CELL = struct.Struct("=IIIIQQIIQ")
+_CLUSTER = struct.Struct("=IIIIQQQ")
 _HEADER = struct.Struct("=QIIQ")
 _MAGIC = int.from_bytes(b"FGWSTATE", "little")
 UPPER_CELLS_FROM = int(lib.FGW_STATE_CELLS) // 2
@@ -84,6 +85,17 @@ class DnsAddress(NamedTuple):
     """place of the name among the cluster's endpoints"""
     priority: int = 0
     """levels below that of the name"""
+
+
+class ClusterCounts(NamedTuple):
+    """Of all workers together. What a cluster has no limit of is not counted."""
+
+    connections: int
+    pending: int
+    requests: int
+    retries: int
+    overflows: int
+    ejections: int
 
 
 class StateSegment:
@@ -200,6 +212,11 @@ class StateSegment:
     def cell(self, index: int) -> Cell:
         offset = int(ffi.offsetof("fgw_state", "cells")) + index * int(ffi.sizeof("fgw_cell"))
         return Cell(*_CELL.unpack(os.pread(self.fd, _CELL.size, offset)))
+
+    def cluster(self, index: int) -> ClusterCounts:
+        offset = int(ffi.offsetof("fgw_state", "clusters")) + index * int(ffi.sizeof("fgw_cluster_state"))
+        counts = _CLUSTER.unpack(os.pread(self.fd, _CLUSTER.size, offset))
+        return ClusterCounts(*counts[:4], *counts[5:])
 
     def clear_cell(self, index: int) -> None:
         """Make the cell of an endpoint that is gone ready for another one. Only when nothing is active on it."""

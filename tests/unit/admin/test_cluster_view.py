@@ -12,7 +12,7 @@ from fastgw.admin.cluster_view import endpoint_text, view_clusters
 from fastgw.admin.metrics import render
 from fastgw.image.numbers import StateNumbers
 from fastgw.image.writer import write_image
-from fastgw.model.plan import Cluster, Endpoint, Plan
+from fastgw.model.plan import Cluster, Endpoint, Plan, Policy, Pool
 from fastgw.native._native import lib
 from fastgw.supervisor import memfd
 from fastgw.supervisor.settings import Settings
@@ -98,3 +98,14 @@ def test_only_used_endpoints_are_metrics(image_fd: int, numbers: StateNumbers) -
         await supervisor._close()
 
     asyncio.run(main())
+
+
+def test_what_a_cluster_with_limits_has_under_way(numbers: StateNumbers, state: StateSegment) -> None:
+    limited = Cluster(NAME, "web.example", 80, policy=Policy(pool=Pool(max_connections=5)))
+    fd = memfd.make_sealed("image", write_image(Plan(clusters={NAME: limited}), numbers, 1))
+    counts = state._state.clusters[numbers.cluster_of(NAME)]
+    counts.all.connections, counts.all.pending, counts.all.requests, counts.all.retries = 4, 3, 2, 1
+    counts.overflows, counts.ejections = 7, 6
+    (web,) = view_clusters(fd, state, {})
+    os.close(fd)
+    assert web["counts"] == {"connections": 4, "pending": 3, "requests": 2, "retries": 1, "overflows": 7, "ejections": 6}

@@ -160,18 +160,17 @@ class GatewayCollector(Collector):
 
     def _cluster_metrics(self, clusters: list[dict[str, Any]]) -> Iterator[Metric]:
         """Of clusters with limits or outlier detection, as far as anything of them counts."""
-        gauges = {
-            "connections": "Upstream connections of a cluster with maxConnections",
-            "pending": "Requests that wait for an upstream connection of a cluster with a limit",
-            "requests": "Requests under way to a cluster with http2MaxRequests",
-            "retries": "Retries under way",
-        }
-        counters = {"overflows": "Requests refused by a limit of the cluster", "ejections": "Endpoints of the cluster ejected"}
+        labels = ["cluster"]
+        counted = "Requests under way to a cluster with http2MaxRequests"
         families: dict[str, GaugeMetricFamily | CounterMetricFamily] = {
-            name: GaugeMetricFamily(f"fastgw_cluster_{name}", words, labels=["cluster"]) for name, words in gauges.items()
-        }
-        families |= {
-            name: CounterMetricFamily(f"fastgw_cluster_{name}", words, labels=["cluster"]) for name, words in counters.items()
+            "connections": GaugeMetricFamily(
+                "fastgw_cluster_connections", "Connections to a cluster with maxConnections", labels=labels
+            ),
+            "pending": GaugeMetricFamily("fastgw_cluster_pending", "Requests that wait for an upstream connection", labels=labels),
+            "requests": GaugeMetricFamily("fastgw_cluster_requests", counted, labels=labels),
+            "retries": GaugeMetricFamily("fastgw_cluster_retries", "Retries under way", labels=labels),
+            "overflows": CounterMetricFamily("fastgw_cluster_overflows", "Requests refused by a limit", labels=labels),
+            "ejections": CounterMetricFamily("fastgw_cluster_ejections", "Endpoints ejected", labels=labels),
         }
         for cluster in clusters:
             if any(cluster["counts"].values()):

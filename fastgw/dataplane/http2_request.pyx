@@ -1,7 +1,8 @@
 """A request head as HTTP/2 has it (RFC 9113 section 8.3.1), from what was parsed or decoded of the client's.
 
 Cookies and authorization are marked as never to be indexed, so that no table of a connection that many clients share holds them
-(RFC 7541 section 7.1; whatever the client has marked was one of these or is in no table of ours).
+(RFC 7541 section 7.1; whatever the client has marked was one of these or is in no table of ours). So is the request's id, which
+comes once: it would cost the table a field that comes again, and the encoder a walk through all ids that are still there.
 """
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcmp
@@ -10,7 +11,8 @@ from fastgw.dataplane.headers cimport write_decimal
 from fastgw.dataplane.http2_session cimport fill_pairs, pair, pairs_for
 from fastgw.dataplane.request_head cimport RequestHead
 from fastgw.native.base cimport (
-    FGW_FIELD_DROP, FGW_FIELD_LISTED, FGW_HDR_AUTHORIZATION, FGW_HDR_CONTENT_TYPE, FGW_HDR_COOKIE, fgw_field,
+    FGW_FIELD_DROP, FGW_FIELD_LISTED, FGW_HDR_AUTHORIZATION, FGW_HDR_CONTENT_TYPE, FGW_HDR_COOKIE,
+    FGW_HDR_X_REQUEST_ID, fgw_field,
 )
 from fastgw.native.http1 cimport FGW_FRAMING_LENGTH, FGW_MSG_TE_TRAILERS
 from fastgw.native.nghttp2 cimport NGHTTP2_NV_FLAG_NO_INDEX, nghttp2_nv
@@ -34,7 +36,7 @@ cdef nghttp2_nv *request_pairs(RequestHead head, size_t *count) except NULL:
     to = pair(to, b":path", 5, head.path, head.raw_path_len)
     relayed = to
     to = fill_pairs(to, base, head.fields, head.field_count)
-    hide_secrets(relayed, head)
+    keep_out_of_tables(relayed, head)
     if head.req.framing == FGW_FRAMING_LENGTH:
         to = pair(to, b"content-length", 14, length_text, write_decimal(length_text, head.req.content_length))
     if head.req.flags & FGW_MSG_TE_TRAILERS or is_grpc(head):
@@ -43,7 +45,7 @@ cdef nghttp2_nv *request_pairs(RequestHead head, size_t *count) except NULL:
     return start
 
 
-cdef void hide_secrets(nghttp2_nv *to, RequestHead head) noexcept:
+cdef void keep_out_of_tables(nghttp2_nv *to, RequestHead head) noexcept:
     """Mark the pairs of the fields that are relayed, which are in the same order."""
     cdef uint32_t i
     cdef uint8_t field_id
@@ -51,7 +53,7 @@ cdef void hide_secrets(nghttp2_nv *to, RequestHead head) noexcept:
         if head.fields[i].flags & (FGW_FIELD_DROP | FGW_FIELD_LISTED):
             continue
         field_id = head.fields[i].id
-        if field_id == FGW_HDR_COOKIE or field_id == FGW_HDR_AUTHORIZATION:
+        if field_id == FGW_HDR_COOKIE or field_id == FGW_HDR_AUTHORIZATION or field_id == FGW_HDR_X_REQUEST_ID:
             to.flags |= NGHTTP2_NV_FLAG_NO_INDEX
         to += 1
 

@@ -41,6 +41,14 @@ def test_a_request_and_its_answer(gateway: Gateway, upstream: Upstream) -> None:
     assert (answer.status, answer.body, answer["content-length"], answer["x-up"]) == (200, b"hello", "5", "y")
 
 
+def test_secrets_and_ids_stay_out_of_the_table(gateway: Gateway, upstream: Upstream) -> None:
+    gateway.client().send(b"GET / HTTP/1.1\r\nHost: a.test\r\nCookie: a=1\r\nAuthorization: x\r\nX-One: 1\r\n\r\n")
+    stream, request = (up := accept(gateway, upstream)).request()
+    kept_out = {field[0] for field in request.headers if not field.indexable}  # type: ignore[attr-defined]
+    assert kept_out == {"cookie", "authorization", "x-request-id"}
+    up.answer(stream, b"")
+
+
 @pytest.mark.parametrize("size", [0, 1, 65536, 1 << 20])
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 def test_bodies_both_ways(gateway: Gateway, upstream: Upstream, framing: str, size: int) -> None:

@@ -233,7 +233,10 @@ cdef class Loop:
     cdef int report_bug(self) except -1:
         """Count and report the exception being handled."""
         self.count(FGW_C_BUGS)
-        text = traceback.format_exc()
+        try:
+            text = traceback.format_exc()
+        except MemoryError:
+            text = "MemoryError"  # what there is to say takes memory
         if self.bug_handler is not None:
             self.bug_handler(text)
         else:

@@ -38,6 +38,7 @@ MAX_FDS = 250
 ORPHAN_DRAIN_S = 5.0
 QUIET_TURNS_MS = 300
 DRAIN_POLL_MS = 50
+NO_MEMORY = protocol.encode(protocol.Bug("MemoryError: what a connection needed could not be had"))
 
 
 class Worker:
@@ -78,8 +79,11 @@ class Worker:
 
     def say(self, message: protocol.FromWorker) -> None:
         """Send to the supervisor; a supervisor that is gone is noticed by on_control."""
+        self.send(protocol.encode(message))
+
+    def send(self, packet: bytes) -> None:
         try:
-            self.control.send(protocol.encode(message))
+            self.control.send(packet)
         except OSError:
             self.orphan = True
 
@@ -115,7 +119,8 @@ class Worker:
         self.loop.stop()
 
     def on_bug(self, text: str) -> None:
-        self.say(protocol.Bug(text[-8000:]))
+        # without memory nothing can be put into words, and the encoder would not survive the attempt
+        self.send(NO_MEMORY if "MemoryError" in text else protocol.encode(protocol.Bug(text[-8000:])))
 
     # ---- messages
 

@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from fastgw.admin import guards
 from fastgw.admin.admin_server import AdminServer
 from fastgw.admin.metrics import render
 from fastgw.admin.status_server import StatusServer
@@ -86,6 +87,16 @@ def test_foreign_hosts_and_pages_are_refused() -> None:
         assert not scene.supervisor.draining
         assert (await scene.ask(scene.admin, "/drain", "POST"))[0] == 200
         assert scene.supervisor.draining
+
+    play(act)
+
+
+def test_commands_of_other_users_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act(scene: Scene) -> None:
+        for user, status in ((54321, 403), (None, 200), (0, 200)):
+            monkeypatch.setattr(guards, "user_of_peer", lambda sock, user=user: user)
+            assert (await scene.ask(scene.admin, "/reopen-logs", "POST"))[0] == status
+            assert (await scene.ask(scene.admin, "/workers"))[0] == 200
 
     play(act)
 

@@ -57,9 +57,15 @@ static uint32_t level_of(const choice *c, uint32_t i) {
 
 static int usable(const choice *c, uint32_t i) {
     const uint32_t cell = cell_of(c, i);
-    if (cell >= FGW_STATE_CELLS || (i < c->fixed && c->endpoints[i].flags & FGW_ENDPOINT_UNHEALTHY))
+    if (cell >= FGW_STATE_CELLS)
         return 0;
-    return fgw_cell_usable(&c->state->cells[cell], c->ask->now_ms) || c->panic;
+    fgw_cell *own = &c->state->cells[cell];
+    const int ready = !(i < c->fixed && c->endpoints[i].flags & FGW_ENDPOINT_UNHEALTHY);
+    if (c->policy && c->policy->warmup_ms &&
+        (!ready || __atomic_load_n(&own->flags, __ATOMIC_RELAXED) & FGW_CELL_UNHEALTHY) &&
+        __atomic_load_n(&own->warm_from_ms, __ATOMIC_RELAXED) != 0)
+        __atomic_store_n(&own->warm_from_ms, 0, __ATOMIC_RELAXED); /* it starts anew when it is well again */
+    return ready && (fgw_cell_usable(own, c->ask->now_ms) || c->panic);
 }
 
 static int in_question(const choice *c, uint32_t i) {

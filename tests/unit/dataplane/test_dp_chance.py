@@ -10,11 +10,13 @@ import hashlib
 import socket
 import struct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 import pytest
 from dataplane_support import Gateway, Peer, Upstream, read_message
+
+from fastgw.model.plan import DEFAULTS, HashKey, Outlier, Policy, Pool
 
 
 def body_of(name: str, size: int) -> bytes:
@@ -147,11 +149,12 @@ class Origin:
 
 
 class World:
-    def __init__(self, gateway: Gateway, seed: int) -> None:
-        self.gateway, self.chance = gateway, Random(seed)
+    def __init__(self, gateway: Gateway, seed: int, policies: Sequence[Policy] = (DEFAULTS,)) -> None:
+        """``policies``: one of them is served at a time."""
+        self.gateway, self.chance, self.policies = gateway, Random(seed), policies
         self.seen: Counter[int] = Counter()
         self.upstreams: list[Upstream] = [gateway.upstream() for _ in range(2)]
-        gateway.serve(*self.upstreams, lb="least_request")
+        self.serve()
         self.clients: list[Client] = []
         self.origins: list[Origin] = []
 
@@ -174,7 +177,12 @@ class World:
             if self.chance.random() < 0.6:
                 self.gateway.turn()
         if self.chance.random() < 0.01:
-            self.gateway.serve(*self.upstreams, lb="least_request")
+            self.serve()
+
+    def serve(self) -> None:
+        policy = self.chance.choice(self.policies)
+        lb = "least_request" if policy.hash_key is None else self.chance.choice(["ring_hash", "maglev"])
+        self.gateway.serve(*self.upstreams, lb=lb, policy=policy)
 
     def sequence(self) -> int:
         return len(self.gateway.peers)
@@ -189,3 +197,36 @@ def test_nobody_gets_what_is_anothers(make_gateway: Callable[..., Gateway], seed
         if step >= 400 and world.seen[502] and world.seen[503]:  # when those come about is the kernel's timing too
             break
     assert world.seen[200] > 200 and world.seen[502] > 0 and world.seen[503] > 0
+
+
+LIMITS = Pool(max_connections=3, max_pending=3, max_requests=5, max_requests_per_connection=4, idle_timeout_ms=50)
+OUTLIER = Outlier(consecutive_errors=2, base_ejection_ms=50, interval_ms=50, max_ejection_percent=50)
+POLICIES = [
+    DEFAULTS,
+    Policy(pool=LIMITS),
+    Policy(pool=Pool(max_connections=1)),
+    Policy(pool=LIMITS, outlier=OUTLIER, hash_key=HashKey("query", "a")),
+    Policy(hash_key=HashKey("cookie", "who", "; HttpOnly"), outlier=OUTLIER),
+]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_policies_that_change_leave_nothing_counted(make_gateway: Callable[..., Gateway], seed: int) -> None:
+    """Limits, ejections and hashing while they come and go, and everything else goes wrong: the same promises, and at the end every
+    place is given back."""
+    world = World(make_gateway(), 100 + seed, POLICIES)
+    gateway = world.gateway
+    for _ in range(600):
+        world.step()
+        assert gateway.bugs == []
+    for client in world.clients:
+        if not client.peer.end:
+            client.peer.reset()
+    for origin in world.origins:
+        world.cut(origin.peer)
+    gateway.settle()
+    gateway.pool.close_idle()
+    gateway.pass_ms(200)
+    counts = gateway.state.clusters[gateway.numbers.cluster_of("c")].all
+    assert (counts.connections, counts.pending, counts.requests, counts.retries) == (0, 0, 0, 0)
+    assert world.seen[200] > 50

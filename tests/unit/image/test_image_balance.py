@@ -150,6 +150,23 @@ def test_a_new_endpoint_warms_up(lb: str) -> None:
     assert share() == pytest.approx(1 / 5, abs=0.03)
 
 
+@pytest.mark.parametrize("by_check", [True, False])
+def test_an_endpoint_that_was_not_well_warms_up_again(by_check: bool) -> None:
+    policy = Policy(warmup=Warmup(10_000))
+    world = World(addresses(2), "round_robin", policy)
+    world.pick()
+    world.now_ms += 60_000
+    ill = [addresses(2)[0], Endpoint(addresses(2)[1].address, 8080, healthy=False)]
+    if by_check:
+        world.cell(1).flags = lib.FGW_CELL_UNHEALTHY
+    else:
+        world.use(ill, "round_robin", policy)
+    assert {world.pick() for _ in range(50)} == {0}
+    world.cell(1).flags = 0
+    world.use(addresses(2), "round_robin", policy)
+    assert Counter(world.pick() for _ in range(3000))[1] / 3000 == pytest.approx(0.1 / 1.1, abs=0.03)
+
+
 def test_all_that_are_new_at_once_are_equal_and_random_knows_no_warmup() -> None:
     found = Counter(World(addresses(3), "round_robin", Policy(warmup=Warmup(10_000))).pick() for _ in range(300))
     assert max(found.values()) - min(found.values()) <= 1

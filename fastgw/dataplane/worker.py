@@ -30,6 +30,7 @@ from fastgw.dataplane import (
     pool,
     tunnel,
     upstream_http1,
+    upstream_http2,
 )
 from fastgw.model import worker_protocol as protocol
 
@@ -221,7 +222,8 @@ def leak_counts(worker: Worker) -> dict[str, int]:
     return {
         "client_connections": client_http1.client_connections_alive() + client_http2.client_connections_alive(),
         "client_streams": client_http2.client_streams_alive(),
-        "upstream_connections": upstream_http1.upstream_connections_alive() - idle,
+        "upstream_connections": upstream_http1.upstream_connections_alive() + upstream_http2.upstream_connections_alive() - idle,
+        "upstream_streams": upstream_http2.upstream_streams_alive(),
         "idle_upstream_connections": idle,
         "exchanges": exchange.exchanges_alive(),
         "tunnels": tunnel.tunnels_alive(),

@@ -68,10 +68,14 @@ COUNTERS = {
     "FGW_C_OVERFLOW_CONNECTIONS": ("upstream_overflow_connections", "Times that maxConnections was in the way of a connection"),
     "FGW_C_OVERFLOW_PENDING": ("upstream_overflow_pending", "Requests refused because of http1MaxPendingRequests"),
     "FGW_C_OVERFLOW_REQUESTS": ("upstream_overflow_requests", "Requests refused because of http2MaxRequests"),
-    "FGW_C_OVERFLOW_RETRIES": ("upstream_overflow_retries", "Retries not made because of maxRetries"),
+    "FGW_C_OVERFLOW_RETRIES": ("upstream_overflow_retries", "Retries not made because of maxRetries or the budget"),
     "FGW_C_OVERFLOW_TIMEOUTS": ("upstream_overflow_timeouts", "Requests that waited in vain for an upstream connection"),
     "FGW_C_EJECTIONS": ("outlier_ejections", "Endpoints ejected by outlier detection"),
     "FGW_C_EJECTIONS_REFUSED": ("outlier_ejections_refused", "Endpoints not ejected because of maxEjectionPercent"),
+    "FGW_C_FAULT_DELAYS": ("fault_delays", "Requests that a route delayed"),
+    "FGW_C_FAULT_ABORTS": ("fault_aborts", "Requests that a route aborted"),
+    "FGW_C_MIRRORED": ("mirrored", "Copies of requests sent to mirrors"),
+    "FGW_C_MIRRORS_LOST": ("mirrors_lost", "Copies not made or not finished, so as not to hold anything up"),
 }
 """enum fgw_counter -> name without prefix and suffix, help."""
 

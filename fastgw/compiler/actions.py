@@ -7,8 +7,6 @@ abort of every request (that is how people close a path), a header that upstream
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import msgspec
 
 from fastgw.compiler.destinations import ClusterKey, Finder, choose_port, cluster_key, cluster_name
@@ -16,7 +14,7 @@ from fastgw.compiler.header_edits import RouteEdits, edits_of
 from fastgw.compiler.hosts import full_name
 from fastgw.compiler.local_actions import InvalidAnswer, direct_response_of, redirect_of
 from fastgw.compiler.route_policies import route_policy
-from fastgw.model.kinds.http_route import HttpRoute, HttpRouteDestination, Percent
+from fastgw.model.kinds.http_route import HttpRoute, HttpRouteDestination
 from fastgw.model.plan import NO_EDITS, Action, WeightedDestination
 
 FULL_WEIGHT = 100
@@ -56,11 +54,7 @@ def build_action(route: HttpRoute, namespace: str, server_port: int, finder: Fin
         if each.matters:
             detail = each.field.split(".")[1].split("[")[0]
             return _refuse(detail, _wrong(each.field, f"{each.words}: going on without it would not be safe: answered 503"))
-    closed = route.fault.abort if route.fault is not None else None
-    if closed is not None and closed.percentage is not None and closed.percentage.value >= 100:
-        return _refuse("fault", _wrong(".fault.abort", "fault.abort is not supported yet: answered 503"))
     remarks = [_wrong(each.field, f"{each.words}: it has no effect") for each in (*edits.problems, *built.problems)]
-    remarks += [_wrong(f".{each}", f"{each} is not supported yet: it has no effect") for each in _not_yet(route)]
     found = _route(route.route, edits, namespace, server_port, finder, remarks)
     if built.policy is None:
         return found
@@ -147,17 +141,6 @@ def _destination_problem(entries: tuple[HttpRouteDestination, ...]) -> Remark | 
     if sum(entry.weight for entry in entries) > MAX_TOTAL_WEIGHT:
         return _invalid(".route", f"the weights add up to more than {MAX_TOTAL_WEIGHT}: answered 503")
     return None
-
-
-def _not_yet(route: HttpRoute) -> Iterator[str]:
-    for name, field in (("mirror", "mirror"), ("mirrors", "mirrors"), ("cors_policy", "corsPolicy")):
-        if getattr(route, name):
-            yield field
-    fault = route.fault
-    if fault is not None and fault.delay is not None and ((fault.delay.percentage or Percent()).value > 0 or fault.delay.percent):
-        yield "fault.delay"
-    if fault is not None and fault.abort is not None and (fault.abort.percentage or Percent()).value > 0:
-        yield "fault.abort"
 
 
 def _refuse(detail: str, remark: Remark) -> Built:

@@ -77,6 +77,8 @@ cdef class Context:
     cdef object translator        # Translator, the same
     cdef dict lines               # of requests that wait for a connection, by cluster: WaitLine
     cdef object retries           # RetryPolicy, the same
+    cdef object filters           # RouteFilter, the same
+    cdef object mirrors           # Mirrors, the same
     cdef object upstream_tls      # UpstreamContexts, made when first asked for
     # borrowed: mapped for the life of the process
     cdef fgw_state *state

@@ -122,6 +122,20 @@ cdef class RetryPolicy:
     cdef int end_retry(self, Exchange x) except -1
 
 
+cdef class RouteFilter:
+    """What a route's policy does with a request before it is forwarded, and with its answer."""
+    cdef bint begin(self, Exchange x, const fgw_route_request *q) except -1
+    cdef bint go_on(self, Exchange x, const fgw_route_request *q) except -1
+    cdef int edit_answer(self, Exchange x, FieldTable fields) except -1
+
+
+cdef class Mirrors:
+    """Copies of requests, sent elsewhere."""
+    cdef int start(self, Exchange x) except -1
+    cdef int body(self, Exchange x, const char *p, size_t n) except -1
+    cdef int end(self, Exchange x, bint whole) except -1
+
+
 cdef class Exchange(Served):
     # owned
     cdef RequestHead head          # of the request
@@ -140,6 +154,10 @@ cdef class Exchange(Served):
     cdef bint gives_hash_cookie    # the answer tells the client what consistentHash knows it by
     cdef uint64_t hash_seed        # of that cookie
     cdef bint has_policy           # the route has one: fgw_img_route_policy
+    cdef bint delayed              # resume_at_ms ends a delay before the first try
+    cdef bint gives_cors           # the answer tells the browser that `origin` may read it
+    cdef fgw_field origin          # in the head's arena
+    cdef list mirrors              # exchanges that get a copy of the body as it comes; None without
     # attempts
     cdef uint32_t retries          # made by the route's policy
     cdef bint retrying             # one of them is under way, and has a place in the cluster's budget
@@ -173,6 +191,7 @@ cdef class Exchange(Served):
     cdef int64_t service_time_ms   # -1: no upstream answered
     cdef Buffer kept_response      # values of response fields that the access log wants
 
+    cdef int clear(self) except -1
     cdef int open(self) except -1
     cdef int begin(self, const char *p, const fgw_request *r, const fgw_field *fields) except -1
     cdef int begin_rejected(self, int reason) except -1
@@ -183,6 +202,9 @@ cdef class Exchange(Served):
     cdef bint is_misdirected(self, const fgw_route_request *q, uint32_t *table) noexcept
     cdef int redirect_to_https(self) except -1
     cdef int choose_destination(self, const fgw_route_request *q) except -1
+    cdef int forward(self, const fgw_route_request *q) except -1
+    cdef int pause(self, int64_t ms) except -1
+    cdef int end_delay(self) except -1
     cdef int edit_request(self) except -1
     cdef bint edits_answers(self) noexcept
     cdef int edit_answer(self, ResponseHead *head, size_t head_bytes) except -1

@@ -227,6 +227,34 @@ cdef class RetryPolicy:
         return 0
 
 
+cdef class RouteFilter:
+    cdef bint begin(self, Exchange x, const fgw_route_request *q) except -1:
+        """May it go on? Else it has been answered, or x.pause() has been called."""
+        return True
+
+    cdef bint go_on(self, Exchange x, const fgw_route_request *q) except -1:
+        """The same at the end of a pause."""
+        return True
+
+    cdef int edit_answer(self, Exchange x, FieldTable fields) except -1:
+        """After the route's own edits, when x.gives_cors is set."""
+        return 0
+
+
+cdef class Mirrors:
+    cdef int start(self, Exchange x) except -1:
+        """The request is about to be forwarded as it is now; sets x.mirrors where its body is to be copied."""
+        return 0
+
+    cdef int body(self, Exchange x, const char *p, size_t n) except -1:
+        """A piece of the body, for x.mirrors."""
+        return 0
+
+    cdef int end(self, Exchange x, bint whole) except -1:
+        """The end of the request, or of all hope for it: x.mirrors are on their own."""
+        return 0
+
+
 cdef inline int64_t earlier(int64_t a, int64_t b) noexcept:
     """Of two times, of which 0 is none."""
     return a if b == 0 or (a and a < b) else b
@@ -248,7 +276,13 @@ cdef class Exchange(Served):
     # ---- head
 
     cdef int open(self) except -1:
-        """Back to the start state; the object is used again for every request of a connection."""
+        """The object is used again for every request of a connection."""
+        self.clear()
+        self.ctx.stats.counters[FGW_C_CLIENT_REQUESTS] += 1
+        return 0
+
+    cdef int clear(self) except -1:
+        """Back to the start state."""
         global exchanges
         exchanges += 1
         self.active = True
@@ -258,6 +292,8 @@ cdef class Exchange(Served):
             self.head.client_cert = self.client.tls.forwarded()
         self.gives_cookie = self.gives_hash_cookie = False
         self.destination = FGW_NONE
+        self.delayed = self.gives_cors = False
+        self.mirrors = None
         self.has_policy = self.retrying = self.stale_retried = self.head_sent = self.continue_sent = False
         self.retries = self.tried_count = 0
         self.timeout_ms = self.timeout_at_ms = self.try_timeout_at_ms = self.resume_at_ms = 0
@@ -271,7 +307,6 @@ cdef class Exchange(Served):
         self.response_head_bytes = 0
         self.status = 0
         self.service_time_ms = -1
-        self.ctx.stats.counters[FGW_C_CLIENT_REQUESTS] += 1
         self.ctx.gauge(FGW_G_EXCHANGES_ACTIVE, 1)
         return 0
 
@@ -378,7 +413,6 @@ cdef class Exchange(Served):
     cdef int choose_destination(self, const fgw_route_request *q) except -1:
         cdef const fgw_img_action *a = &self.image.actions[self.route.action]
         cdef const fgw_img_destination *d = self.image.destinations + a.destinations.off
-        cdef const fgw_img_policy *policy
         if a.kind != FGW_ACTION_ROUTE:
             return (<LocalAnswers?>self.ctx.answers).answer_action(self, q)
         if a.destinations.count == 0:
@@ -388,12 +422,35 @@ cdef class Exchange(Served):
         self.destination = <uint32_t>(d - self.image.destinations)
         self.cluster = d.cluster
         self.cluster_name = d.cluster_name
+        self.has_policy = a.policy != FGW_NONE
+        if self.has_policy and not (<RouteFilter?>self.ctx.filters).begin(self, q):
+            return 0
+        return self.forward(q)
+
+    cdef int pause(self, int64_t ms) except -1:
+        """Before the request goes on; end_delay() follows."""
+        self.delayed = True
+        self.resume_at_ms = self.ctx.loop.now_ms + max(ms, 1)
+        return self.arm()
+
+    cdef int end_delay(self) except -1:
+        cdef fgw_route_request q
+        self.delayed = False
+        self.head.describe(&q)
+        if not (<RouteFilter?>self.ctx.filters).go_on(self, &q):
+            return 0
+        return self.forward(&q)
+
+    cdef int forward(self, const fgw_route_request *q) except -1:
+        """To the destination that has been chosen."""
+        cdef const fgw_img_action *a = &self.image.actions[self.route.action]
+        cdef const fgw_img_destination *d = &self.image.destinations[self.destination]
+        cdef const fgw_img_policy *policy
         if self.cluster == FGW_NONE:
             return self.reply(503, FGW_F_NC, b"cluster_not_found", NULL, 0)
         policy = self.image.policy_of(self.cluster)
         if policy != NULL and policy.hash_on:
             self.find_hash_key(policy, q)
-        self.has_policy = a.policy != FGW_NONE
         if (changes_request(&a.edits) | changes_request(&d.edits) | self.has_policy | (self.grpc > FGW_GRPC_PLAIN)
                 and not self.edit_request()):
             return self.reply(500, 0, b"request_headers_too_large", NULL, 0)
@@ -403,6 +460,8 @@ cdef class Exchange(Served):
             self.timeout_ms = earlier(self.timeout_ms, timeout_of_request(self.head))
         if self.timed() and self.request_done:
             self.start_timeouts()
+        if self.has_policy and self.image.route_policies[a.policy].mirrors.count:
+            (<Mirrors?>self.ctx.mirrors).start(self)
         return self.try_upstream(False)
 
     cdef int edit_request(self) except -1:
@@ -435,6 +494,8 @@ cdef class Exchange(Served):
                 self.answer.add_field(FGW_HDR_X_ENVOY_UPSTREAM_SERVICE_TIME, b"x-envoy-upstream-service-time", 29, text,
                                       write_decimal(text, <unsigned long long>self.service_time_ms))
             (<HeaderEditor?>self.ctx.editor).edit_answer(self, self.answer)
+            if self.gives_cors:
+                (<RouteFilter?>self.ctx.filters).edit_answer(self, self.answer)
             if self.gives_hash_cookie and head.from_upstream:
                 self.add_hash_cookie()
         except OverflowError:
@@ -561,7 +622,10 @@ cdef class Exchange(Served):
             self.on_try_timeout()
         elif self.resume_at_ms and now >= self.resume_at_ms:
             self.resume_at_ms = 0
-            self.try_upstream(False)
+            if self.delayed:
+                self.end_delay()
+            else:
+                self.try_upstream(False)
         elif self.waiting:
             self.try_upstream(False)
         return self.arm() if self.active else 0
@@ -645,6 +709,8 @@ cdef class Exchange(Served):
             p, n = self.translation.out.head(), self.translation.out.size()
         if self.replayable and not self.switched:
             self.keep_for_replay(p, n)
+        if self.mirrors is not None:
+            (<Mirrors?>self.ctx.mirrors).body(self, p, n)
         if self.upstream is not None:
             self.upstream.write_body(p, n)
         return self.translation.out.release() if self.translation is not None else 0
@@ -671,6 +737,8 @@ cdef class Exchange(Served):
         if self.translation is not None and self.translation.request_end():
             return self.on_request_error(self.translation.request_end())
         self.request_done = True
+        if self.mirrors is not None:
+            (<Mirrors?>self.ctx.mirrors).end(self, True)
         if self.timed() and not self.response_started:
             self.start_timeouts()
         if self.upstream is not None:
@@ -734,7 +802,7 @@ cdef class Exchange(Served):
         if self.details == NULL:
             self.details = b"via_upstream"
         mark_response(head.fields, head.field_count)
-        edited = self.gives_hash_cookie | self.edits_answers()
+        edited = self.gives_hash_cookie | self.gives_cors | self.edits_answers()
         if edited and not self.edit_answer(head, head.head_bytes) or (
                 self.translation is not None and not self.translate_answer(head, edited)):
             self.response_started = False
@@ -855,7 +923,7 @@ cdef class Exchange(Served):
         self.timeout_at_ms = 0
         self.status = head.status
         self.response_ns = self.ctx.loop.now_ns
-        if self.edits_answers():
+        if self.gives_cors | self.edits_answers():
             self.edit_answer(head, head_bytes)
         self.client.start_response(self, head)
         self.own_body, self.own_left = body, n
@@ -914,6 +982,8 @@ cdef class Exchange(Served):
         self.waiting = False
         self.deadline_ms = 0
         self.abandon_upstream()
+        if self.mirrors is not None:
+            (<Mirrors?>self.ctx.mirrors).end(self, False)
         leave(self)
         if self.retrying:
             (<RetryPolicy?>self.ctx.retries).end_retry(self)

@@ -14,6 +14,8 @@ from fastgw.dataplane.grpc_answers cimport GrpcAnswers
 from fastgw.dataplane.grpc_web cimport GrpcWebTranslator
 from fastgw.dataplane.header_edits cimport HeaderEdits
 from fastgw.dataplane.retries cimport RouteRetries
+from fastgw.dataplane.route_filters cimport RouteFilters
+from fastgw.dataplane.route_mirrors cimport RouteMirrors
 from fastgw.dataplane.loop cimport Timer, Watcher
 from fastgw.dataplane.newcomer cimport Newcomer
 from fastgw.dataplane.served cimport ClientSide, ConnectionOwner
@@ -142,6 +144,8 @@ cdef class Server(ConnectionOwner):
         ctx.answers = GrpcAnswers()
         ctx.translator = GrpcWebTranslator()
         ctx.retries = RouteRetries(ctx)
+        ctx.filters = RouteFilters()
+        ctx.mirrors = RouteMirrors(ctx, connector)
 
     def __dealloc__(self):
         if self.reserve_fd >= 0:

@@ -61,6 +61,18 @@ cdef class RequestHead(FieldTable):
         self.present = True
         return 0
 
+    cdef int copy(self, RequestHead other) except -1:
+        """The same head, with an arena of its own; nothing of the client is referred to."""
+        self.reset(other.ctx, other.remote, other.remote_len, other.secure)
+        self.peer, self.peer_len = NULL, 0
+        self.load(other.base, other.extra_at, other.fields, other.field_count, 256, 4)
+        self.req = other.req
+        self.present = other.present
+        self.path = self.base + (other.path - other.base)
+        self.path_len, self.raw_path_len = other.path_len, other.raw_path_len
+        self.request_id_at, self.attempts_at = other.request_id_at, other.attempts_at
+        return 0
+
     cdef int normalize(self) except -2:
         """Set path and raw_path (contiguous: path, '?', query). Returns 0 or an fgw_reason."""
         cdef const char *path = self.base + self.req.path.off

@@ -45,7 +45,7 @@ cdef class RouteRetries(RetryPolicy):
         self.standard.avoid_tried = FGW_AVOID_UNLESS_HASHED
 
     cdef const fgw_img_retry *policy_of(self, Exchange x) noexcept:
-        cdef uint32_t policy = x.image.actions[x.route.action].policy
+        cdef uint32_t policy = FGW_NONE if x.route.action == FGW_NONE else x.image.actions[x.route.action].policy
         cdef uint32_t retry = FGW_NONE if policy == FGW_NONE else x.image.route_policies[policy].retry
         return &self.standard if retry == FGW_NONE else &x.image.retries[retry]
 
@@ -67,10 +67,13 @@ cdef class RouteRetries(RetryPolicy):
         return self.try_again(x, policy, untouched)
 
     cdef bint again_after_answer(self, Exchange x, const ResponseHead *head) except -1:
-        cdef const fgw_img_retry *policy = self.policy_of(x)
+        cdef const fgw_img_retry *policy
         cdef int grpc
         cdef bint by_name = False  # the route names statuses of gRPC, and this is one
-        if policy.attempts == 0 or not x.replayable:
+        if not x.replayable:
+            return False
+        policy = self.policy_of(x)
+        if policy.attempts == 0:
             return False
         if is_ratelimited(head):  # no other condition counts then (J8)
             if not policy.on & FGW_RETRY_RATELIMITED:

@@ -64,6 +64,10 @@ cdef extern from "fgw/state.h" nogil:
         FGW_C_OVERFLOW_TIMEOUTS
         FGW_C_EJECTIONS
         FGW_C_EJECTIONS_REFUSED
+        FGW_C_FAULT_DELAYS
+        FGW_C_FAULT_ABORTS
+        FGW_C_MIRRORED
+        FGW_C_MIRRORS_LOST
         FGW_C_COUNTERS_END
         FGW_G_CLIENT_ACTIVE
         FGW_G_UPSTREAM_ACTIVE
@@ -92,6 +96,8 @@ cdef extern from "fgw/state.h" nogil:
         FGW_F_UC
         FGW_F_UT
         FGW_F_UO
+        FGW_F_DI
+        FGW_F_FI
         FGW_F_DC
         FGW_F_DPE
         FGW_F_UPE

@@ -71,10 +71,14 @@ enum fgw_counter {
     FGW_C_OVERFLOW_CONNECTIONS, /* requests that had to wait, or connections refused, for maxConnections */
     FGW_C_OVERFLOW_PENDING,     /* requests refused by http1MaxPendingRequests */
     FGW_C_OVERFLOW_REQUESTS,    /* by http2MaxRequests */
-    FGW_C_OVERFLOW_RETRIES,     /* retries not made because of maxRetries */
+    FGW_C_OVERFLOW_RETRIES,     /* retries not made because of maxRetries or the budget */
     FGW_C_OVERFLOW_TIMEOUTS,    /* requests that waited in vain for a connection */
     FGW_C_EJECTIONS,            /* endpoints ejected by outlier detection */
     FGW_C_EJECTIONS_REFUSED,    /* not ejected because of maxEjectionPercent */
+    FGW_C_FAULT_DELAYS,  /* requests that a route delayed */
+    FGW_C_FAULT_ABORTS,  /* and those it aborted */
+    FGW_C_MIRRORED,      /* copies of requests that were sent to mirrors */
+    FGW_C_MIRRORS_LOST,  /* copies not made, or not finished, so as not to hold anything up */
     FGW_C_COUNTERS_END,
     /* gauges */
     FGW_G_CLIENT_ACTIVE = 192,

@@ -115,7 +115,7 @@ def test_the_time_of_a_try_is_shorter_than_that_of_the_route(per_try: str, wante
         ({"delay": {"fixedDelay": "1s", "percentage": {"value": 0.0001}}}, Fault(1000, 1)),
         ({"delay": {"fixedDelay": "1s", "percent": 5}}, Fault(1000, 50_000)),
         ({"abort": {"httpStatus": 503, "percentage": {"value": 12.5}}}, Fault(0, 0, 503, None, 125_000)),
-        ({"abort": {"grpcStatus": "NOT_FOUND", "percentage": {"value": 99}}}, Fault(0, 0, 0, 5, 990_000)),
+        ({"abort": {"grpcStatus": "NOT_FOUND", "percentage": {"value": 100}}}, Fault(0, 0, 0, 5, 1_000_000)),
         ({"abort": {"httpStatus": 503}}, None),
         ({"abort": {"httpStatus": 503, "percentage": {"value": 0}}}, None),
     ],

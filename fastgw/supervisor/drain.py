@@ -27,10 +27,14 @@ class Progress(msgspec.Struct, rename="camel"):
     connections: int = 0
     requests: int = 0
     tunnels: int = 0
+    elders: int = 0
+    """Of the workers: those of the version before an upgrade, which finish what they have."""
 
     def text(self) -> str:
         """One line: for people and for the service manager."""
         what = f"{self.connections} connections, {self.requests} requests under way, {self.tunnels} tunnels, {self.workers} workers"
+        if self.elders:
+            what += f", {self.elders} {'worker' if self.elders == 1 else 'workers'} of the version before among them"
         if self.phase == "serving":
             return f"serving: {what}"
         verb = "not ready any more, draining in" if self.phase == "lame-duck" else "draining, at the most"
@@ -61,9 +65,9 @@ class Drain:
     def progress(self) -> Progress:
         running = [slot.stripe for slot in self._fleet.slots if slot.running] + [elder.stripe for elder in self._elders.running]
         counters = [self._state.counters(stripe) for stripe in running]
-        sums = [sum(each[index] for each in counters) for index in (_CONNECTIONS, _EXCHANGES, _TUNNELS)]
+        connections, requests, tunnels = (sum(each[index] for each in counters) for index in (_CONNECTIONS, _EXCHANGES, _TUNNELS))
         left_s = max(0.0, self._until_s - time.monotonic()) if self._until_s else 0.0
-        return Progress(self._phase, round(left_s, 1), len(running), *sums)
+        return Progress(self._phase, round(left_s, 1), len(running), connections, requests, tunnels, len(self._elders.running))
 
     def _enter(self, phase: str, seconds: float) -> None:
         self._phase, self._until_s = phase, time.monotonic() + seconds

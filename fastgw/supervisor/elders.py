@@ -16,7 +16,7 @@ from fastgw.supervisor.handover import WorkerLeft
 from fastgw.supervisor.state import StateSegment
 
 log = logging.getLogger("fastgw.worker")
-PATIENCE_S = 3.0
+PATIENCE_S = 5.0
 """So long a kept-alive connection may bring another request, which is answered with ``connection: close``, before it is closed."""
 
 

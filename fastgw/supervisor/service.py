@@ -59,6 +59,10 @@ class Service:
         if not self._supervisor.draining:
             self._notifier.ready(self.status_text())
 
+    def struggling(self, text: str) -> None:
+        """Not as it should be, but it serves: the service manager is not to wait for more, or end it."""
+        self._notifier.ready(text)
+
     def reloading(self) -> None:
         self._notifier.reloading()
 
@@ -99,6 +103,8 @@ class Service:
         text = f"serving {many(len(supervisor.listeners.open), 'listener')}, {many(hosts, 'host')}, generation {outcome.serving}"
         if supervisor.listeners.failures:
             text += f"; {many(len(supervisor.listeners.failures), 'listener')} cannot be opened"
+        if elders := len(supervisor.elders.running):
+            text += f"; {many(elders, 'worker')} of the version before"
         return f"{text}; the last change is not served: {outcome.error}" if outcome.error else text
 
     def _store_listener(self, listener: OpenListener) -> None:

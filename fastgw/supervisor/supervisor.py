@@ -298,6 +298,7 @@ class Supervisor:
                 if not self.elders.running:
                     raise
                 log.error("the new version has nothing to serve: %s; the workers of the old one stay", error)
+                self.service.struggling(f"the workers of the version before serve; the new one has nothing to serve: {error}")
                 await asyncio.sleep(RETRY_UPGRADE_S)
 
     async def _begin(self) -> None:

@@ -11,8 +11,9 @@ import yaml
 from .conftest import StartGateway
 from .support.client import request_bytes
 from .support.config import dns_entry, gateway_of, http_server, route, service_entry, simple, virtual_service
+from .support.config import gateway as server
 from .support.curl import curl
-from .support.gateway import Gateway
+from .support.gateway import Gateway, run_cli
 from .support.load import Load
 from .support.name_server import NameServer
 from .support.origin import RecordingOrigin, Reply, ok
@@ -20,6 +21,7 @@ from .support.poll import eventually
 from .support.ports import listening_inodes
 from .support.processes import alive, in_session, open_files, parent_of
 from .support.systemd import NotifySocket
+from .support.websocket import WebSocketOrigin, websocket
 
 HOST = "webapp.test"
 
@@ -79,6 +81,31 @@ def test_old_workers_stay_for_what_is_open(start_gateway: StartGateway, origin: 
         assert (answer.status, (answer.value("connection") or "").lower()) == (200, "close")
     eventually(lambda: not any(map(alive, before)), "it ends after its last connection", 10)
     eventually(lambda: "the last worker of the version before has ended" in gateway.said())
+
+
+def test_a_websocket_lives_through_upgrades(start_gateway: StartGateway) -> None:
+    with WebSocketOrigin() as echoes:
+        documents = [
+            server(hosts=["*"]),
+            virtual_service("ws", [HOST], [route("ws", 8080)]),
+            service_entry("ws", [("127.0.0.1", echoes.port)]),
+        ]
+        gateway = start_gateway(documents)
+        before = gateway.worker_pids()
+        with websocket(gateway.port(), HOST) as open_one:
+            for turn in (1, 2):
+                upgrade(gateway, turn)
+                open_one.send(f"turn {turn}")
+                assert open_one.recv(timeout=20) == f"turn {turn}"
+            eventually(lambda: sum(map(alive, before)) == 1, "only the one with the WebSocket is left", 20)
+            eventually(lambda: "1 worker of the version before" in status(gateway), "the others have ended", 20)
+        eventually(lambda: not any(map(alive, before)), "and it ends with it", 15)
+
+
+def status(gateway: Gateway) -> str:
+    done = run_cli("drain", "status", "--admin", f"127.0.0.1:{gateway.admin_port}")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_the_drain_time_bounds_old_workers(start_gateway: StartGateway, origin: RecordingOrigin) -> None:

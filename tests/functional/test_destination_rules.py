@@ -18,6 +18,7 @@ import pytest
 from .conftest import StartGateway
 from .support.client import Client, Disconnected, Response
 from .support.config import Document, destination, gateway, service_entry, virtual_service
+from .support.curl import Answer, curl
 from .support.gateway import Gateway, run_cli
 from .support.origin import RecordingOrigin, Reply, Seen, ok
 from .support.poll import eventually
@@ -260,6 +261,34 @@ def test_a_connection_for_one_request(start_gateway: StartGateway, make_origin: 
             client.send(GET)
             client.response()
     assert most_open(origin) == 3 and {seen.message.value("connection") for seen in origin.seen} == {"close"}
+
+
+# --- with clients of HTTP/2 ---
+
+
+def over_http2(running: Gateway, *words: str) -> Answer:
+    return curl("--http2-prior-knowledge", "-H", "Host: a.test", *words, f"http://127.0.0.1:{running.port()}/")
+
+
+def test_clients_of_http2_get_cookies_too(start_gateway: StartGateway, make_origin: MakeOrigin) -> None:
+    policy = {"loadBalancer": {"consistentHash": {"httpCookie": {"name": "who", "ttl": "0s"}}}}
+    running = start_gateway(documents(named(make_origin, 3), policy))
+    first = over_http2(running)
+    given, _, rest = first.headers["set-cookie"].partition(";")
+    assert rest == " HttpOnly"
+    for _ in range(4):
+        back = over_http2(running, "-H", f"Cookie: {given}")
+        assert back.headers["x-origin"] == first.headers["x-origin"] and "set-cookie" not in back.headers
+
+
+def test_clients_of_http2_are_told_of_overflow(start_gateway: StartGateway, make_origin: MakeOrigin) -> None:
+    (origin,) = named(make_origin, 1)
+    origin.answer = slow(2.0)
+    running = start_gateway(documents([origin], {"connectionPool": {"http": {"http2MaxRequests": 1}}}), workers=2)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: over_http2(running), range(4)))
+    assert sorted(answer.status for answer in answers) == [200, 503, 503, 503]
+    assert {answer.headers.get("x-envoy-overloaded") for answer in answers if answer.status == 503} == {"true"}
 
 
 # --- proxyProtocol ---

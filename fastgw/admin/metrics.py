@@ -76,6 +76,7 @@ COUNTERS = {
     "FGW_C_FAULT_ABORTS": ("fault_aborts", "Requests that a route aborted"),
     "FGW_C_MIRRORED": ("mirrored", "Copies of requests sent to mirrors"),
     "FGW_C_MIRRORS_LOST": ("mirrors_lost", "Copies not made or not finished, so as not to hold anything up"),
+    "FGW_C_HTTP2_CONNECTIONS": ("http2_connections", "Client connections that have spoken HTTP/2"),
 }
 """enum fgw_counter -> name without prefix and suffix, help."""
 
@@ -126,6 +127,7 @@ class GatewayCollector(Collector):
         counters = [state.counters(slot) for slot in slots]
         yield from counter_metrics([sum(column) for column in zip(*counters, strict=True)])
         yield _loop_lag(counters)
+        yield from spread_metrics(counters)
         yield rejected_metric([sum(column) for column in zip(*(state.rejected(slot) for slot in slots), strict=True)])
         yield from self._process_metrics()
         yield from self._config_metrics()
@@ -256,6 +258,17 @@ def counter_metrics(values: list[int]) -> Iterator[Metric]:
     for label in TIMEOUTS:
         timeouts.add_metric([label], values[getattr(lib, f"FGW_C_CLIENT_TIMEOUTS_{label.upper()}")])
     yield timeouts
+
+
+def spread_metrics(counters: list[tuple[int, ...]]) -> Iterator[Metric]:
+    """How client connections and their requests are spread over the workers: a few long ones may leave some idle."""
+    connections = GaugeMetricFamily("fastgw_worker_connections_active", "Open client connections of a worker", labels=["worker"])
+    requests = CounterMetricFamily("fastgw_worker_requests", "Requests that a worker was asked", labels=["worker"])
+    for slot, values in enumerate(counters):
+        connections.add_metric([str(slot)], values[int(lib.FGW_G_CLIENT_ACTIVE)])
+        requests.add_metric([str(slot)], values[int(lib.FGW_C_CLIENT_REQUESTS)])
+    yield connections
+    yield requests
 
 
 def rejected_metric(values: list[int]) -> Metric:

@@ -42,6 +42,7 @@ cdef class ClientHttp1(ClientStream):
     cdef uint64_t phase_bytes      # body bytes since phase_ms
     cdef uint64_t linger_left
     cdef uint64_t requests
+    cdef int64_t expires_ms        # the connection has had its time then; 0: never
 
     cdef int start(self, Transport transport, const char *p, size_t n) except -1
     cdef size_t consume(self, const char *p, size_t n) except? <size_t>-1

@@ -59,6 +59,7 @@ cdef class ClientHttp1(ClientStream):
         transport.protocol = self
         self.state = READ_HEAD
         self.phase_ms = self.ctx.loop.now_ms
+        self.expires_ms = self.ctx.expiry()
         self.arm()
         return self.on_data(p, n) if n else 0
 
@@ -314,7 +315,8 @@ cdef class ClientHttp1(ClientStream):
         return (self.close_after or self.ctx.draining or not x.request_done or self.route_table == FGW_NONE
                 or x.reject_reason != FGW_OK
                 or (self.ctx.max_requests_per_connection != 0
-                    and self.requests >= <uint64_t>self.ctx.max_requests_per_connection))
+                    and self.requests >= <uint64_t>self.ctx.max_requests_per_connection)
+                or (self.expires_ms != 0 and self.ctx.loop.now_ms >= self.expires_ms))
 
     cdef int start_response(self, Exchange x, ResponseHead *head) except -1:
         """Status line, relayed fields, framing and own fields."""

@@ -62,6 +62,7 @@ cdef class ClientHttp2(Http2Session):
     cdef int stopping              # of them, answered in full without having been heard in full
     cdef int32_t last_stream
     cdef uint64_t requests
+    cdef int64_t expires_ms        # the connection has had its time then; 0: never
     cdef uint64_t turn             # of the loop, when turn_requests was begun
     cdef int turn_requests
     cdef int64_t phase_ms          # of the greeting, idleness, the goodbye's step
@@ -86,6 +87,7 @@ cdef class ClientHttp2(Http2Session):
     cdef int send_farewell(self) except -1
     cdef int linger(self) except -1
     cdef int drop_streams(self) except -1
+    cdef int cut_switched(self) except -1
     cdef int destroy(self) except -1
     cdef int announce(self) except -1
     cdef int arm(self) except -1
@@ -112,6 +114,7 @@ cdef class ClientHttp2Stream(ClientStream):
     cdef bint no_body              # END_STREAM is in that head
     cdef bint stops_client         # RST_STREAM(NO_ERROR) follows the answer: the rest of the request is not wanted
     cdef bint has_length
+    cdef bint upgrade              # an extended CONNECT: what follows the heads is no body
     cdef uint64_t length
     cdef uint64_t received
     cdef int64_t begin_ms

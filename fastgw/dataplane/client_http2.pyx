@@ -17,7 +17,7 @@ from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.dial cimport local_text
 from fastgw.dataplane.exchange cimport ClientStream, Connector, Exchange, ExchangeObserver, ResponseHead
-from fastgw.dataplane.field_table cimport FieldTable
+from fastgw.dataplane.field_table cimport FieldTable, same_name
 from fastgw.dataplane.headers cimport write_decimal
 from fastgw.dataplane.http2_guard cimport FrameGuard
 from fastgw.dataplane.http2_session cimport (
@@ -31,35 +31,37 @@ from fastgw.native.base cimport (
     FGW_R_H2_FRAMING, FGW_R_H2_HEADER_BOMB, FGW_R_H2_PING_FLOOD, FGW_R_H2_STREAM_STALLED, FGW_R_HEAD_TIMEOUT, fgw_field,
     fgw_reason_status,
 )
-from fastgw.native.http1 cimport FGW_FRAMING_LENGTH, FGW_FRAMING_NONE, FGW_METHOD_HEAD, fgw_request
-from fastgw.native.http2 cimport FGW_H2_REQUEST, FGW_H2_TRAILERS, fgw_h2_malformed, fgw_h2_request, fgw_h2_trailers
+from fastgw.native.http1 cimport FGW_FRAMING_LENGTH, FGW_FRAMING_NONE, FGW_METHOD_HEAD, FGW_MSG_UPGRADE, fgw_request
+from fastgw.native.http2 cimport (
+    FGW_H2_EXTENDED_CONNECT, FGW_H2_REQUEST, FGW_H2_TRAILERS, fgw_h2_malformed, fgw_h2_request, fgw_h2_trailers,
+)
 from fastgw.native.nghttp2 cimport (
     NGHTTP2_CANCEL, NGHTTP2_COMPRESSION_ERROR, NGHTTP2_DATA, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_ERR_BAD_CLIENT_MAGIC,
     NGHTTP2_ERR_CALLBACK_FAILURE, NGHTTP2_ERR_FLOODED, NGHTTP2_ERR_NOMEM, NGHTTP2_FLAG_ACK, NGHTTP2_FLAG_END_STREAM,
     NGHTTP2_FLAG_NONE, NGHTTP2_GOAWAY, NGHTTP2_HCAT_REQUEST, NGHTTP2_HEADERS, NGHTTP2_INTERNAL_ERROR, NGHTTP2_NO_ERROR,
     NGHTTP2_NV_FLAG_NO_INDEX, NGHTTP2_PING, NGHTTP2_PROTOCOL_ERROR, NGHTTP2_REFUSED_STREAM, NGHTTP2_RST_STREAM, NGHTTP2_SETTINGS,
-    NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES,
-    NGHTTP2_STREAM_CLOSED, fgw_lift_library_limits, fgw_share_fairly, nghttp2_data_provider, nghttp2_frame, nghttp2_frame_hd,
-    nghttp2_nv, nghttp2_on_begin_frame_callback, nghttp2_on_begin_headers_callback, nghttp2_on_data_chunk_recv_callback,
-    nghttp2_on_frame_not_send_callback, nghttp2_on_frame_recv_callback, nghttp2_on_frame_send_callback,
-    nghttp2_on_stream_close_callback, nghttp2_option, nghttp2_session, nghttp2_session_callbacks,
-    nghttp2_session_callbacks_set_on_begin_frame_callback, nghttp2_session_callbacks_set_on_begin_headers_callback,
-    nghttp2_session_callbacks_set_on_data_chunk_recv_callback, nghttp2_session_callbacks_set_on_frame_not_send_callback,
-    nghttp2_session_callbacks_set_on_frame_recv_callback, nghttp2_session_callbacks_set_on_frame_send_callback,
-    nghttp2_session_callbacks_set_on_stream_close_callback, nghttp2_session_get_last_proc_stream_id,
-    nghttp2_session_get_stream_user_data, nghttp2_session_mem_recv, nghttp2_session_mem_send,
-    nghttp2_session_set_local_window_size, nghttp2_session_set_stream_user_data, nghttp2_session_terminate_session,
-    nghttp2_session_want_write, nghttp2_settings_entry, nghttp2_submit_goaway, nghttp2_submit_headers, nghttp2_submit_ping,
-    nghttp2_submit_response, nghttp2_submit_rst_stream, nghttp2_submit_settings, nghttp2_submit_shutdown_notice,
+    NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE,
+    NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, NGHTTP2_STREAM_CLOSED, fgw_lift_library_limits, fgw_share_fairly,
+    nghttp2_data_provider, nghttp2_frame, nghttp2_frame_hd, nghttp2_nv, nghttp2_on_begin_frame_callback,
+    nghttp2_on_begin_headers_callback, nghttp2_on_data_chunk_recv_callback, nghttp2_on_frame_not_send_callback,
+    nghttp2_on_frame_recv_callback, nghttp2_on_frame_send_callback, nghttp2_on_stream_close_callback, nghttp2_option,
+    nghttp2_session, nghttp2_session_callbacks, nghttp2_session_callbacks_set_on_begin_frame_callback,
+    nghttp2_session_callbacks_set_on_begin_headers_callback, nghttp2_session_callbacks_set_on_data_chunk_recv_callback,
+    nghttp2_session_callbacks_set_on_frame_not_send_callback, nghttp2_session_callbacks_set_on_frame_recv_callback,
+    nghttp2_session_callbacks_set_on_frame_send_callback, nghttp2_session_callbacks_set_on_stream_close_callback,
+    nghttp2_session_get_last_proc_stream_id, nghttp2_session_get_stream_user_data, nghttp2_session_mem_recv,
+    nghttp2_session_mem_send, nghttp2_session_set_local_window_size, nghttp2_session_set_stream_user_data,
+    nghttp2_session_terminate_session, nghttp2_session_want_write, nghttp2_settings_entry, nghttp2_submit_goaway,
+    nghttp2_submit_headers, nghttp2_submit_ping, nghttp2_submit_response, nghttp2_submit_rst_stream, nghttp2_submit_settings,
+    nghttp2_submit_shutdown_notice,
 )
 from fastgw.native.route cimport FGW_NONE, FGW_SET_COOKIE_MAX
 from fastgw.native.state cimport (
     FGW_C_CLIENT_CONNECTIONS_CLOSED, FGW_C_CLIENT_TIMEOUTS_BODY, FGW_C_CLIENT_TIMEOUTS_HEAD, FGW_C_CLIENT_TIMEOUTS_IDLE,
-    FGW_C_CLIENT_TIMEOUTS_WRITE, FGW_G_CLIENT_ACTIVE,
+    FGW_C_CLIENT_TIMEOUTS_WRITE, FGW_C_HTTP2_CONNECTIONS, FGW_G_CLIENT_ACTIVE,
 )
 
 cdef enum:
-    STREAMS_MAX = 100            # requirement F1
     REQUESTS_PER_TURN = 32       # requirement F16
     POOLED_STREAMS = 1024
     GOODBYE_MS = 1000            # between the two GOAWAY, when the client does not answer our PING (requirement F15)
@@ -115,6 +117,10 @@ cdef class ConnectionPlace(ClientSide):
         """No new request once the client has heard of it; then the end."""
         self.connection.part()
 
+    def cut(self):
+        """A WebSocket is recorded as what it was; other exchanges had their time."""
+        self.connection.cut_switched()
+
 
 cdef class GoOn(Turn):
     cdef int on_turn_end(self) except -1:
@@ -149,7 +155,9 @@ cdef class ClientHttp2(Http2Session):
         self.ctx.gauge(FGW_G_CLIENT_ACTIVE, 1)
         self.transport = transport
         transport.protocol = self
+        self.ctx.loop.count(FGW_C_HTTP2_CONNECTIONS)
         self.phase_ms = self.ctx.loop.now_ms
+        self.expires_ms = self.ctx.expiry()
         self.open_session(True, callbacks, options)
         self.guard.session = self.session
         self.announce()
@@ -159,7 +167,8 @@ cdef class ClientHttp2(Http2Session):
     cdef int announce(self) except -1:
         """Our SETTINGS. The library would answer a stream too many with the end of the connection; it is told of no limit, and
         streams over the one that the client is told of are refused by us (RFC 9113 section 5.1.2)."""
-        cdef nghttp2_settings_entry entries[3]
+        cdef nghttp2_settings_entry entries[4]
+        cdef uint32_t most = <uint32_t>self.ctx.http2_streams
         cdef const uint8_t *p
         cdef ssize_t n
         cdef char limit[4]
@@ -169,10 +178,12 @@ cdef class ClientHttp2(Http2Session):
         entries[1].value = self.ctx.limits.head_bytes
         entries[2].settings_id = NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES
         entries[2].value = 1
-        if nghttp2_submit_settings(self.session, NGHTTP2_FLAG_NONE, entries, 3) != 0:
+        entries[3].settings_id = NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL
+        entries[3].value = 1
+        if nghttp2_submit_settings(self.session, NGHTTP2_FLAG_NONE, entries, 4 if self.ctx.http2_websockets else 3) != 0:
             raise MemoryError("SETTINGS")
         n = nghttp2_session_mem_send(self.session, &p)
-        limit[0], limit[1], limit[2], limit[3] = 0, 0, <char>(STREAMS_MAX >> 8), <char>(STREAMS_MAX & 255)
+        limit[0], limit[1], limit[2], limit[3] = 0, 0, <char>(most >> 8), <char>(most & 255)
         self.transport.write(<const char *>p, 11)  # the frame's head and the first identifier
         self.transport.write(limit, 4)
         self.transport.write(<const char *>p + 15, <size_t>n - 15)
@@ -275,7 +286,7 @@ cdef class ClientHttp2(Http2Session):
         cdef ClientHttp2Stream stream
         cdef fgw_request request
         cdef int reason
-        if self.streams >= STREAMS_MAX or self.leaving:
+        if self.streams >= self.ctx.http2_streams or self.leaving:
             return self.refuse_stream(id)
         stream = self.pool.take()
         stream.open(self, id, ends)
@@ -440,6 +451,17 @@ cdef class ClientHttp2(Http2Session):
             stream = self.first
         return 0
 
+    cdef int cut_switched(self) except -1:
+        """The process ends: so do WebSockets."""
+        cdef ClientHttp2Stream stream = self.first
+        cdef ClientHttp2Stream following
+        while stream is not None:
+            following = stream.next
+            if stream.exchange is not None and stream.exchange.switched:
+                stream.exchange.end_switched(b"drained")
+            stream = following
+        return 0
+
     cdef int destroy(self) except -1:
         """The end: untie and give everything back. Safe to call twice."""
         global connections
@@ -483,7 +505,9 @@ cdef class ClientHttp2(Http2Session):
         elif not self.greeted:
             self.arm_by(self.phase_ms + ctx.head_timeout_ms if ctx.head_timeout_ms else 0)
         elif self.streams == 0 and self.goodbye == STAYING:
-            self.arm_by(self.phase_ms + ctx.idle_timeout_ms if ctx.idle_timeout_ms else 0)
+            self.arm_by(self.phase_ms + ctx.http2_idle_timeout_ms if ctx.http2_idle_timeout_ms else 0)
+        if self.goodbye == STAYING:
+            self.arm_by(self.expires_ms)
         if self.block_stream and ctx.head_timeout_ms:
             self.arm_by(self.block_ms + ctx.head_timeout_ms)
         if self.transport.queued() and ctx.write_timeout_ms:
@@ -516,8 +540,10 @@ cdef class ClientHttp2(Http2Session):
             self.send_farewell()
         if self.streams:
             self.check_streams(now)
-        elif self.goodbye == STAYING and ctx.idle_timeout_ms and now >= self.phase_ms + ctx.idle_timeout_ms:
+        elif self.goodbye == STAYING and ctx.http2_idle_timeout_ms and now >= self.phase_ms + ctx.http2_idle_timeout_ms:
             ctx.loop.count(FGW_C_CLIENT_TIMEOUTS_IDLE)
+            self.part()
+        if self.expires_ms and now >= self.expires_ms:
             self.part()
         return self.arm() if self.owner is not None else 0
 
@@ -547,7 +573,7 @@ cdef class ClientHttp2Stream(ClientStream):
         self.connection = connection
         self.id = id
         self.request_ended = ends
-        self.refused = self.has_trailers = self.answered = self.no_body = self.stops_client = self.has_length = False
+        self.refused = self.has_trailers = self.answered = self.no_body = self.stops_client = self.has_length = self.upgrade = False
         self.length = self.received = 0
         self.begin_ms = self.read_ms = self.ctx.loop.now_ms
         self.stall_ms = 0
@@ -580,7 +606,7 @@ cdef class ClientHttp2Stream(ClientStream):
         c.streams -= 1
         if c.streams == 0 and c.goodbye == STAYING:
             c.phase_ms = self.ctx.loop.now_ms
-            c.arm_by(c.phase_ms + self.ctx.idle_timeout_ms if self.ctx.idle_timeout_ms else 0)
+            c.arm_by(c.phase_ms + self.ctx.http2_idle_timeout_ms if self.ctx.http2_idle_timeout_ms else 0)
         if c.touched is self:
             c.touched = None
         self.stop_client(False)
@@ -601,6 +627,7 @@ cdef class ClientHttp2Stream(ClientStream):
 
     cdef int begin(self, const fgw_request *r) except -1:
         cdef ClientHttp2 c = self.connection
+        self.upgrade = bool(r.flags & FGW_MSG_UPGRADE)
         if r.framing == FGW_FRAMING_LENGTH:
             self.has_length = True
             self.length = r.content_length
@@ -706,11 +733,14 @@ cdef class ClientHttp2Stream(ClientStream):
         cdef int r
         if self.id == 0:
             return 0
-        self.no_body = (head.status == 204 or head.status == 304 or head.framing == FGW_FRAMING_NONE
-                        or (head.framing == FGW_FRAMING_LENGTH and head.content_length == 0)
-                        or (x.head.present and x.head.req.method_id == FGW_METHOD_HEAD))
+        self.no_body = head.status != 101 and (
+            head.status == 204 or head.status == 304 or head.framing == FGW_FRAMING_NONE
+            or (head.framing == FGW_FRAMING_LENGTH and head.content_length == 0)
+            or (x.head.present and x.head.req.method_id == FGW_METHOD_HEAD))
         nva = pairs_for(head.field_count + OWN_FIELDS)
-        to = pair(nva, b":status", 7, own_text, write_decimal(own_text, head.status))
+        if head.status == 101:  # RFC 8441 section 5: a success, and no proof of having read the key that there is not
+            drop_field(head, b"sec-websocket-accept", 20)
+        to = pair(nva, b":status", 7, own_text, write_decimal(own_text, 200 if head.status == 101 else head.status))
         to = fill_pairs(to, head.base, head.fields, head.field_count)
         to = self.write_own_fields(x, head, to, own_text + 8)
         if self.no_body:
@@ -727,7 +757,8 @@ cdef class ClientHttp2Stream(ClientStream):
         cdef uint32_t i
         cdef size_t n
         cdef bint dated = False
-        if head.status != 204 and (head.framing == FGW_FRAMING_LENGTH or (self.no_body and head.has_content_length)):
+        if head.status != 204 and head.status != 101 and (
+                head.framing == FGW_FRAMING_LENGTH or (self.no_body and head.has_content_length)):
             n = write_decimal(text, head.content_length)
             to = pair(to, b"content-length", 14, text, n)
             text += n
@@ -843,7 +874,7 @@ cdef class ClientHttp2Stream(ClientStream):
         cdef int64_t when = 0, other
         if self.stall_ms and ctx.write_timeout_ms:
             when = self.stall_ms + ctx.write_timeout_ms
-        if not self.request_ended and self.exchange is not None:
+        if not self.request_ended and self.exchange is not None and not self.upgrade:
             if ctx.body_timeout_ms:
                 other = self.read_ms + ctx.body_timeout_ms
                 when = min(when, other) if when else other
@@ -864,7 +895,7 @@ cdef class ClientHttp2Stream(ClientStream):
                 return self.give_up_stalled()
             self.stall_ms = now
             self.stall_sent = self.queue.sent
-        if self.request_ended or x is None:
+        if self.request_ended or x is None or self.upgrade:
             return 0
         if self.pending.size() or not x.head_sent:  # not the client's fault
             self.read_ms = now
@@ -888,6 +919,17 @@ cdef class ClientHttp2Stream(ClientStream):
         if x is not None:
             x.on_client_gone()
         return 0
+
+
+cdef int drop_field(ResponseHead *head, const char *name, size_t n) noexcept:
+    """Fields of this name are not relayed."""
+    cdef uint32_t i
+    cdef fgw_field *f
+    for i in range(head.field_count):
+        f = &head.fields[i]
+        if f.name_len == n and same_name(head.base + f.name_off, name, n):
+            f.flags |= FGW_FIELD_DROP
+    return 0
 
 
 # ---- what the frame layer calls
@@ -914,7 +956,7 @@ cdef int begin_headers(nghttp2_session *session, const nghttp2_frame *frame, voi
         c.turn_requests = 0
     c.turn_requests += 1
     c.pause_once = c.turn_requests > REQUESTS_PER_TURN
-    c.start_block(frame.hd.stream_id, FGW_H2_REQUEST, 0)
+    c.start_block(frame.hd.stream_id, FGW_H2_REQUEST, FGW_H2_EXTENDED_CONNECT if c.ctx.http2_websockets else 0)
     return 0
 
 

@@ -101,6 +101,10 @@ cdef class Context:
     cdef readonly int64_t stream_idle_timeout_ms
     cdef readonly int64_t max_connections
     cdef readonly int64_t max_requests_per_connection
+    cdef readonly int64_t max_connection_age_ms
+    cdef readonly int http2_streams
+    cdef readonly int64_t http2_idle_timeout_ms
+    cdef readonly bint http2_websockets
     cdef readonly int connect_attempts
     cdef readonly int retry_budget_percent   # 0: none
     cdef readonly bint retry_any_method
@@ -118,6 +122,7 @@ cdef class Context:
 
     cdef const char *http_date(self) noexcept
     cdef uint64_t random(self) noexcept
+    cdef int64_t expiry(self) noexcept
     cdef int uuid4(self, char *out) noexcept
     cdef int reject(self, int reason) noexcept
     cdef int gauge(self, int which, int64_t delta) noexcept

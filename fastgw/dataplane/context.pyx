@@ -166,6 +166,10 @@ cdef class Context:
         self.stream_idle_timeout_ms = limits.stream_idle_timeout_ms
         self.max_connections = client_limit(limits.max_connections)
         self.max_requests_per_connection = limits.max_requests_per_connection
+        self.max_connection_age_ms = limits.max_connection_age_ms
+        self.http2_streams = limits.http2_streams
+        self.http2_idle_timeout_ms = limits.http2_idle_timeout_ms
+        self.http2_websockets = limits.http2_websockets
         self.connect_attempts = max(1, limits.connect_attempts)
         self.retry_budget_percent = limits.retry_budget_percent
         self.retry_any_method = limits.retry_any_method
@@ -245,6 +249,11 @@ cdef class Context:
         self.rng[2] ^= t
         self.rng[3] = (self.rng[3] << 45) | (self.rng[3] >> 19)
         return result
+
+    cdef int64_t expiry(self) noexcept:
+        """When a client connection that begins now has had its time; 0: never. Connections that began together end apart."""
+        cdef int64_t age = self.max_connection_age_ms
+        return self.loop.now_ms + age - age // 10 + <int64_t>(self.random() % <uint64_t>(age // 5 + 1)) if age else 0
 
     cdef int uuid4(self, char *out) noexcept:
         """36 bytes of a version 4 UUID (RFC 9562)."""

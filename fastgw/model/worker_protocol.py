@@ -39,6 +39,10 @@ class Limits(msgspec.Struct):
     stream_idle_timeout_ms: int = 0
     max_connections: int = 10_000
     max_requests_per_connection: int = 0
+    max_connection_age_ms: int = 0
+    http2_streams: int = 100
+    http2_idle_timeout_ms: int = 300_000
+    http2_websockets: bool = False
     trusted_hops: int = 0
     server_name: str = "fastgw"
     connect_attempts: int = 3

@@ -81,6 +81,9 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
     fields: int = 100
     max_connections: int = 10_000
     max_requests_per_connection: int = 0
+    max_connection_age: float = 0.0
+    http2_streams: int = 100
+    http2_websockets: bool = False
     connect_attempts: int = 3
     retry_budget: int = 20
     retry_any_method: bool = False
@@ -89,6 +92,7 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
     handshake_timeout: float = 15.0
     head_timeout: float = 10.0
     idle_timeout: float = 75.0
+    http2_idle_timeout: float = 300.0
     body_timeout: float = 60.0
     body_min_rate: int = 240
     write_timeout: float = 60.0
@@ -144,6 +148,10 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
             stream_idle_timeout_ms=_ms(self.stream_idle_timeout),
             max_connections=self.max_connections,
             max_requests_per_connection=self.max_requests_per_connection,
+            max_connection_age_ms=_ms(self.max_connection_age),
+            http2_streams=self.http2_streams,
+            http2_idle_timeout_ms=_ms(self.http2_idle_timeout),
+            http2_websockets=self.http2_websockets,
             trusted_hops=self.trusted_hops,
             server_name=self.server_header,
             connect_attempts=self.connect_attempts,
@@ -271,7 +279,7 @@ def _check_choice(option: str, value: str | int, choices: Any) -> None:
 def _check_numbers(settings: Settings) -> None:
     for name in ("hello_timeout", "handshake_timeout", "head_timeout", "idle_timeout", "body_timeout", "write_timeout",
                  "request_timeout", "upstream_idle_timeout", "upstream_response_timeout",
-                 "stream_idle_timeout", "drain_time", "lame_duck"):  # fmt: skip
+                 "stream_idle_timeout", "http2_idle_timeout", "max_connection_age", "drain_time", "lame_duck"):  # fmt: skip
         _check_range(name, getattr(settings, name), 0, 86_400 * 7)
     _check_range("ticket_rotation", settings.ticket_rotation, 1, 86_400 * 7)
     _check_range("head_bytes", settings.head_bytes, 1_024, 61_440)
@@ -279,6 +287,7 @@ def _check_numbers(settings: Settings) -> None:
     _check_range("fields", settings.fields, 8, 1_000)
     _check_range("max_connections", settings.max_connections, 0, 10_000_000)
     _check_range("max_requests_per_connection", settings.max_requests_per_connection, 0, 2**31)
+    _check_range("http2_streams", settings.http2_streams, 1, 10_000)
     _check_range("connect_attempts", settings.connect_attempts, 1, 10)
     _check_range("retry_budget", settings.retry_budget, 0, 1_000)
     _check_range("body_min_rate", settings.body_min_rate, 0, 2**31)

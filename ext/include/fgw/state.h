@@ -79,6 +79,7 @@ enum fgw_counter {
     FGW_C_FAULT_ABORTS,  /* and those it aborted */
     FGW_C_MIRRORED,      /* copies of requests that were sent to mirrors */
     FGW_C_MIRRORS_LOST,  /* copies not made, or not finished, so as not to hold anything up */
+    FGW_C_HTTP2_CONNECTIONS,    /* with clients */
     FGW_C_COUNTERS_END,
     /* gauges */
     FGW_G_CLIENT_ACTIVE = 192,

@@ -37,7 +37,7 @@ def test_a_header_block_that_does_not_end(make_gateway: Callable[..., Gateway]) 
 
 
 def test_idle(make_gateway: Callable[..., Gateway]) -> None:
-    gateway = make_gateway(limits={"idle_timeout_ms": 5000})
+    gateway = make_gateway(limits={"http2_idle_timeout_ms": 5000})
     upstream = gateway.upstream()
     gateway.serve(upstream)
     client = H2Peer(gateway)
@@ -203,3 +203,52 @@ def test_streams_are_used_again(gateway: Gateway) -> None:
     gateway.settle()
     assert gateway.alive()["buffer_bytes"] == 0
     assert gateway.alive()["streams"] == 0
+
+
+def test_the_age_of_a_connection(make_gateway: Callable[..., Gateway]) -> None:
+    """Connections that began together end apart, within a tenth of their time, and in peace."""
+    gateway = make_gateway(limits={"max_connection_age_ms": 100_000})
+    upstream = gateway.upstream()
+    gateway.serve(upstream)
+    clients = [H2Peer(gateway) for _ in range(40)]
+    old = gateway.client()
+    clients[0].send(GET)
+    up = upstream.accept(gateway)
+    gateway.pass_ms(89_000)
+    assert not any(client.settled().goaways for client in clients)
+    gateway.pass_ms(11_000)
+    gone = sum(bool(client.settled().goaways) for client in clients)
+    assert 2 <= gone <= 38
+    gateway.pass_ms(12_000)
+    assert all(client.settled().goaways for client in clients)
+    serve(up)
+    assert clients[0].stream().status == 200
+    assert clients[0].until_end() == "fin"
+    old.send(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+    old.until_end()
+
+
+def test_http1_connections_have_their_age_too(make_gateway: Callable[..., Gateway]) -> None:
+    gateway = make_gateway(limits={"max_connection_age_ms": 10_000})
+    upstream = gateway.upstream()
+    gateway.serve(upstream)
+    client = gateway.client()
+    client.send(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+    serve(up := upstream.accept(gateway))
+    assert not client.response().values("connection")
+    gateway.pass_ms(12_000)
+    client.send(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+    serve(up)
+    assert client.response()["connection"] == "close"
+    assert client.until_end() == "fin"
+
+
+def test_the_number_of_streams_is_an_option(make_gateway: Callable[..., Gateway]) -> None:
+    gateway = make_gateway(limits={"http2_streams": 3})
+    gateway.serve()
+    upstream = gateway.upstream()
+    gateway.serve(upstream)
+    client = H2Peer(gateway)
+    client.send(*(h2.headers(n, h2.head("POST", "/"), end=False) for n in (1, 3, 5, 7)))
+    assert client.stream(7).end == "REFUSED"
+    assert client.seen.settings[h2.STREAMS] == 3

@@ -16,7 +16,8 @@ def user_of_peer(sock: socket.socket) -> int | None:
         data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         return int(_CREDENTIALS.unpack(data)[1])
     ours, theirs = sock.getsockname()[:2], sock.getpeername()[:2]
-    table = "/proc/net/tcp6" if sock.family == socket.AF_INET6 else "/proc/net/tcp"
+    # not /proc/net: it is not there where only processes are shown (ProcSubset=pid of the unit)
+    table = "/proc/self/net/tcp6" if sock.family == socket.AF_INET6 else "/proc/self/net/tcp"
     try:
         lines = Path(table).read_text().splitlines()[1:]
     except OSError:

@@ -21,7 +21,7 @@ def find_holder(port: int) -> str:
 def _listening_inodes(port: int) -> dict[str, int]:
     """Socket inode -> user id, of listening TCP sockets on this port, any address."""
     found = {}
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+    for table in ("/proc/self/net/tcp", "/proc/self/net/tcp6"):
         try:
             lines = Path(table).read_text().splitlines()[1:]
         except OSError:

@@ -15,16 +15,16 @@ from fastgw.dataplane.field_table cimport FieldTable
 from fastgw.dataplane.http2_memory cimport session_memory
 from fastgw.dataplane.loop cimport Turn
 from fastgw.dataplane.transport cimport Protocol, Transport
-from fastgw.native.base cimport FGW_FIELD_DROP, FGW_FIELD_LISTED, fgw_field
+from fastgw.native.base cimport FGW_FIELD_DROP, FGW_FIELD_LISTED, FGW_FIELD_SECRET, fgw_field
 from fastgw.native.http2 cimport FGW_H2_NO_ROOM, FGW_H2_SLACK, fgw_h2_add, fgw_h2_start
 from fastgw.native.nghttp2 cimport (
     NGHTTP2_DATA_FLAG_EOF, NGHTTP2_DATA_FLAG_NO_COPY, NGHTTP2_DATA_FLAG_NO_END_STREAM, NGHTTP2_ERR_CALLBACK_FAILURE,
-    NGHTTP2_ERR_DEFERRED, NGHTTP2_ERR_PAUSE, NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE, NGHTTP2_ERR_WOULDBLOCK, NGHTTP2_NV_FLAG_NONE,
-    nghttp2_data_provider, nghttp2_data_source, nghttp2_data_source_read_callback, nghttp2_frame, nghttp2_nv,
-    nghttp2_on_header_callback, nghttp2_option, nghttp2_option_new, nghttp2_option_set_max_deflate_dynamic_table_size,
-    nghttp2_option_set_max_send_header_block_length, nghttp2_option_set_no_auto_window_update,
-    nghttp2_option_set_no_http_messaging, nghttp2_send_data_callback, nghttp2_session, nghttp2_session_callbacks,
-    nghttp2_session_callbacks_new, nghttp2_session_callbacks_set_on_header_callback,
+    NGHTTP2_ERR_DEFERRED, NGHTTP2_ERR_PAUSE, NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE, NGHTTP2_ERR_WOULDBLOCK,
+    NGHTTP2_NV_FLAG_NO_INDEX, NGHTTP2_NV_FLAG_NONE, nghttp2_data_provider, nghttp2_data_source, nghttp2_data_source_read_callback,
+    nghttp2_frame, nghttp2_nv, nghttp2_on_header_callback, nghttp2_option, nghttp2_option_new,
+    nghttp2_option_set_max_deflate_dynamic_table_size, nghttp2_option_set_max_send_header_block_length,
+    nghttp2_option_set_no_auto_window_update, nghttp2_option_set_no_http_messaging, nghttp2_send_data_callback, nghttp2_session,
+    nghttp2_session_callbacks, nghttp2_session_callbacks_new, nghttp2_session_callbacks_set_on_header_callback,
     nghttp2_session_callbacks_set_send_data_callback, nghttp2_session_client_new3, nghttp2_session_consume,
     nghttp2_session_consume_connection, nghttp2_session_del, nghttp2_session_mem_send, nghttp2_session_resume_data,
     nghttp2_session_server_new3, nghttp2_submit_trailer,
@@ -70,6 +70,8 @@ cdef nghttp2_nv *fill_pairs(nghttp2_nv *to, const char *base, const fgw_field *f
     for i in range(count):
         if not fields[i].flags & (FGW_FIELD_DROP | FGW_FIELD_LISTED):
             to = pair(to, base + fields[i].name_off, fields[i].name_len, base + fields[i].value_off, fields[i].value_len)
+            if fields[i].flags & FGW_FIELD_SECRET:
+                (to - 1).flags = NGHTTP2_NV_FLAG_NO_INDEX
     return to
 
 
@@ -163,6 +165,7 @@ cdef int send_body(nghttp2_session *session, nghttp2_frame *frame, const uint8_t
 cdef int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
                    const uint8_t *value, size_t value_len, uint8_t flags, void *user_data) except? -902:
     cdef Http2Session c = <Http2Session>user_data
+    cdef uint32_t before = c.head.count
     if c.block_stream != frame.hd.stream_id:
         return 0
     if fgw_h2_add(&c.head, <const char *>name, name_len, <const char *>value, value_len) == FGW_H2_NO_ROOM:
@@ -172,6 +175,8 @@ cdef int on_header(nghttp2_session *session, const nghttp2_frame *frame, const u
                             or c.head.decoded_fields // BOMB_FACTOR > c.head.limits.fields):
         c.bombed = True
         return NGHTTP2_ERR_CALLBACK_FAILURE
+    if flags & NGHTTP2_NV_FLAG_NO_INDEX and c.head.count > before:
+        c.head.fields[before].flags |= FGW_FIELD_SECRET
     if c.pause_once:
         c.pause_once = False
         return NGHTTP2_ERR_PAUSE

@@ -420,11 +420,14 @@ cdef class UpstreamHttp2Stream(UpstreamStream):
         return self.complete() if self.held.size() == 0 else 0
 
     cdef int resume_response(self) except -1:
-        """The client takes more. Not from within the frame layer's callbacks."""
-        if self.connection is None or self.state != S_OPEN:
+        """The client takes more."""
+        cdef UpstreamHttp2 c = self.connection
+        if c is None or self.state != S_OPEN:
             return 0
+        if not c.inside and not c.settling:
+            return self.deliver()
         self.touch()
-        return self.connection.pack_later()
+        return c.pack_later()
 
     cdef int deliver(self) except -1:
         """What is held goes to the client, as far as it takes it; then the window is opened again."""
@@ -459,9 +462,10 @@ cdef class UpstreamHttp2Stream(UpstreamStream):
     cdef int complete(self) except -1:
         """The answer is whole and with the client. What of the request has not been sent is not wanted any more."""
         cdef Exchange x = self.exchange
+        cdef UpstreamHttp2Stream alive = self  # the exchange may have had the last reference
         self.exchange = None
         x.detach_upstream()
-        self.let_go(NGHTTP2_CANCEL)
+        alive.let_go(NGHTTP2_CANCEL)
         return x.on_response_end()
 
     # ---- endings

@@ -64,6 +64,7 @@ cdef extern from "fgw/base.h" nogil:
         FGW_FIELD_LISTED
         FGW_FIELD_DROP
         FGW_FIELD_HIDDEN
+        FGW_FIELD_SECRET
 
         FGW_OK
         FGW_R_HTTP10

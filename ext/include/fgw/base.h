@@ -67,6 +67,7 @@ enum fgw_field_flag {
     FGW_FIELD_LISTED = 2,     /* named by a Connection field of the same message, and strippable (requirement C1) */
     FGW_FIELD_DROP = 4,       /* the gateway decided not to relay it */
     FGW_FIELD_HIDDEN = 8,     /* sanitised away: no rule and no log may see it */
+    FGW_FIELD_SECRET = 16,    /* in no table of header compression, on no hop (RFC 7541 section 6.2.3) */
 };
 
 /* One header field; offsets are from the start of the message head. */

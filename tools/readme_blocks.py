@@ -69,6 +69,13 @@ def bench_l4() -> str:
     return scenes_of("l4.json", run_l4.SCENES)
 
 
+def bench_h2() -> str:
+    """The recorded run of ``make bench-h2``."""
+    import run_h2
+
+    return scenes_of("h2.json", run_h2.SCENES)
+
+
 def scenes_of(name: str, kinds: list[Any]) -> str:
     import scenes
 
@@ -87,6 +94,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "bench": bench,
     "bench-tls": bench_tls,
     "bench-l4": bench_l4,
+    "bench-h2": bench_h2,
 }
 
 

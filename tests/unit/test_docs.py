@@ -48,7 +48,7 @@ def options_of(command: click.Command) -> set[str]:
     return own
 
 
-@pytest.mark.parametrize("block", ["codes", "fields", "bench", "bench-tls", "bench-l4"])
+@pytest.mark.parametrize("block", ["codes", "fields", "bench", "bench-tls", "bench-l4", "bench-h2"])
 def test_a_generated_block_is_current(block: str) -> None:
     blocks = tool()
     assert blocks.current(block) == blocks.BLOCKS[block](), "run: python tools/readme_blocks.py"

@@ -188,6 +188,23 @@ def test_an_upstream_that_stops(start_gateway: StartGateway) -> None:
             assert status_of(lambda: echo.unary(b"", timeout=20))[0] == Code.UNAVAILABLE
 
 
+def test_silence_within_a_stream(start_gateway: StartGateway, server: EchoServer) -> None:
+    """--stream-idle-timeout, over HTTP/2 on both sides; a stream in which something moves goes on for longer."""
+    options = ["--access-log", "-"]
+    running = start_gateway(documents(server.port), settings={"stream-idle-timeout": 1}, options=options)
+    with Echo(running.port(), HOST) as echo:
+        turns = Turns()
+        answers = echo.chat(iter(turns), timeout=60)
+        for i in range(6):
+            turns.say(b"%d" % i)
+            assert next(answers) == b"re: %d" % i
+            time.sleep(0.3)
+        with pytest.raises(grpc.RpcError):
+            next(answers)
+        turns.say(None)
+    eventually(lambda: " SI stream_idle_timeout " in running.stdout.read_text(), "the flag in the log", 10)
+
+
 # ---- routes and endpoints
 
 

@@ -30,6 +30,7 @@ static int tables_ok(const fgw_image_header *h, uint64_t n) {
            table_ok(h->destinations, sizeof(fgw_img_destination), n) && table_ok(h->answers, sizeof(fgw_img_answer), n) &&
            table_ok(h->route_policies, sizeof(fgw_img_route_policy), n) && table_ok(h->retries, sizeof(fgw_img_retry), n) &&
            table_ok(h->cors, sizeof(fgw_img_cors), n) && table_ok(h->mirrors, sizeof(fgw_img_mirror), n) &&
+           table_ok(h->pages, sizeof(fgw_img_page), n) &&
            table_ok(h->edits, sizeof(fgw_img_edit), n) &&
            table_ok(h->parts, sizeof(fgw_img_part), n) && table_ok(h->clusters, sizeof(fgw_img_cluster), n) &&
            table_ok(h->endpoints, sizeof(fgw_img_endpoint), n) && table_ok(h->policies, sizeof(fgw_img_policy), n) &&
@@ -232,12 +233,18 @@ static int mirror_ok(const checker *c, const fgw_img_mirror *m) {
     return index_or_none(m->cluster, c->h->clusters) && m->per_million <= FGW_PER_MILLION;
 }
 
+static int page_ok(const checker *c, const fgw_img_page *p) {
+    return head_text_ok(c, p->content_type, 0) && p->content_type.len <= 128 && span_ok(c, p->body) && p->low >= 400 &&
+           p->high <= 599;
+}
+
 static int route_policy_ok(const checker *c, const fgw_img_route_policy *p) {
     return url_text_ok(c, p->rewrite_text) && p->rewrite <= FGW_REWRITE_REGEX &&
            (p->rewrite == FGW_REWRITE_REGEX ? index_ok(p->regex, c->h->regexes) : p->regex == FGW_NONE) &&
            (p->abort_status == 0 || (p->abort_status >= 200 && p->abort_status <= 600)) &&
            p->delay_per_million <= FGW_PER_MILLION && p->abort_per_million <= FGW_PER_MILLION &&
-           index_or_none(p->retry, c->h->retries) && index_or_none(p->cors, c->h->cors) && range_ok(p->mirrors, c->h->mirrors);
+           index_or_none(p->retry, c->h->retries) && index_or_none(p->cors, c->h->cors) && range_ok(p->mirrors, c->h->mirrors) &&
+           range_ok(p->pages, c->h->pages);
 }
 
 static int answered_ok(const checker *c, const fgw_img_action *a) {
@@ -444,6 +451,7 @@ static long check_records(const void *image) {
     CHECK_ALL(retries, fgw_img_retry, retry_ok);
     CHECK_ALL(cors, fgw_img_cors, cors_ok);
     CHECK_ALL(mirrors, fgw_img_mirror, mirror_ok);
+    CHECK_ALL(pages, fgw_img_page, page_ok);
     CHECK_ALL(route_policies, fgw_img_route_policy, route_policy_ok);
     CHECK_ALL(actions, fgw_img_action, action_ok);
     CHECK_ALL(policies, fgw_img_policy, policy_ok);

@@ -6,6 +6,8 @@
 - ``gateway.fastgw.io/path-match: segment``: ``uri.prefix`` matches whole path segments ("/foo" does not match "/foobar");
   "prefix" is the default.
 - ``gateway.fastgw.io/sticky: cookie:NAME[;ttl=1h] | header:NAME | source-ip``: clients keep the destination of weighted routes.
+- ``gateway.fastgw.io/error-pages: '{"503": {"text/html": "<p>Busy", "application/json": "{}"}, "5xx": ...}'``: bodies of the
+  answers that the gateway makes for the routes, by status and by what the client accepts.
 
 A delegate's routes obey the root's path-match and sticky; a delegate may ask for ``segment``, and for a sticky of its own.
 """
@@ -13,23 +15,28 @@ A delegate's routes obey the root's path-match and sticky; a delegate may ask fo
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import msgspec
 
 from fastgw.compiler.report import Report
 from fastgw.model.duration import parse_ns
-from fastgw.model.plan import Action, Sticky
+from fastgw.model.plan import NO_POLICY, Action, ErrorPage, Sticky
 from fastgw.model.resource import Resource
 
 FAMILY = "gateway.fastgw.io/"
 PRIORITY = FAMILY + "priority"
 PATH_MATCH = FAMILY + "path-match"
 STICKY = FAMILY + "sticky"
+ERROR_PAGES = FAMILY + "error-pages"
 
 MAX_PRIORITY = 1_000_000
 MAX_NAME_BYTES = 128
 MAX_TTL_S = 400 * 86_400
 """Browsers keep no cookie longer (RFC 6265bis, section 5.5)."""
+MAX_PAGE_BYTES = 65_536
+_STATUS = re.compile(r"[45](xx|[0-9]{2})")
+_MEDIA_TYPE = re.compile(r"[!#$&^_.+0-9A-Za-z-]+/[!#$&^_.+0-9A-Za-z-]+(; ?charset=[0-9A-Za-z-]+)?")
 _SECOND_NS = 1_000_000_000
 _INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -41,6 +48,7 @@ class Wishes(msgspec.Struct, frozen=True):
     priority: int = 0
     segments: bool = False
     sticky: Sticky | None = None
+    error_pages: tuple[ErrorPage, ...] = ()
 
 
 NONE = Wishes()
@@ -50,7 +58,7 @@ def wishes_of(resource: Resource, report: Report) -> Wishes:
     """What is not understood is reported and counts as not there."""
     if not any(name.startswith(FAMILY) for name in resource.annotations):
         return NONE
-    found: dict[str, int | bool | Sticky] = {}
+    found: dict[str, Any] = {}
     for name, text in resource.annotations.items():
         if not name.startswith(FAMILY):
             continue
@@ -64,7 +72,7 @@ def wishes_of(resource: Resource, report: Report) -> Wishes:
 
 def for_delegate(root: Wishes, own: Wishes) -> Wishes:
     """What counts for the routes of a delegate."""
-    return Wishes(root.priority, root.segments or own.segments, own.sticky or root.sticky)
+    return Wishes(root.priority, root.segments or own.segments, own.sticky or root.sticky, own.error_pages or root.error_pages)
 
 
 def keep_clients(action: Action, sticky: Sticky | None) -> Action:
@@ -74,7 +82,34 @@ def keep_clients(action: Action, sticky: Sticky | None) -> Action:
     return msgspec.structs.replace(action, sticky=sticky)
 
 
-def _understand(name: str, text: str) -> dict[str, int | bool | Sticky]:
+def with_pages(action: Action, pages: tuple[ErrorPage, ...]) -> Action:
+    """The action of a route with its error pages."""
+    if not pages or action.kind != "route":
+        return action
+    return msgspec.structs.replace(action, policy=msgspec.structs.replace(action.policy or NO_POLICY, pages=pages))
+
+
+def parse_error_pages(text: str) -> tuple[ErrorPage, ...]:
+    """Single statuses before classes ("4xx", "5xx"), content types as they are listed. Raises ValueError."""
+    try:
+        given = msgspec.json.decode(text.encode("utf-8", "surrogatepass"), type=dict[str, dict[str, str]])
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"not JSON of status, content type and body ({error})") from None
+    found = []
+    for status, bodies in given.items():
+        if not _STATUS.fullmatch(status):
+            raise ValueError(f'"{status}" is neither a status from 400 to 599 nor 4xx or 5xx')
+        low, high = (int(status[0]) * 100, int(status[0]) * 100 + 99) if status.endswith("xx") else (int(status), int(status))
+        for content_type, body in bodies.items():
+            if not _MEDIA_TYPE.fullmatch(content_type) or len(content_type) > MAX_NAME_BYTES:
+                raise ValueError(f'"{content_type}" is no content type')
+            if len(body.encode("utf-8", "surrogatepass")) > MAX_PAGE_BYTES:
+                raise ValueError(f"the body for {status} {content_type} has more than {MAX_PAGE_BYTES} bytes")
+            found.append(ErrorPage(low, high, content_type.lower(), body))
+    return tuple(sorted(found, key=lambda page: page.high - page.low))
+
+
+def _understand(name: str, text: str) -> dict[str, Any]:
     if name == PRIORITY:
         return {"priority": _priority(text)}
     if name == PATH_MATCH:
@@ -83,7 +118,9 @@ def _understand(name: str, text: str) -> dict[str, int | bool | Sticky]:
         return {"segments": text == "segment"}
     if name == STICKY:
         return {"sticky": parse_sticky(text)}
-    raise ValueError(f"a VirtualService has {PRIORITY}, {PATH_MATCH} and {STICKY}")
+    if name == ERROR_PAGES:
+        return {"error_pages": parse_error_pages(text)}
+    raise ValueError(f"a VirtualService has {PRIORITY}, {PATH_MATCH}, {STICKY} and {ERROR_PAGES}")
 
 
 def _priority(text: str) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fastgw.compiler.actions import Built, build_action
-from fastgw.compiler.annotations import for_delegate, keep_clients, wishes_of
+from fastgw.compiler.annotations import for_delegate, keep_clients, wishes_of, with_pages
 from fastgw.compiler.clusters import Use
 from fastgw.compiler.conditions import InvalidMatch, conditions_of, is_catch_all
 from fastgw.compiler.delegates import Expanded, expand, has_delegates, resolve_gateway_name
@@ -240,7 +240,7 @@ class _RouteStep:
             virtual_service=self._service.ref(owner),
             route_index=self._expanded.index,
             match_index=index,
-            action=keep_clients(built.action, self._wishes.sticky),
+            action=with_pages(keep_clients(built.action, self._wishes.sticky), self._wishes.error_pages),
             path=conditions.path,
             predicates=conditions.predicates,
             origin=self._origin,

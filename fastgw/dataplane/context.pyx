@@ -11,8 +11,8 @@ from fastgw.native.base cimport FGW_R_COUNT, fgw_field, fgw_span
 from fastgw.native.credentials cimport fgw_credentials_check, fgw_credentials_header
 from fastgw.native.route cimport (
     FGW_IMAGE_VERSION, fgw_image_header, fgw_img_action, fgw_img_answer, fgw_img_chain, fgw_img_cluster, fgw_img_cors,
-    fgw_img_destination, fgw_img_edit, fgw_img_endpoint, fgw_img_listener, fgw_img_mirror, fgw_img_origin, fgw_img_part,
-    fgw_img_policy, fgw_img_retry, fgw_img_route_policy, fgw_img_rule, fgw_img_tls_context, fgw_img_upstream_tls,
+    fgw_img_destination, fgw_img_edit, fgw_img_endpoint, fgw_img_listener, fgw_img_mirror, fgw_img_origin, fgw_img_page,
+    fgw_img_part, fgw_img_policy, fgw_img_retry, fgw_img_route_policy, fgw_img_rule, fgw_img_tls_context, fgw_img_upstream_tls,
     fgw_regexes_close, fgw_regexes_open,
 )
 from fastgw.native.state cimport FGW_G_END, FGW_G_IMAGES_ALIVE, FGW_STATE_MAGIC, FGW_STATE_VERSION, fgw_state
@@ -73,6 +73,7 @@ cdef class Image:
         self.retries = <const fgw_img_retry *>(self.base + h.retries.off)
         self.cors = <const fgw_img_cors *>(self.base + h.cors.off)
         self.mirrors = <const fgw_img_mirror *>(self.base + h.mirrors.off)
+        self.pages = <const fgw_img_page *>(self.base + h.pages.off)
         self.edits = <const fgw_img_edit *>(self.base + h.edits.off)
         self.parts = <const fgw_img_part *>(self.base + h.parts.off)
         self.clusters = <const fgw_img_cluster *>(self.base + h.clusters.off)

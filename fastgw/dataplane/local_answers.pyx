@@ -3,6 +3,7 @@ from libc.stdint cimport uint32_t
 from libc.string cimport memcpy, memset, strlen
 
 from fastgw.dataplane.buffers cimport Buffer
+from fastgw.dataplane.error_pages cimport page_for
 from fastgw.dataplane.exchange cimport (
     FAULT_CONNECT_FAILED, FAULT_CONNECT_TIMEOUT, FAULT_OVERFLOW, FAULT_PROTOCOL, FAULT_REFUSED, FAULT_RESET, FAULT_TIMEOUT,
     Exchange, LocalAnswers, ResponseHead,
@@ -11,8 +12,8 @@ from fastgw.dataplane.headers cimport place
 from fastgw.native.base cimport FGW_HDR_CONTENT_TYPE, FGW_HDR_LOCATION, FGW_HDR_X_ENVOY_OVERLOADED, fgw_field
 from fastgw.native.http1 cimport FGW_FRAMING_LENGTH
 from fastgw.native.route cimport (
-    FGW_ACTION_DIRECT, FGW_ACTION_REDIRECT, fgw_img_action, fgw_img_answer, fgw_redirect_location, fgw_redirect_location_max,
-    fgw_route_request,
+    FGW_ACTION_DIRECT, FGW_ACTION_REDIRECT, fgw_img_action, fgw_img_answer, fgw_img_page, fgw_redirect_location,
+    fgw_redirect_location_max, fgw_route_request,
 )
 from fastgw.native.state cimport FGW_C_UPSTREAM_TIMEOUTS, FGW_F_UC, FGW_F_UF, FGW_F_UO, FGW_F_UPE, FGW_F_UR, FGW_F_UT
 
@@ -22,8 +23,15 @@ cdef class EnvoyAnswers(LocalAnswers):
         cdef fgw_field fields[3]
         cdef ResponseHead head
         cdef Buffer text = Buffer()
+        cdef const fgw_img_page *page = page_for(x, status) if x.has_policy else NULL
         memset(&head, 0, sizeof(head))
-        if n:
+        if page != NULL:
+            body, n = x.image.text(page.body), page.body.len
+            text.append(b"content-type", 12)
+            text.append(x.image.text(page.content_type), page.content_type.len)
+            place(&fields[0], FGW_HDR_CONTENT_TYPE, 0, 12, 12, page.content_type.len)
+            head.field_count = 1
+        elif n:
             text.append(b"content-typetext/plain", 22)
             place(&fields[0], FGW_HDR_CONTENT_TYPE, 0, 12, 12, 10)
             head.field_count = 1

@@ -125,7 +125,7 @@ TABLES = {
     "route_policies": Record(
         "fgw_img_route_policy",
         "rewrite_text.off rewrite_text.len regex rewrite abort_grpc abort_status timeout_ms delay_ms delay_per_million"
-        " abort_per_million retry cors mirrors.off mirrors.count",
+        " abort_per_million retry cors mirrors.off mirrors.count pages.off pages.count",
     ),
     "retries": Record(
         "fgw_img_retry",
@@ -138,6 +138,7 @@ TABLES = {
         " expose_headers.len max_age.off max_age.len credentials ignore_unmatched",
     ),
     "mirrors": Record("fgw_img_mirror", "cluster per_million"),
+    "pages": Record("fgw_img_page", "content_type.off content_type.len body.off body.len low high"),
     "edits": Record("fgw_img_edit", "name.off name.len value.off value.count kind header_id"),
     "parts": Record("fgw_img_part", "code header_id other_id limit text.off text.len other.off other.len"),
     "clusters": Record(

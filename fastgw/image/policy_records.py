@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fastgw.image.layout import AVOID_TRIED, NEW_PATHS, NONE, RETRY_ON, ImageError, lib
 from fastgw.model.grpc import GRPC_STATUSES
-from fastgw.model.plan import Cors, DirectResponse, Fault, MirrorTarget, Redirect, Retries, Rewrite, RoutePolicy
+from fastgw.model.plan import Cors, DirectResponse, ErrorPage, Fault, MirrorTarget, Redirect, Retries, Rewrite, RoutePolicy
 
 if TYPE_CHECKING:
     from fastgw.image.tables import Tables
@@ -44,6 +44,7 @@ def add_route_policy(tables: Tables, policy: RoutePolicy, origins: tuple[int, in
         retry,
         cors,
         *mirrors,
+        *_add_pages(tables, policy.pages),
     )
 
 
@@ -87,3 +88,11 @@ def _add_mirrors(tables: Tables, mirrors: tuple[MirrorTarget, ...]) -> tuple[int
     for mirror in mirrors:
         table.add(tables.cluster(mirror.cluster), mirror.per_million)
     return first, len(mirrors)
+
+
+def _add_pages(tables: Tables, pages: tuple[ErrorPage, ...]) -> tuple[int, int]:
+    table = tables["pages"]
+    first = table.count
+    for page in pages:
+        table.add(*tables.span(page.content_type), *tables.shared_span(page.body), page.low, page.high)
+    return first, len(pages)

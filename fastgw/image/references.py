@@ -70,7 +70,14 @@ REFERENCES: dict[str, dict[str, str]] = {
     },
     "destinations": {"cluster": SHARED, "cluster_name": SHARED, **_EDITS},
     "answers": {"text": "strings", "scheme": "strings", "authority": "strings"},
-    "route_policies": {"rewrite_text": "strings", "regex": SHARED, "retry": "retries", "cors": "cors", "mirrors": "mirrors"},
+    "route_policies": {
+        "rewrite_text": "strings",
+        "regex": SHARED,
+        "retry": "retries",
+        "cors": "cors",
+        "mirrors": "mirrors",
+        "pages": "pages",
+    },
     "retries": {},
     "cors": {
         "origins": "predicates",
@@ -80,6 +87,7 @@ REFERENCES: dict[str, dict[str, str]] = {
         "max_age": "strings",
     },
     "mirrors": {"cluster": SHARED},
+    "pages": {"content_type": "strings", "body": SHARED},
     "edits": {"name": "strings", "value": "parts"},
     "parts": {"text": "strings", "other": "strings"},
     "clusters": {

@@ -162,6 +162,15 @@ class MirrorTarget(msgspec.Struct, frozen=True):
     port: int = 0
 
 
+class ErrorPage(msgspec.Struct, frozen=True):
+    """The body of the gateway's own answers with a status from ``low`` to ``high``, in place of its words."""
+
+    low: int
+    high: int
+    content_type: str
+    body: str
+
+
 class RoutePolicy(msgspec.Struct, frozen=True):
     """What a route asks for beyond destinations and header fields. ``retries`` None: the default policy. ``timeout_ms`` 0: none."""
 
@@ -171,6 +180,7 @@ class RoutePolicy(msgspec.Struct, frozen=True):
     fault: Fault | None = None
     cors: Cors | None = None
     mirrors: tuple[MirrorTarget, ...] = ()
+    pages: tuple[ErrorPage, ...] = ()
 
 
 NO_POLICY = RoutePolicy()

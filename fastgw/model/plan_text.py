@@ -11,6 +11,7 @@ from fastgw.model.plan import (
     Cors,
     Edits,
     Endpoint,
+    ErrorPage,
     Fault,
     HeaderEdit,
     PathMatch,
@@ -66,7 +67,13 @@ def policy_text(policy: RoutePolicy | None) -> list[str]:
         lines += _fault(policy.fault)
     if policy.cors is not None:
         lines.append(f"cors: {_cors(policy.cors)}")
+    if policy.pages:
+        lines.append(f"error pages: {', '.join(dict.fromkeys(_page(page) for page in policy.pages))}")
     return lines + [f"mirror: {each.cluster}, {_percent(each.per_million)}" for each in policy.mirrors]
+
+
+def _page(page: ErrorPage) -> str:
+    return f"{page.low if page.low == page.high else f'{page.low}-{page.high}'} {page.content_type}"
 
 
 def _retries(retries: Retries) -> str:

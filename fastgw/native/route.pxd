@@ -146,6 +146,7 @@ cdef extern from "fgw/image.h" nogil:
         fgw_table retries
         fgw_table cors
         fgw_table mirrors
+        fgw_table pages
         fgw_table edits
         fgw_table parts
         fgw_table clusters
@@ -268,6 +269,13 @@ cdef extern from "fgw/image.h" nogil:
         uint32_t retry
         uint32_t cors
         fgw_table mirrors
+        fgw_table pages
+
+    ctypedef struct fgw_img_page:
+        fgw_span content_type
+        fgw_span body
+        uint16_t low
+        uint16_t high
 
     ctypedef struct fgw_img_retry:
         uint32_t attempts

@@ -8,7 +8,7 @@
 #include "base.h"
 
 /* cffi:begin */
-enum { FGW_IMAGE_VERSION = 8, FGW_NONE = 0xffffffff };
+enum { FGW_IMAGE_VERSION = 9, FGW_NONE = 0xffffffff };
 
 /* `count` records of the table's type, from `off`. */
 typedef struct fgw_table {
@@ -39,6 +39,7 @@ typedef struct fgw_image_header {
     fgw_table retries;      /* fgw_img_retry */
     fgw_table cors;         /* fgw_img_cors */
     fgw_table mirrors;      /* fgw_img_mirror, those of a policy adjacent */
+    fgw_table pages;        /* fgw_img_page, the same */
     fgw_table edits;        /* fgw_img_edit, those of a block adjacent */
     fgw_table parts;        /* fgw_img_part, those of a value adjacent */
     fgw_table clusters;     /* fgw_img_cluster */
@@ -370,7 +371,16 @@ typedef struct fgw_img_route_policy {
     uint32_t retry; /* FGW_NONE: the default policy */
     uint32_t cors;  /* FGW_NONE: none */
     fgw_table mirrors;
+    fgw_table pages; /* in place of the texts of answers that the gateway makes; the first of those with a status is its default */
 } fgw_img_route_policy;
+
+/* The body of the gateway's own answers with a status from `low` to `high`. */
+typedef struct fgw_img_page {
+    fgw_span content_type;
+    fgw_span body;
+    uint16_t low;
+    uint16_t high;
+} fgw_img_page;
 
 /* When a request is tried again: retryOn's conditions, named after Envoy's. */
 enum fgw_retry_on {

@@ -5,10 +5,20 @@ from __future__ import annotations
 import pytest
 from made_resources import gateway, to, virtual_service
 
-from fastgw.compiler.annotations import MAX_PRIORITY, MAX_TTL_S, PATH_MATCH, PRIORITY, STICKY, Wishes, parse_sticky, wishes_of
+from fastgw.compiler.annotations import (
+    MAX_PRIORITY,
+    MAX_TTL_S,
+    PATH_MATCH,
+    PRIORITY,
+    STICKY,
+    Wishes,
+    parse_error_pages,
+    parse_sticky,
+    wishes_of,
+)
 from fastgw.compiler.compile import CompileCache, compile_plan
 from fastgw.compiler.report import Report
-from fastgw.model.plan import Plan, Sticky
+from fastgw.model.plan import ErrorPage, Plan, Sticky
 
 
 def understood(**annotations: str) -> tuple[Wishes, list[str]]:
@@ -124,3 +134,22 @@ def test_equal_priorities_are_the_order_without_any() -> None:
         for extra in ({}, {"annotations": {PRIORITY: "4"}})
     ]
     assert orders == [["/one", "/two", "/three"]] * 2
+
+
+def test_error_pages() -> None:
+    text = '{"5xx": {"text/plain": "b"}, "503": {"text/html; charset=utf-8": "h", "application/json": "j"}}'
+    assert parse_error_pages(text) == (
+        ErrorPage(503, 503, "text/html; charset=utf-8", "h"),
+        ErrorPage(503, 503, "application/json", "j"),
+        ErrorPage(500, 599, "text/plain", "b"),
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", '{"200": {"text/html": "x"}}', '{"503": "x"}', '{"503": {"html": "x"}}', '{"503": {"a/b\\r\\nx: y": "x"}}',
+     '{"503": {"text/html": "' + "x" * 70_000 + '"}}'],
+)  # fmt: skip
+def test_error_pages_that_cannot_be_understood(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_error_pages(text)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from dataplane_support import GET, OK, Gateway, Message, Upstream, free_port, make_plan, post
 
-from fastgw.model.plan import Cluster, Cors, Endpoint, Fault, MirrorTarget, Predicate, RoutePolicy
+from fastgw.model.plan import Cluster, Cors, Endpoint, ErrorPage, Fault, MirrorTarget, Predicate, RoutePolicy
 
 PROGRAM = [("text", '["'), ("code", ""), ("text", '","'), ("flags", ""), ("text", '","'), ("details", ""), ("text", '"]\n')]
 ALL = 1_000_000
@@ -327,3 +327,45 @@ def test_a_share_is_mirrored(gateway: Gateway) -> None:
         up.send(OK)
         assert client.response().status == 200
     assert abs(world.count()[0] - 200) <= 50
+
+
+# --- error pages ---
+
+PAGES = (
+    ErrorPage(503, 503, "text/html; charset=utf-8", "<p>Busy"),
+    ErrorPage(503, 503, "application/json", "{}"),
+    ErrorPage(400, 499, "text/plain", "no"),
+)
+
+
+@pytest.mark.parametrize(
+    ("accept", "body"),
+    [
+        ("", b"<p>Busy"),
+        ("application/json", b"{}"),
+        ("APPLICATION/JSON;q=0.5, text/*;q=0.4", b"{}"),
+        ("application/json;q=0.5, text/*;q=0.75", b"<p>Busy"),
+        ("text/html;q=0, */*", b"{}"),
+        ("*/*", b"<p>Busy"),
+        ("image/png", b"<p>Busy"),
+        (",;q=1,,*", b"<p>Busy"),
+    ],
+)
+def test_an_error_page_by_what_the_client_accepts(gateway: Gateway, accept: str, body: bytes) -> None:
+    gateway.serve(route=RoutePolicy(pages=PAGES))
+    answer = gateway.client().send(request("GET", *([f"Accept: {accept}"] if accept else []))).response()
+    assert (answer.status, answer.body) == (503, body)
+    assert answer["content-type"] == ("application/json" if body == b"{}" else "text/html; charset=utf-8")
+
+
+@pytest.mark.parametrize(("status", "body"), [(404, b"no"), (499, b"no"), (503, b"<p>Busy"), (500, b"fault filter abort")])
+def test_an_error_page_by_status(gateway: Gateway, status: int, body: bytes) -> None:
+    served(gateway, RoutePolicy(pages=PAGES, fault=Fault(abort_status=status, abort_per_million=ALL)))
+    answer = gateway.client().send(GET).response()
+    assert (answer.status, answer.body) == (status, body)
+
+
+def test_an_upstreams_own_error_is_not_touched(gateway: Gateway) -> None:
+    upstream = served(gateway, RoutePolicy(pages=PAGES))
+    _, answer = ask(gateway, upstream, GET, b"HTTP/1.1 503 X\r\nContent-Length: 4\r\n\r\nmine")
+    assert answer.body == b"mine"

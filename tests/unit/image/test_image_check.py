@@ -25,6 +25,7 @@ from fastgw.model.plan import (
     Cors,
     DirectResponse,
     Edits,
+    ErrorPage,
     Fault,
     HeaderEdit,
     MirrorTarget,
@@ -173,11 +174,12 @@ MUST_BE_CHECKED = {
     " edits.response.count edits.authority.len",
     "answers": "text.off text.len scheme.off scheme.len authority.off authority.len status new_path",
     "route_policies": "rewrite_text.len regex rewrite abort_status delay_per_million abort_per_million retry cors mirrors.off"
-    " mirrors.count",
+    " mirrors.count pages.off pages.count",
     "retries": "on avoid_tried other_localities",
     "cors": "origins.off origins.count allow_methods.len allow_headers.len expose_headers.len max_age.len credentials"
     " ignore_unmatched",
     "mirrors": "cluster per_million",
+    "pages": "content_type.len body.len high",
     "edits": "name.off name.len value.off value.count kind header_id",
     "parts": "code header_id other_id text.off text.len other.len",
     "clusters": "name.len host.len service_name.len service_namespace.len subset.len port discovery lb protocol endpoints.off"
@@ -201,6 +203,7 @@ POLICY = RoutePolicy(
     Fault(1, 1, 503, None, 1),
     Cors((Predicate("header", "exact", "origin", "http://a"),), "GET"),
     (MirrorTarget("outbound|80||a.example", 1),),
+    (ErrorPage(503, 503, "text/html", "<p>Busy"),),
 )
 WITH_POLICY = Action("route", EDITED.destinations, policy=POLICY)
 REDIRECT = Action("redirect", redirect=Redirect(302, "https", "b.com", 8443, "replace", "/b"))

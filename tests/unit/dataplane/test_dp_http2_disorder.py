@@ -14,39 +14,58 @@ from wire import h2
 ROUNDS = int(os.environ.get("FASTGW_DISORDER_ROUNDS", "25"))
 
 
-def some_frame(random: Random, streams: list[int]) -> bytes:
-    """Mostly right."""
-    stream = random.choice(streams) if streams and random.random() < 0.7 else (max(streams, default=-1) + 2)
-    match random.randrange(12):
-        case 0 | 1 | 2:
-            new = max(streams, default=-1) + 2
-            streams.append(new)
-            method = random.choice(["GET", "POST", "HEAD", "PUT"])
-            more = random.choice(
-                [[], [("content-length", str(random.randrange(20)))], [("expect", "100-continue")], [("x", "y" * 3000)]]
-            )
-            return h2.headers(new, h2.head(method, "/", *more), end=random.random() < 0.5)
-        case 3 | 4 | 5:
-            return h2.data(stream, bytes(random.choice([0, 1, 10, 5000, 16384])), end=random.random() < 0.4)
-        case 6:
-            return h2.rst_stream(stream, random.randrange(14))
-        case 7:
-            return h2.window_update(random.choice([0, stream]), random.choice([1, 1000, 100000]))
-        case 8:
-            return h2.settings({random.randrange(1, 10): random.choice([0, 1, 4096, 16384, 65535, 100000])})
-        case 9:
-            return h2.headers(stream, [("x-trailer", "t")])
-        case 10:
+SETTINGS = [(h2.TABLE_SIZE, 0), (h2.TABLE_SIZE, 65536), (h2.WINDOW, 0), (h2.WINDOW, 1000), (h2.WINDOW, 100_000), (0x99, 7)]
+
+
+class Talker:
+    """A client's frames, mostly right. ``open``: streams on which it may still send."""
+
+    def __init__(self, random: Random) -> None:
+        self.random, self.last, self.open = random, -1, list[int]()
+
+    def frame(self) -> bytes:
+        random = self.random
+        choice = random.randrange(60) if self.open else 0
+        if choice < 16:
+            return self.request()
+        stream = random.choice(self.open) if random.random() < 0.995 else self.last
+        if choice < 38:
+            end = random.random() < 0.15
+            return self.ended(stream, end, h2.data(stream, bytes(random.choice([0, 1, 10, 11, 5000, 16384])), end=end))
+        if choice < 42:
+            return self.ended(stream, True, h2.rst_stream(stream, random.randrange(14)))
+        if choice < 44:
+            return self.ended(stream, True, h2.headers(stream, [("x-trailer", "t")]))
+        if choice < 50:
+            return h2.window_update(random.choice([0, stream]), random.choice([1, 1000, 100_000]))
+        if choice < 53:
+            return h2.settings(dict([random.choice(SETTINGS)]))
+        if choice < 56:
             return h2.frame(h2.PING, random.choice([0, 1]), 0, bytes(8))
-        case _:
-            return h2.frame(
-                random.randrange(16), random.randrange(256), random.choice([0, stream]), random.randbytes(random.randrange(40))
-            )
+        kind = random.randrange(16) if random.random() < 0.03 else random.randrange(10, 256)
+        return h2.frame(kind, random.randrange(256), random.choice([0, stream]), random.randbytes(random.randrange(40)))
+
+    def request(self) -> bytes:
+        self.last += 2
+        method = self.random.choice(["GET", "POST", "POST", "PUT", "HEAD"])
+        more = self.random.choice([[], [], [("content-length", "11")], [("expect", "100-continue")], [("x", "y" * 3000)]])
+        fields = h2.head(method, "/", *more)
+        if self.random.random() < 0.1:
+            fields = [*h2.head("CONNECT"), (":protocol", "websocket")]
+        end = method in ("GET", "HEAD") and len(fields) == 4
+        if not end:
+            self.open.append(self.last)
+        return h2.headers(self.last, fields, end=end)
+
+    def ended(self, stream: int, end: bool, data: bytes) -> bytes:
+        if end and stream in self.open:
+            self.open.remove(stream)
+        return data
 
 
 def mangled(random: Random, data: bytes) -> bytes:
     """Perhaps with a few bytes changed."""
-    if random.random() < 0.5:
+    if random.random() < 0.98:
         return data
     changed = bytearray(data)
     for _ in range(random.randrange(1, 4)):
@@ -83,9 +102,9 @@ def test_disorder(make_gateway: Callable[..., Gateway], seed: int) -> None:
     random = Random(seed)
     ups: list[Peer] = []
     for _ in range(ROUNDS):
-        client, streams = H2Peer(gateway), list[int]()
-        for _ in range(random.randrange(1, 12)):
-            sent = mangled(random, b"".join(some_frame(random, streams) for _ in range(random.randrange(1, 6))))
+        client, talker = H2Peer(gateway), Talker(random)
+        for _ in range(random.randrange(1, 30)):
+            sent = mangled(random, b"".join(talker.frame() for _ in range(random.randrange(1, 6))))
             at = 0
             while at < len(sent):
                 at += offer(client.peer, sent[at : at + random.choice([1, 20, 100000])])
@@ -98,7 +117,9 @@ def test_disorder(make_gateway: Callable[..., Gateway], seed: int) -> None:
     assert gateway.bugs == []
     for up in ups:
         up.close()
+    other = gateway.upstream()
+    gateway.serve(other)
     last = H2Peer(gateway)
     last.send(h2.headers(1, h2.head()))
-    serve(upstream.accept(gateway))
+    serve(other.accept(gateway))
     assert last.stream().status == 200

@@ -72,7 +72,9 @@ def _local_answer(route: HttpRoute, server_port: int) -> Built:
         assert route.direct_response is not None
         return Built(Action("direct_response", answer=direct_response_of(route.direct_response), edits=edits.route), (), remarks)
     except InvalidAnswer as problem:
-        return _refuse(problem.field.split(".")[1], _invalid(problem.field, f"{problem}: answered 503"))
+        code = "FGW0104" if problem.severity == "error" else "FGW0105"
+        remark = Remark(problem.severity, code, problem.field, f"{problem}: answered 503")
+        return _refuse(problem.field.split(".")[1], remark)
 
 
 def _route(

@@ -15,11 +15,12 @@ _MAX_PORT = 65535
 
 
 class InvalidAnswer(ValueError):
-    """``field``: within the http route."""
+    """``field``: within the http route. ``severity``: a warning for what Istio's validation lets through."""
 
-    def __init__(self, field: str, words: str) -> None:
+    def __init__(self, field: str, words: str, severity: str = "error") -> None:
         super().__init__(words)
         self.field = field
+        self.severity = severity
 
 
 def is_url_text(text: str) -> bool:
@@ -31,7 +32,8 @@ def redirect_of(redirect: Redirect, server_port: int) -> PlannedRedirect:
     """``server_port``: of the Gateway's server, for derivePort. Raises InvalidAnswer."""
     code = redirect.redirect_code or 301
     if code not in REDIRECT_CODES:
-        raise InvalidAnswer(".redirect.redirectCode", f"{code} is none of {', '.join(map(str, REDIRECT_CODES))}")
+        words = f"{code} is none of {', '.join(map(str, REDIRECT_CODES))}"
+        raise InvalidAnswer(".redirect.redirectCode", words, "warning" if 300 <= code <= 399 else "error")  # M9
     for name, text in (("uri", redirect.uri), ("prefixRewrite", redirect.prefix_rewrite), ("authority", redirect.authority)):
         if not is_url_text(text):
             raise InvalidAnswer(f".redirect.{name}", f'"{text}" holds a blank or a control character')

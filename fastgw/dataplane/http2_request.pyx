@@ -1,8 +1,8 @@
 """A request head as HTTP/2 has it (RFC 9113 section 8.3.1), from what was parsed or decoded of the client's.
 
-Cookies and authorization are marked as never to be indexed, so that no table of a connection that many clients share holds them
-(RFC 7541 section 7.1; whatever the client has marked was one of these or is in no table of ours). So is the request's id, which
-comes once: it would cost the table a field that comes again, and the encoder a walk through all ids that are still there.
+Cookies and authorization are never to be indexed, nor is what a client has marked so: no table of a connection that many clients
+share holds them (RFC 7541 section 7.1). Nor is the request's id, which comes once: it would cost the table a field that comes
+again, and the encoder a walk through all ids that are still there.
 """
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcmp

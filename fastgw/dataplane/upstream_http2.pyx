@@ -432,8 +432,9 @@ cdef class UpstreamHttp2Stream(UpstreamStream):
     cdef int deliver(self) except -1:
         """What is held goes to the client, as far as it takes it; then the window is opened again."""
         cdef Exchange x = self.exchange
+        cdef UpstreamHttp2Stream alive = self  # what the client does may end the stream
         cdef size_t n
-        self.touched = False
+        alive.touched = False
         if x is None or self.failed:
             return 0
         x.client.flush()

@@ -104,7 +104,8 @@ cdef class RouteRetries(RetryPolicy):
         x.retrying = True
         x.retries += 1
         x.ctx.loop.count(FGW_C_UPSTREAM_RETRIES)
-        x.send_again(0 if untouched and x.retries == 1 else backoff_ms(x.ctx, policy.backoff_ms, x.retries), False)
+        # from 1 ms on: never from within the codec whose answer is being read
+        x.send_again(0 if untouched and x.retries == 1 else max(backoff_ms(x.ctx, policy.backoff_ms, x.retries), 1), False)
         return True
 
     cdef int end_retry(self, Exchange x) except -1:

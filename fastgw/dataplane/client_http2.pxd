@@ -136,5 +136,6 @@ cdef class ClientHttp2Stream(ClientStream):
     cdef nghttp2_nv *write_own_fields(self, Exchange x, ResponseHead *head, nghttp2_nv *to, char *text) except NULL
     cdef int after_packed(self) except -1
     cdef int give_up_stalled(self) except -1
+    cdef bint talks(self, Exchange x) noexcept
     cdef int64_t next_check(self) noexcept
     cdef int check_time(self, int64_t now) except -1

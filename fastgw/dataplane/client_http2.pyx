@@ -31,6 +31,7 @@ from fastgw.native.base cimport (
     FGW_R_H2_FRAMING, FGW_R_H2_HEADER_BOMB, FGW_R_H2_PING_FLOOD, FGW_R_H2_STREAM_STALLED, FGW_R_HEAD_TIMEOUT, fgw_field,
     fgw_reason_status,
 )
+from fastgw.native.grpc cimport FGW_GRPC_NOT
 from fastgw.native.http1 cimport FGW_FRAMING_LENGTH, FGW_FRAMING_NONE, FGW_METHOD_HEAD, FGW_MSG_UPGRADE, fgw_request
 from fastgw.native.http2 cimport (
     FGW_H2_EXTENDED_CONNECT, FGW_H2_REQUEST, FGW_H2_TRAILERS, fgw_h2_malformed, fgw_h2_request, fgw_h2_trailers,
@@ -183,6 +184,8 @@ cdef class ClientHttp2(Http2Session):
         if nghttp2_submit_settings(self.session, NGHTTP2_FLAG_NONE, entries, 4 if self.ctx.http2_websockets else 3) != 0:
             raise MemoryError("SETTINGS")
         n = nghttp2_session_mem_send(self.session, &p)
+        if n < 15:
+            raise MemoryError("SETTINGS")
         limit[0], limit[1], limit[2], limit[3] = 0, 0, <char>(most >> 8), <char>(most & 255)
         self.transport.write(<const char *>p, 11)  # the frame's head and the first identifier
         self.transport.write(limit, 4)
@@ -868,6 +871,10 @@ cdef class ClientHttp2Stream(ClientStream):
 
     # ---- time
 
+    cdef bint talks(self, Exchange x) noexcept:
+        """Both sides may say something whenever they like: silence is no slow upload. gRPC calls, and whatever is answered already."""
+        return x.response_started or x.grpc != FGW_GRPC_NOT
+
     cdef int64_t next_check(self) noexcept:
         """When check_time() has something to look at, 0: never."""
         cdef Context ctx = self.ctx
@@ -875,7 +882,7 @@ cdef class ClientHttp2Stream(ClientStream):
         if self.stall_ms and ctx.write_timeout_ms:
             when = self.stall_ms + ctx.write_timeout_ms
         if not self.request_ended and self.exchange is not None and not self.upgrade:
-            if ctx.body_timeout_ms:
+            if ctx.body_timeout_ms and not self.talks(self.exchange):
                 other = self.read_ms + ctx.body_timeout_ms
                 when = min(when, other) if when else other
             if ctx.request_timeout_ms:
@@ -901,10 +908,11 @@ cdef class ClientHttp2Stream(ClientStream):
             self.read_ms = now
             return 0
         past = now - self.begin_ms
-        late = bool(ctx.body_timeout_ms and now >= self.read_ms + ctx.body_timeout_ms)
-        late = late or bool(ctx.request_timeout_ms and past >= ctx.request_timeout_ms)
-        if past > RATE_GRACE_MS and ctx.body_min_bytes_per_s:
-            late = late or <int64_t>self.received * 1000 < ctx.body_min_bytes_per_s * past
+        late = bool(ctx.request_timeout_ms and past >= ctx.request_timeout_ms)
+        if not self.talks(x):
+            late = late or bool(ctx.body_timeout_ms and now >= self.read_ms + ctx.body_timeout_ms)
+            if past > RATE_GRACE_MS and ctx.body_min_bytes_per_s:
+                late = late or <int64_t>self.received * 1000 < ctx.body_min_bytes_per_s * past
         if not late:
             return 0
         ctx.loop.count(FGW_C_CLIENT_TIMEOUTS_BODY)

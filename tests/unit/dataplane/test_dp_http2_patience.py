@@ -252,3 +252,21 @@ def test_the_number_of_streams_is_an_option(make_gateway: Callable[..., Gateway]
     client.send(*(h2.headers(n, h2.head("POST", "/"), end=False) for n in (1, 3, 5, 7)))
     assert client.stream(7).end == "REFUSED"
     assert client.seen.settings[h2.STREAMS] == 3
+
+
+def test_a_conversation_may_fall_silent(gateway: Gateway) -> None:
+    """A call in both directions is no upload: neither before the answer, which gRPC says by its content-type, nor behind it."""
+    upstream = gateway.upstream()
+    gateway.serve(upstream)
+    client = H2Peer(gateway)
+    fields = h2.head("POST", "/a.B/Watch", ("content-type", "application/grpc"), ("te", "trailers"))
+    client.send(h2.headers(1, fields, end=False), h2.headers(3, h2.head("POST", "/"), end=False))
+    ups = [upstream.accept(gateway), upstream.accept(gateway)]
+    plain = ups[1] if b"a.B" in ups[0].poll().data else ups[0]
+    plain.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    gateway.pass_ms(600_000)
+    client.send(h2.data(1, b"call"), h2.data(3, b"body"))
+    for up in ups:
+        up.until(lambda data: data.endswith((b"call\r\n", b"body\r\n")))
+    assert {client.poll().streams[n].end for n in (3,)} == {""}
+    client.send(h2.rst_stream(1), h2.rst_stream(3))

@@ -872,7 +872,7 @@ cdef class ClientHttp2Stream(ClientStream):
     # ---- time
 
     cdef bint talks(self, Exchange x) noexcept:
-        """Both sides may say something whenever they like: silence is no slow upload. gRPC calls, and whatever is answered already."""
+        """Both sides may say something whenever they like: silence is no slow upload. gRPC calls, and what is answered already."""
         return x.response_started or x.grpc != FGW_GRPC_NOT
 
     cdef int64_t next_check(self) noexcept:

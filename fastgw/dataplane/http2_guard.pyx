@@ -38,6 +38,7 @@ cdef enum:
     UNKNOWN_PER_S = 33
     OVERHEAD_FACTOR = 8            # F10
     OVERHEAD_FREE_BYTES = 1048576
+    DATA_WORTH_BYTES = 64          # a DATA frame that was sent calls for WINDOW_UPDATE and PING: so much is no overhead
 
 
 cdef bint spend(Bucket *b, int64_t burst, int64_t per_s, int64_t now_ms) noexcept:
@@ -95,7 +96,7 @@ cdef class FrameGuard:
             if self.continuations > CONTINUATIONS:
                 return FGW_R_H2_CONTINUATION_FLOOD
             return self.on_content(length, False)
-        if self.total_bytes // OVERHEAD_FACTOR > self.useful_bytes + OVERHEAD_FREE_BYTES:
+        if self.total_bytes // OVERHEAD_FACTOR > self.useful_bytes + OVERHEAD_FREE_BYTES + DATA_WORTH_BYTES * data_frames_sent:
             return FGW_R_H2_MOSTLY_OVERHEAD
         if kind == NGHTTP2_DATA:
             return FGW_OK  # what of it is padding shows later

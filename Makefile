@@ -5,9 +5,10 @@ PORTABLE_C := $(wildcard ext/src/*.c)
 BENCH_JSON ?= build/bench.json
 BENCH_TLS_JSON ?= build/bench-tls.json
 BENCH_L4_JSON ?= build/bench-l4.json
+BENCH_POLICY_JSON ?= build/bench-policy.json
 BENCH_H2_JSON ?= build/bench-h2.json
 
-.PHONY: build setup run test lint format fuzz bench bench-tls bench-l4 bench-h2 bench-micro bench-peers docs clean
+.PHONY: build setup run test lint format fuzz bench bench-tls bench-l4 bench-policy bench-h2 bench-micro bench-peers docs clean
 
 build:
 	flock .venv $(PY) setup.py -q build_clib build_ext --inplace -j $$(nproc)
@@ -51,6 +52,9 @@ bench-tls:
 
 bench-l4:
 	$(PY) benchmarks/macro/run_l4.py --json $(BENCH_L4_JSON)
+
+bench-policy:
+	$(PY) benchmarks/macro/run_policy.py --json $(BENCH_POLICY_JSON)
 
 bench-h2:
 	$(PY) benchmarks/macro/run_h2.py --json $(BENCH_H2_JSON)

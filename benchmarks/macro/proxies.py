@@ -267,13 +267,15 @@ def start_fastgw(bench: Bench) -> Server:
     return run_fastgw(bench, gateway_documents(bench.origin_port), {HTTP_PORT: free_port()}, [], answers)
 
 
-def run_fastgw(bench: Bench, documents: list[dict[str, object]], ports: dict[int, int], options: list[str], probe: Probe) -> Server:
+def run_fastgw(
+    bench: Bench, documents: list[dict[str, object]], ports: dict[int, int], options: list[str], probe: Probe, name: str = "fastgw"
+) -> Server:
     """One worker on the proxy's core; the supervisor, which sees no traffic, beside the load.
 
     ``ports`` are the Gateway's numbers and what is opened for them; the first is the server's own.
     """
     program = find_program(bench.fastgw)
-    config = bench.directory / "fastgw"
+    config = bench.directory / name
     config.mkdir(exist_ok=True)
     (config / "edge.json").write_text(json.dumps({"kind": "List", "apiVersion": "v1", "items": documents}))
     command = [program, "run", str(config), "--workers", "1", "--namespace", "default", "--bind", "127.0.0.1"]
@@ -281,7 +283,7 @@ def run_fastgw(bench: Bench, documents: list[dict[str, object]], ports: dict[int
         command += ["--listen-map", f"{number}={opened}"]
     command += ["--access-log", "off", "--admin", f"127.0.0.1:{free_port()}", "--status", f"127.0.0.1:{free_port()}", *options]
     first = next(iter(ports.values()))
-    server = bench.start("fastgw", first, command, bench.load_core, [program, "version"], probe=probe)
+    server = bench.start(name, first, command, bench.load_core, [program, "version"], probe=probe)
     for pid in procfs.process_tree(server.process.pid):
         if b"fastgw.dataplane.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
             pin_process(pid, bench.proxy_core)

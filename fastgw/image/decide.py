@@ -13,8 +13,9 @@ from fastgw.image.asked import DEFAULT_PORTS, Asked
 from fastgw.image.edited import answer_headers, outcome_of
 from fastgw.image.explain import ExplainedDestination, ExplainedRule, Explainer, ExplainRequest, Explanation
 from fastgw.image.left_out import with_left_out
+from fastgw.model.grpc import HTTP_STATUSES
 from fastgw.model.origin import NOWHERE
-from fastgw.model.plan import Action, Chain, LeftOut, Listener, Plan, Rule, ServerRef
+from fastgw.model.plan import Action, Chain, LeftOut, Listener, Plan, RoutePolicy, Rule, ServerRef
 from fastgw.model.plan_text import edits_text, policy_text
 
 NOTHING = ("no_listener", "closed", "not_found", "misdirected", "rejected")
@@ -25,6 +26,7 @@ MISDIRECTED = 421
 REACHED = 200
 """Stands for the answer of an upstream that is reached: its status is its own affair."""
 UNREACHABLE = 503
+PER_MILLION = 1_000_000
 
 
 class Decider:
@@ -99,9 +101,10 @@ class Decider:
 
     def statuses(self, answer: dict[str, Any]) -> list[int]:
         """The status of the gateway's own answer, [] for none; of a route REACHED or UNREACHABLE, or both by its destinations."""
-        if answer["action"] == "route":
+        if answer["action"] == "route" and not answer["status"]:
             found = {REACHED if self._reachable(each["cluster"]) else UNREACHABLE for each in answer["destinations"]}
-            return sorted(found or {UNREACHABLE})
+            aborted = _abort_status(self.rule_of(answer))
+            return sorted((found or {UNREACHABLE}) | ({aborted} if aborted else set()))
         return [answer["status"]] if answer["status"] else []
 
     def _reachable(self, cluster_name: str) -> bool:
@@ -155,6 +158,9 @@ class Decider:
         if rule is not None:
             _add_edits(answer, asked, rule, at["name"])
             answer["policy"] = policy_text(rule.action.policy)
+        aborted = _abort_status(rule)
+        if aborted and rule is not None and rule.action.policy is not None and _always_aborts(rule.action.policy):
+            return answer | {"status": aborted, "detail": "fault filter abort"}
         if explanation.target is None:
             return answer | {"status": 500, "detail": "the rewritten path is too long"}
         answer["request"]["path"] = explanation.target
@@ -194,6 +200,18 @@ class Decider:
             own = (s for s in listener.servers if key == f"{s.gateway.key}#{s.index}")
             found = self._servers[number, host, key] = next(own, None) or next(covering, servers[0])
         return found
+
+
+def _abort_status(rule: Rule | None) -> int:
+    """Of the requests that the rule aborts, for a client that speaks no gRPC; 0 when it aborts none."""
+    fault = rule.action.policy.fault if rule is not None and rule.action.policy is not None else None
+    if fault is None or not fault.abort_per_million:
+        return 0
+    return fault.abort_status if fault.abort_grpc is None else HTTP_STATUSES[fault.abort_grpc]
+
+
+def _always_aborts(policy: RoutePolicy) -> bool:
+    return policy.fault is not None and policy.fault.abort_per_million == PER_MILLION
 
 
 def _own_answer(explanation: Explanation, asked: Asked, rule: Rule | None, listener: str) -> dict[str, Any]:

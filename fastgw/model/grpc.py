@@ -21,3 +21,6 @@ GRPC_STATUSES = {
     "DATA_LOSS": 15,
     "UNAUTHENTICATED": 16,
 }
+
+HTTP_STATUSES = (200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401)
+"""What each of them is to a client that speaks no gRPC (Envoy's table)."""

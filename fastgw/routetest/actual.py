@@ -32,15 +32,16 @@ class Actual(msgspec.Struct):
 def actual_of(answer: dict[str, Any], statuses: list[int]) -> Actual:
     """``answer`` and ``statuses``: of fastgw.image.decide for this request."""
     matched, location = answer["matched"], answer["location"]
+    aborted = answer["action"] == "route" and answer["status"] is not None
     actual = Actual(
         virtual_service=matched["virtualService"] if matched else None,
         route=matched["name"] if matched else None,
-        destinations=[each for each in answer["destinations"] if each["weight"]],
+        destinations=[] if aborted else [each for each in answer["destinations"] if each["weight"]],
         statuses=statuses,
         location=location,
         response_headers=answer.get("responseHeaders") or ({"location": location} if location else {}),
     )
-    if answer["action"] == "route":
+    if answer["action"] == "route" and not aborted:
         actual.path = answer["request"]["path"]
         actual.outcomes = [
             Outcome(each["authority"], each["requestHeaders"], each["responseHeaders"]) for each in actual.destinations

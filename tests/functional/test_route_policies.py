@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from .support.client import fetch
-from .support.config import Document, destination, gateway, service_entry, virtual_service
-from .support.gateway import Gateway
+from .support.config import Document, destination, gateway, service_entry, text_of, virtual_service
+from .support.gateway import Gateway, run_cli
 from .support.http1 import Response
 from .support.origin import RecordingOrigin, Reply, Seen, ok
 from .support.poll import eventually
@@ -188,3 +188,20 @@ def test_mirrors(world: World) -> None:
         got = sent[seen.message.target]
         assert (seen.message.body, dict(seen.message.fields)[b"host"]) == (got.body, b"m.test")
     assert world.gateway.metrics().total("fastgw_mirrored_total") >= 20
+
+
+def test_explain_and_route_tests_know_aborts_and_policies(tmp_path: Path, world: World) -> None:
+    path = tmp_path / "config.yaml"
+    cases = [
+        {"request": {"url": f"http://{HOST}/abort"}, "expect": {"status": 429}},
+        {"request": {"url": f"http://{HOST}/half"}, "expect": {"status": 429, "destination": {"host": "webapp"}}},
+        {"request": {"url": f"http://{HOST}/half"}, "expect": {"status": 200}},
+        {"request": {"url": f"http://{HOST}/mirror/1"}, "expect": {"path": "/copied/1", "authority": "m.test"}},
+    ]
+    test = {"apiVersion": "gateway.fastgw.io/v1", "kind": "RouteTest", "metadata": {"name": "t"}, "spec": {"tests": cases}}
+    path.write_text(text_of([*documents(world.origin, world.mirror), test]))
+    done = run_cli("test", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(run_cli("explain", str(path), "GET", f"http://{HOST}/retry", "-o", "json").stdout)
+    assert told["policy"] == ["retries: 2 on reset, 503, backoff from 0.001 s"]
+    assert "429 (fault filter abort)" in run_cli("explain", str(path), "GET", f"http://{HOST}/abort").stdout

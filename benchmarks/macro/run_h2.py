@@ -55,6 +55,11 @@ class Load:
     body_bytes: int
     posts: bool = False
 
+    @property
+    def warm_up_s(self) -> int:
+        """Long enough for all handshakes, on a core that is shared."""
+        return 1 + self.connections // 200
+
     def words(self, port: int, directory: Path) -> list[str]:
         words = ["h2load", "-t1", f"-c{self.connections}", f"-m{self.streams}", "--tls13-ciphers=TLS_AES_128_GCM_SHA256"]
         words += ["--groups=X25519", f"--connect-to=127.0.0.1:{port}", "-H", f":authority: {proxies.HOST}"]
@@ -105,7 +110,7 @@ def measure(name: str, server: proxies.Server, options: argparse.Namespace, benc
     load, seconds = LOADS[name], options.seconds
     check_answers(load, server, bench)
     words = ["timeout", str(seconds + 60), "taskset", "-c", str(bench.load_core), *load.words(server.port, bench.directory)]
-    words += [f"-D{seconds:g}", "--warm-up-time=1"]
+    words += [f"-D{round(seconds * 1000)}ms", f"--warm-up-time={load.warm_up_s}"]
     marks: list[tuple[procfs.CpuTime, float]] = []
     lines = []
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:

@@ -238,6 +238,7 @@ install_test_packages() {
     # systemd-analyze: the units are verified where it is
     command -v systemd-analyze >/dev/null || apt_install systemd
     command -v h2load >/dev/null || apt_install nghttp2-client
+    command -v chromium >/dev/null || command -v chromium-browser >/dev/null || apt_install chromium
 }
 
 # h2spec is a Go program that is no package: built once, where there is Go, and never required

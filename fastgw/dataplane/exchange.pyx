@@ -451,8 +451,8 @@ cdef class Exchange(Served):
         policy = self.image.policy_of(self.cluster)
         if policy != NULL and policy.hash_on:
             self.find_hash_key(policy, q)
-        if (changes_request(&a.edits) | changes_request(&d.edits) | self.has_policy | (self.grpc > FGW_GRPC_PLAIN)
-                and not self.edit_request()):
+        if (changes_request(&a.edits) | changes_request(&d.edits) | (self.grpc > FGW_GRPC_PLAIN)
+                or (self.has_policy and self.image.route_policies[a.policy].rewrite)) and not self.edit_request():
             return self.reply(500, 0, b"request_headers_too_large", NULL, 0)
         if self.has_policy:
             self.timeout_ms = self.image.route_policies[a.policy].timeout_ms

@@ -119,6 +119,6 @@ def test_the_upstream_sees_what_a_strict_reader_sees(mutated_gateway: tuple[Gate
         faults = faults_of(raw, seen)
         assert not faults, (raw, faults)
         served += bool(seen.upstream)
-    assert served > MUTATIONS_A_ROUND // 20, "hardly anything got through: the mutations test nothing"
+    assert served > MUTATIONS_A_ROUND // 30, "hardly anything got through: the mutations test nothing"
     running.assert_no_leaks()
     running.assert_no_bugs()

@@ -3,6 +3,7 @@ from libc.stdint cimport uint32_t
 from libc.string cimport memchr
 
 from fastgw.dataplane.exchange cimport Exchange
+from fastgw.dataplane.field_table cimport same_name
 from fastgw.native.base cimport FGW_HDR_ACCEPT, fgw_field
 from fastgw.native.route cimport fgw_img_page, fgw_img_route_policy
 
@@ -49,9 +50,9 @@ cdef int quality(const char *accept, size_t n, const char *media, size_t media_l
         own = 0
         if name_end - at == 3 and accept[at] == 42:
             own = 1
-        elif name_end - at == slash + 2 and accept[name_end - 1] == 42 and same(accept + at, media, slash + 1):
+        elif name_end - at == slash + 2 and accept[name_end - 1] == 42 and same_name(accept + at, media, slash + 1):
             own = 2
-        elif name_end - at == whole and same(accept + at, media, whole):
+        elif name_end - at == whole and same_name(accept + at, media, whole):
             own = 3
         if own > rank:
             rank, found = own, weight(accept + name_end, end - name_end)
@@ -76,16 +77,3 @@ cdef int weight(const char *p, size_t n) noexcept:
             return value
         i += 1
     return 1000
-
-
-cdef bint same(const char *a, const char *b, size_t n) noexcept:
-    """a, in any case, against lower-case b."""
-    cdef size_t i
-    cdef char c
-    for i in range(n):
-        c = a[i]
-        if 65 <= c <= 90:
-            c += 32
-        if c != b[i]:
-            return False
-    return True

@@ -18,6 +18,7 @@ HEADERS = [
     "http2",
     "chunked",
     "uri",
+    "cidr",
     "tls_hello",
     "image",
     "route",

@@ -96,7 +96,19 @@ def images() -> Iterator[tuple[str, bytes]]:
         yield f"crowded-{seed}", write_image(some_plan(Random(seed), crowded=True), StateNumbers(), 1)
 
 
+def networks() -> Iterator[tuple[str, bytes]]:
+    """Sets of networks, and addresses as text."""
+    from fastgw.model.cidr import cidr_set, parse_network
+
+    for text in ("10.1.2.3", "2001:db8::7", "::ffff:10.0.0.1", "::"):
+        yield f"address-{len(text)}", text.encode()
+    v4, v6 = ["0.0.0.0/0", "10.0.0.0/8", "10.1.2.3"], ["::/0", "2001:db8::/32"]
+    for number, texts in enumerate(([], v4, v6, v4 + v6)):
+        yield f"set-{number}", cidr_set((parse_network(text), value) for value, text in enumerate(texts, 1))
+
+
 CORPORA = {
+    "fuzz_cidr": networks,
     "fuzz_http1_request": lambda: heads("requests"),
     "fuzz_http1_response": lambda: heads("responses"),
     "fuzz_http2_head": h2_heads,

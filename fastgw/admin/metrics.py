@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import resource
 from collections.abc import Iterator, Sequence
+from math import inf
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -42,7 +44,7 @@ COUNTERS = {
     "FGW_C_UPSTREAM_BYTES_IN": ("upstream_received_bytes", "Bytes read from upstreams"),
     "FGW_C_UPSTREAM_BYTES_OUT": ("upstream_sent_bytes", "Bytes written to upstreams"),
     "FGW_C_ACCEPT_ERRORS": ("accept_errors", "Failed accept calls"),
-    "FGW_C_ACCEPT_PAUSED": ("accept_paused", "Times accepting was paused: no descriptors left or connection limit reached"),
+    "FGW_C_ACCEPT_PAUSED": ("accept_paused", "Times that workers stopped accepting connections"),
     "FGW_C_STALE_EVENTS": ("stale_events", "Events for connections that were gone already"),
     "FGW_C_BUGS": ("bugs", "Internal errors that cost one connection"),
     "FGW_C_IMAGES_ATTACHED": ("images_attached", "Route images taken over by workers"),
@@ -82,6 +84,9 @@ COUNTERS = {
 
 LENIENCIES = ("lf-in-head", "fragment", "equal-lengths", "absolute-host")
 TIMEOUTS = ("head", "idle", "body", "write")
+
+HOLDS = ("connections", "descriptors", "pause", "memory")
+"""Bits of FGW_G_ACCEPT_HELD, lowest first: why a worker accepts nothing."""
 
 GAUGES = {
     "FGW_G_CLIENT_ACTIVE": ("client_connections_active", "Open client connections"),
@@ -128,6 +133,7 @@ class GatewayCollector(Collector):
         yield from counter_metrics([sum(column) for column in zip(*counters, strict=True)])
         yield _loop_lag(counters)
         yield from spread_metrics(counters)
+        yield from admission_metrics(counters)
         yield rejected_metric([sum(column) for column in zip(*(state.rejected(slot) for slot in slots), strict=True)])
         yield from self._process_metrics()
         yield from self._config_metrics()
@@ -269,6 +275,21 @@ def spread_metrics(counters: list[tuple[int, ...]]) -> Iterator[Metric]:
         requests.add_metric([str(slot)], values[int(lib.FGW_C_CLIENT_REQUESTS)])
     yield connections
     yield requests
+
+
+def admission_metrics(counters: list[tuple[int, ...]]) -> Iterator[Metric]:
+    """Workers that accept no connections, by reason, and how many descriptors each has in use."""
+    held = GaugeMetricFamily("fastgw_accept_held", "Workers that accept no connections", labels=["reason"])
+    for bit, reason in enumerate(HOLDS):
+        held.add_metric([reason], sum(values[int(lib.FGW_G_ACCEPT_HELD)] >> bit & 1 for values in counters))
+    yield held
+    used = GaugeMetricFamily("fastgw_worker_descriptors", "Descriptors that a worker has in use", labels=["worker"])
+    for slot, values in enumerate(counters):
+        used.add_metric([str(slot)], values[int(lib.FGW_G_DESCRIPTORS)])
+    yield used
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    limit = inf if soft == resource.RLIM_INFINITY else soft
+    yield _gauge("worker_descriptors_limit", "Descriptors that a worker may have", limit)
 
 
 def rejected_metric(values: list[int]) -> Metric:

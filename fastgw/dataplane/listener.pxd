@@ -1,20 +1,16 @@
 """Accepting connections."""
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport uint32_t
 
+from fastgw.dataplane.admission cimport Admission, Door
 from fastgw.dataplane.client_http2 cimport StreamPool
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.exchange cimport Connector, ExchangeObserver
-from fastgw.dataplane.loop cimport Timer, Watcher
 from fastgw.dataplane.served cimport ClientSide, ConnectionOwner
 from fastgw.dataplane.tls_context cimport TlsContexts
 from fastgw.dataplane.transport cimport Transport
 
 
-cdef class Resume(Timer):
-    cdef Server server
-
-
-cdef class Listener(Watcher):
+cdef class Listener(Door):
     cdef Server server
     cdef readonly str name         # of the Plan's listener
     cdef bytes name_bytes
@@ -34,10 +30,7 @@ cdef class Server(ConnectionOwner):
     cdef TlsContexts contexts
     cdef readonly list listeners
     cdef readonly set clients
-    cdef Resume resume
+    cdef readonly Admission admission
     cdef int reserve_fd            # given up to accept and close when descriptors run out
-    cdef bint paused               # not accepting
-    cdef readonly bint full        # at the connection limit
     cdef int relay(self, ClientSide accepted, Transport transport, uint32_t chain, const char *p, size_t n) except -1
-    cdef int pause(self, int64_t delay_ms) except -1
     cdef int shed(self, int fd) except -1

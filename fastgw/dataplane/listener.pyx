@@ -1,11 +1,12 @@
 """Listeners are level-triggered: what one turn leaves in the queue the next one finds.
 
-The socket belongs to the supervisor and outlives the worker. Running out of descriptors never spins: one connection is
-accepted and closed with the reserve descriptor, then accepting pauses (requirement I2).
+The socket belongs to the supervisor and outlives the worker. Whether it is polled is said by admission. Running out of descriptors
+never spins: one connection is accepted and closed with the reserve descriptor, then accepting pauses (requirement I2).
 """
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport uint32_t
 from libc.string cimport memcmp, memcpy, strlen
 
+from fastgw.dataplane.admission cimport HOLD_FULL, Admission, Door
 from fastgw.dataplane.client_http1 cimport ClientHttp1
 from fastgw.dataplane.client_http2 cimport ClientHttp2, StreamPool
 from fastgw.dataplane.context cimport Context, Image
@@ -16,7 +17,6 @@ from fastgw.dataplane.header_edits cimport HeaderEdits
 from fastgw.dataplane.retries cimport RouteRetries
 from fastgw.dataplane.route_filters cimport RouteFilters
 from fastgw.dataplane.route_mirrors cimport RouteMirrors
-from fastgw.dataplane.loop cimport Timer, Watcher
 from fastgw.dataplane.newcomer cimport Newcomer
 from fastgw.dataplane.served cimport ClientSide, ConnectionOwner
 from fastgw.dataplane.tls_context cimport TlsContexts
@@ -25,7 +25,7 @@ from fastgw.dataplane.transport cimport Transport
 from fastgw.dataplane.tunnel cimport Tunnel
 from fastgw.native.route cimport FGW_CHAIN_TCP, FGW_NONE, fgw_img_chain, fgw_img_listener, fgw_listener_find
 from fastgw.native.state cimport (
-    FGW_C_ACCEPT_ERRORS, FGW_C_ACCEPT_PAUSED, FGW_C_CLIENT_BYTES_IN, FGW_C_CLIENT_BYTES_OUT, FGW_C_CLIENT_CONNECTIONS,
+    FGW_C_ACCEPT_ERRORS, FGW_C_CLIENT_BYTES_IN, FGW_C_CLIENT_BYTES_OUT, FGW_C_CLIENT_CONNECTIONS,
 )
 from fastgw.native.system cimport (
     AF_INET, AF_INET6, EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLIN, IPPROTO_TCP, O_CLOEXEC, O_RDONLY, SOCK_CLOEXEC,
@@ -41,16 +41,11 @@ cdef enum:
 cdef unsigned char[12] V4_MAPPED = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]  # RFC 4291 section 2.5.5.2
 
 
-cdef class Resume(Timer):
-    cdef int on_timer(self) except -1:
-        self.server.start_accepting()
-        return 0
-
-
-cdef class Listener(Watcher):
+cdef class Listener(Door):
     def __init__(self, Server server, int fd, name):
         cdef int one = 1
         self.server = server
+        self.admission = server.admission
         self.fd = fd
         self.shared = True
         self.name = name
@@ -84,7 +79,7 @@ cdef class Listener(Watcher):
         cdef socklen_t n
         cdef int fd, _i
         for _i in range(ACCEPTS_PER_TURN):
-            if server.paused or server.full:
+            if self.holds | self.admission.holds:
                 return 0
             n = sizeof(address)
             fd = accept4(self.fd, <sockaddr *>&address, &n, SOCK_NONBLOCK | SOCK_CLOEXEC)
@@ -118,13 +113,13 @@ cdef class Listener(Watcher):
             memcpy(c.peer, b"127.0.0.1", 10)  # a unix socket's peer is this machine
         c.peer_len = <uint32_t>strlen(c.peer)
         server.clients.add(c)
-        server.full = server.ctx.max_connections > 0 and len(server.clients) >= server.ctx.max_connections
-        if server.full:
-            server.pause(0)
+        if 0 < server.ctx.max_connections <= len(server.clients):
+            self.admission.hold(HOLD_FULL)
         server.ctx.loop.count(FGW_C_CLIENT_CONNECTIONS)
         transport.counter_in = FGW_C_CLIENT_BYTES_IN
         transport.counter_out = FGW_C_CLIENT_BYTES_OUT
         transport.open(server.ctx.loop, fd, c, False)
+        self.admission.look_at_descriptors()
         return c.start(transport, self.plain, self.looks)
 
 
@@ -136,9 +131,8 @@ cdef class Server(ConnectionOwner):
         self.contexts = TlsContexts(ctx)
         self.listeners = []
         self.clients = set()
-        self.resume = Resume()
-        self.resume.server = self
         self.reserve_fd = open(b"/dev/null", O_RDONLY | O_CLOEXEC)
+        self.admission = Admission(ctx.loop)
         self.streams = StreamPool(ctx, connector, observer)
         ctx.editor = HeaderEdits()
         ctx.answers = GrpcAnswers()
@@ -158,8 +152,7 @@ cdef class Server(ConnectionOwner):
         for listener in self.listeners:
             self.ctx.loop.remove(listener)
         self.listeners = [Listener(self, fd, name) for name, fd in sockets]
-        if self.paused:
-            self.stop_accepting()
+        self.admission.use(self.listeners)
 
     def on_image(self):
         """A new image is attached: every listener and connection finds its place in it."""
@@ -212,34 +205,9 @@ cdef class Server(ConnectionOwner):
 
     cdef int on_client_closed(self, ClientSide client) except -1:
         self.clients.discard(client)
-        if self.full and len(self.clients) < self.ctx.max_connections:
-            self.full = False
-            self.start_accepting()
-        return 0
-
-    # ---- pausing
-
-    cdef int pause(self, int64_t delay_ms) except -1:
-        """Stop accepting; with a delay it goes on by itself."""
-        self.ctx.loop.count(FGW_C_ACCEPT_PAUSED)
-        self.stop_accepting()
-        if delay_ms:
-            self.ctx.loop.set_deadline(self.resume, self.ctx.loop.now_ms + delay_ms)
-        return 0
-
-    def stop_accepting(self):
-        cdef Listener listener
-        self.paused = True
-        for listener in self.listeners:
-            self.ctx.loop.modify(listener, 0)
-
-    def start_accepting(self):
-        cdef Listener listener
-        if self.full or not self.paused:
-            return
-        self.paused = False
-        for listener in self.listeners:
-            self.ctx.loop.modify(listener, EPOLLIN)
+        if len(self.clients) < self.ctx.max_connections:
+            self.admission.release(HOLD_FULL)
+        return self.admission.look_at_descriptors()
 
     cdef int shed(self, int fd) except -1:
         """No descriptor is left: tell one waiting client so by closing its connection, then pause."""
@@ -251,4 +219,4 @@ cdef class Server(ConnectionOwner):
             if taken >= 0:
                 close(taken)
             self.reserve_fd = open(b"/dev/null", O_RDONLY | O_CLOEXEC)
-        return self.pause(PAUSE_MS)
+        return self.admission.pause(PAUSE_MS)

@@ -39,6 +39,7 @@ cdef class Loop:
     cdef uint32_t generation
     cdef uint64_t turns        # begun so far
     cdef list watchers         # by descriptor: Watcher or None; the strong references
+    cdef readonly long watched  # of them
     cdef list slots            # of the timer wheel: list heads
     cdef list turn_end         # Turn objects of this turn
     cdef list doomed           # kept alive until the end of the turn

@@ -97,6 +97,7 @@ cdef class Loop:
         if epoll_ctl(self.epfd, EPOLL_CTL_ADD, w.fd, &ev) < 0:
             raise OSError(errno, "epoll_ctl add")
         self.watchers[w.fd] = w
+        self.watched += 1
         return 0
 
     cdef int modify(self, Watcher w, uint32_t events) except -1:
@@ -118,6 +119,7 @@ cdef class Loop:
         if fd < len(self.watchers) and self.watchers[fd] is w:
             self.doomed.append(w)
             self.watchers[fd] = None
+            self.watched -= 1
         w.fd = -1
         close(fd)  # the kernel drops it from the epoll set, unless another process holds the socket too (shared)
         return 0
@@ -129,6 +131,7 @@ cdef class Loop:
             epoll_ctl(self.epfd, EPOLL_CTL_DEL, w.fd, &ev)
             self.doomed.append(w)
             self.watchers[w.fd] = None
+            self.watched -= 1
 
     # ---- deadlines
 

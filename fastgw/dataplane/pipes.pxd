@@ -14,5 +14,6 @@ cdef class Pipe:
     cdef ssize_t drain(self, int fd) noexcept
 
 
+cdef long pipes_made() noexcept
 cdef Pipe take_pipe()
 cdef int give_pipe(Pipe pipe) except -1

@@ -32,6 +32,11 @@ def pipes_taken():
     return taken
 
 
+cdef long pipes_made() noexcept:
+    """Pipes that are open, two descriptors each."""
+    return made
+
+
 cdef class Pipe:
     def __cinit__(self):
         self.reader = self.writer = -1

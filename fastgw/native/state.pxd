@@ -82,6 +82,8 @@ cdef extern from "fgw/state.h" nogil:
         FGW_G_TLS_CONTEXTS
         FGW_G_TLS_HANDSHAKING
         FGW_G_WEBSOCKETS_ACTIVE
+        FGW_G_ACCEPT_HELD
+        FGW_G_DESCRIPTORS
         FGW_G_END
 
         FGW_CELL_EJECTED

@@ -113,6 +113,11 @@ def test_many_connections_within_few_descriptors(start_gateway: StartGateway, or
         began = cpu_seconds(worker)
         time.sleep(1)
         assert cpu_seconds(worker) - began < 0.5, "the worker spins at the limit of descriptors"
+        metrics = gateway.metrics()
+        held = {sample.labels["reason"]: sample.value for sample in metrics.find("fastgw_accept_held")}
+        assert held["connections"] + held["descriptors"] >= 1 and held["memory"] == 0
+        assert metrics.total("fastgw_worker_descriptors_limit") == 100
+        assert metrics.total("fastgw_worker_descriptors") <= open_files(worker)
         assert gateway.ready()
     finally:
         for client in clients:

@@ -37,7 +37,7 @@ enum fgw_counter {
     FGW_C_UPSTREAM_BYTES_IN,
     FGW_C_UPSTREAM_BYTES_OUT,
     FGW_C_ACCEPT_ERRORS,
-    FGW_C_ACCEPT_PAUSED, /* times accepting was paused for want of descriptors or by the connection limit */
+    FGW_C_ACCEPT_PAUSED, /* times accepting was paused */
     FGW_C_STALE_EVENTS,
     FGW_C_BUGS, /* exceptions caught in the loop's dispatch */
     FGW_C_IMAGES_ATTACHED,
@@ -94,6 +94,8 @@ enum fgw_counter {
     FGW_G_TLS_CONTEXTS,   /* loaded */
     FGW_G_TLS_HANDSHAKING,
     FGW_G_WEBSOCKETS_ACTIVE,
+    FGW_G_ACCEPT_HELD, /* bits: why the worker accepts nothing (admission.pxd: enum Hold) */
+    FGW_G_DESCRIPTORS, /* in use */
     FGW_G_END,
 };
 

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import logging
 import os
+import re
 import socket
 import stat
 from collections.abc import Awaitable, Callable
@@ -186,12 +187,24 @@ def test_every_counter_and_gauge_of_the_header_is_exposed() -> None:
         constants = ffi.typeof("enum fgw_counter").relements
         block = scene.supervisor.state._state
         for name, index in constants.items():
-            if name.endswith("_END"):
+            if name.endswith("_END") or name == "FGW_G_ACCEPT_HELD":  # bits, see the next test
                 continue
             block.workers[1].counters[index] += 1_234_000_000
             after = render(scene.supervisor).decode()
             assert after != exposed and ("1.234e+09" in after or "1234.0" in after), name
             block.workers[1].counters[index] -= 1_234_000_000
+
+    play(act)
+
+
+def test_why_workers_accept_nothing() -> None:
+    async def act(scene: Scene) -> None:
+        block = scene.supervisor.state._state
+        block.workers[0].counters[lib.FGW_G_ACCEPT_HELD] = 1 | 8
+        block.workers[1].counters[lib.FGW_G_ACCEPT_HELD] = 2 | 8
+        text = render(scene.supervisor).decode()
+        held = dict(re.findall(r'fastgw_accept_held{reason="(\w+)"} (\S+)', text))
+        assert held == {"connections": "1.0", "descriptors": "1.0", "pause": "0.0", "memory": "2.0"}
 
     play(act)
 

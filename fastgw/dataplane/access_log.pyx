@@ -12,10 +12,11 @@ import stat
 
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
-from fastgw.dataplane.exchange cimport Exchange, ExchangeObserver, ResponseHead
+from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.field_table cimport find_field
 from fastgw.dataplane.loop cimport Turn
 from fastgw.dataplane.served cimport Served
+from fastgw.dataplane.streams cimport ExchangeObserver, ResponseHead
 from fastgw.dataplane.values cimport STYLE_JSON, STYLE_LOG, VALUE_MAX, Piece, Values
 from fastgw.native.base cimport fgw_field, fgw_header_id_of
 from fastgw.native.route cimport FGW_VALUE_RESPONSE_HEADER, FGW_VALUE_UPSTREAM_LOCAL_ADDRESS

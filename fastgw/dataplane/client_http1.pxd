@@ -2,8 +2,9 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastgw.dataplane.buffers cimport Buffer
-from fastgw.dataplane.exchange cimport ClientStream, Exchange, ResponseHead
+from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.served cimport ConnectionOwner
+from fastgw.dataplane.streams cimport ClientStream, ResponseHead
 from fastgw.dataplane.trailers cimport Trailers
 from fastgw.dataplane.transport cimport Transport
 from fastgw.native.http1 cimport fgw_chunked, fgw_request

@@ -8,14 +8,17 @@ Deadlines (one timer a connection, looked at lazily): head, idle, body (silence 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strlen
 
+from fastgw.dataplane.affinity cimport write_sticky_cookie
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.dial cimport local_text
-from fastgw.dataplane.exchange cimport ClientStream, Connector, Exchange, ExchangeObserver, ResponseHead
+from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.headers cimport status_phrase, write_decimal
 from fastgw.dataplane.served cimport ConnectionOwner
+from fastgw.dataplane.streams cimport ClientStream, Connector, ExchangeObserver, ResponseHead
 from fastgw.dataplane.trailers cimport Trailers
 from fastgw.dataplane.transport cimport Transport
+from fastgw.dataplane.websocket cimport end_switched
 from fastgw.native.base cimport (
     FGW_FIELD_DROP, FGW_HDR_DATE, FGW_OK, FGW_R_BODY_TIMEOUT, FGW_R_H2_PREFACE, FGW_R_HEAD_TIMEOUT, fgw_field,
 )
@@ -388,7 +391,7 @@ cdef class ClientHttp1(ClientStream):
             to += 2
         if x.gives_cookie:
             memcpy(to, b"set-cookie: ", 12)
-            to += 12 + x.write_set_cookie(to + 12)
+            to += 12 + write_sticky_cookie(x, to + 12)
             memcpy(to, b"\r\n", 2)
             to += 2
         memcpy(to, b"server: ", 8)
@@ -634,4 +637,4 @@ cdef class ClientHttp1(ClientStream):
     def cut(self):
         """A WebSocket is recorded as what it was; other exchanges had their time."""
         if self.state == SWITCHED and self.exchange is not None:
-            self.exchange.end_switched(b"drained")
+            end_switched(self.exchange, b"drained")

@@ -3,12 +3,13 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
-from fastgw.dataplane.exchange cimport ClientStream, Connector, Exchange, ExchangeObserver, ResponseHead
+from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.field_table cimport FieldTable
 from fastgw.dataplane.http2_guard cimport FrameGuard
 from fastgw.dataplane.http2_session cimport BodyQueue, Http2Session
 from fastgw.dataplane.loop cimport Turn
 from fastgw.dataplane.served cimport ClientSide, ConnectionOwner
+from fastgw.dataplane.streams cimport ClientStream, Connector, ExchangeObserver, ResponseHead
 from fastgw.dataplane.transport cimport Transport
 from fastgw.native.http1 cimport fgw_request
 from fastgw.native.nghttp2 cimport nghttp2_frame, nghttp2_frame_hd, nghttp2_nv

@@ -13,10 +13,11 @@ the client's patience with the answer.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
+from fastgw.dataplane.affinity cimport write_sticky_cookie
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.dial cimport local_text
-from fastgw.dataplane.exchange cimport ClientStream, Connector, Exchange, ExchangeObserver, ResponseHead
+from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.field_table cimport FieldTable, same_name
 from fastgw.dataplane.headers cimport write_decimal
 from fastgw.dataplane.http2_guard cimport FrameGuard
@@ -25,7 +26,9 @@ from fastgw.dataplane.http2_session cimport (
 )
 from fastgw.dataplane.loop cimport Turn
 from fastgw.dataplane.served cimport ClientSide, ConnectionOwner
+from fastgw.dataplane.streams cimport ClientStream, Connector, ExchangeObserver, ResponseHead
 from fastgw.dataplane.transport cimport Transport
+from fastgw.dataplane.websocket cimport end_switched
 from fastgw.native.base cimport (
     FGW_FIELD_DROP, FGW_HDR_DATE, FGW_OK, FGW_R_BODY_TIMEOUT, FGW_R_H2_BAD_PREFACE, FGW_R_H2_BODY_LENGTH, FGW_R_H2_COMPRESSION,
     FGW_R_H2_FRAMING, FGW_R_H2_HEADER_BOMB, FGW_R_H2_PING_FLOOD, FGW_R_H2_STREAM_STALLED, FGW_R_HEAD_TIMEOUT, fgw_field,
@@ -461,7 +464,7 @@ cdef class ClientHttp2(Http2Session):
         while stream is not None:
             following = stream.next
             if stream.exchange is not None and stream.exchange.switched:
-                stream.exchange.end_switched(b"drained")
+                end_switched(stream.exchange, b"drained")
             stream = following
         return 0
 
@@ -777,7 +780,7 @@ cdef class ClientHttp2Stream(ClientStream):
             (to - 1).flags = NGHTTP2_NV_FLAG_NO_INDEX  # it would fill the table with what does not come again
             text += n
         if x.gives_cookie:
-            to = pair(to, b"set-cookie", 10, text, x.write_set_cookie(text))
+            to = pair(to, b"set-cookie", 10, text, write_sticky_cookie(x, text))
         return pair(to, b"server", 6, self.ctx.server, self.ctx.server_len)
 
     cdef int write_body(self, const char *p, size_t n) except -1:

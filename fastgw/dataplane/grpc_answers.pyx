@@ -6,9 +6,10 @@ although its time is over (Envoy since 2026-04).
 from libc.string cimport memset, strlen
 
 from fastgw.dataplane.buffers cimport Buffer
-from fastgw.dataplane.exchange cimport Exchange, ResponseHead
+from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.headers cimport place, write_decimal
 from fastgw.dataplane.local_answers cimport EnvoyAnswers
+from fastgw.dataplane.streams cimport ResponseHead
 from fastgw.native.base cimport FGW_HDR_CONTENT_TYPE, FGW_HDR_GRPC_MESSAGE, FGW_HDR_GRPC_STATUS, FGW_HDR_LOCATION, fgw_field
 from fastgw.native.grpc cimport (
     FGW_GRPC_DEADLINE_EXCEEDED, FGW_GRPC_NOT, FGW_GRPC_PLAIN, FGW_GRPC_WEB, fgw_grpc_message, fgw_grpc_status_of_http,

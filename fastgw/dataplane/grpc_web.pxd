@@ -1,7 +1,8 @@
 """gRPC-Web towards clients, gRPC towards upstreams."""
 from libc.stdint cimport uint32_t
 
-from fastgw.dataplane.exchange cimport Exchange, Translation, Translator
+from fastgw.dataplane.exchange cimport Exchange
+from fastgw.dataplane.steps cimport Translation, Translator
 from fastgw.native.base cimport fgw_field
 from fastgw.native.grpc cimport fgw_base64, fgw_grpc_text
 

@@ -7,8 +7,10 @@ from libc.stdint cimport uint32_t
 from libc.string cimport memset
 
 from fastgw.dataplane.buffers cimport Buffer
-from fastgw.dataplane.exchange cimport Exchange, ResponseHead, Translation, Translator
+from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.field_table cimport FieldTable, find_field
+from fastgw.dataplane.steps cimport Translation, Translator
+from fastgw.dataplane.streams cimport ResponseHead
 from fastgw.native.base cimport (
     FGW_FIELD_DROP, FGW_HDR_ACCEPT, FGW_HDR_CONTENT_TYPE, FGW_R_BAD_GRPC_WEB, fgw_field,
 )

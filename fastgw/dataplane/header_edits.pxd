@@ -3,8 +3,9 @@ from libc.stdint cimport uint32_t
 
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Image
-from fastgw.dataplane.exchange cimport Exchange, HeaderEditor
+from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.field_table cimport FieldTable
+from fastgw.dataplane.steps cimport HeaderEditor
 from fastgw.dataplane.values cimport Values
 from fastgw.native.route cimport fgw_img_edit, fgw_table
 

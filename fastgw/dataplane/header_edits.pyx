@@ -8,8 +8,9 @@ from libc.string cimport memcpy
 
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Image
-from fastgw.dataplane.exchange cimport Exchange, HeaderEditor
+from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.field_table cimport FieldTable
+from fastgw.dataplane.steps cimport HeaderEditor
 from fastgw.dataplane.values cimport STYLE_FIELD, Piece, Values
 from fastgw.native.base cimport FGW_HDR_X_ENVOY
 from fastgw.native.route cimport (

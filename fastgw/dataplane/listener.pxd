@@ -4,8 +4,8 @@ from libc.stdint cimport uint32_t
 from fastgw.dataplane.admission cimport Admission, Door
 from fastgw.dataplane.client_http2 cimport StreamPool
 from fastgw.dataplane.context cimport Context
-from fastgw.dataplane.exchange cimport Connector, ExchangeObserver
 from fastgw.dataplane.served cimport ClientSide, ConnectionOwner
+from fastgw.dataplane.streams cimport Connector, ExchangeObserver
 from fastgw.dataplane.tls_context cimport TlsContexts
 from fastgw.dataplane.transport cimport Transport
 

@@ -10,7 +10,6 @@ from fastgw.dataplane.admission cimport HOLD_FULL, Admission, Door
 from fastgw.dataplane.client_http1 cimport ClientHttp1
 from fastgw.dataplane.client_http2 cimport ClientHttp2, StreamPool
 from fastgw.dataplane.context cimport Context, Image
-from fastgw.dataplane.exchange cimport Connector, ExchangeObserver
 from fastgw.dataplane.grpc_answers cimport GrpcAnswers
 from fastgw.dataplane.grpc_web cimport GrpcWebTranslator
 from fastgw.dataplane.header_edits cimport HeaderEdits
@@ -19,6 +18,7 @@ from fastgw.dataplane.route_filters cimport RouteFilters
 from fastgw.dataplane.route_mirrors cimport RouteMirrors
 from fastgw.dataplane.newcomer cimport Newcomer
 from fastgw.dataplane.served cimport ClientSide, ConnectionOwner
+from fastgw.dataplane.streams cimport Connector, ExchangeObserver
 from fastgw.dataplane.tls_context cimport TlsContexts
 from fastgw.dataplane.tls_transport cimport TlsTransport
 from fastgw.dataplane.transport cimport Transport

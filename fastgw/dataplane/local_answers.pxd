@@ -1,7 +1,8 @@
 """Answers of the gateway itself."""
 from libc.stdint cimport uint32_t
 
-from fastgw.dataplane.exchange cimport Exchange, LocalAnswers
+from fastgw.dataplane.exchange cimport Exchange
+from fastgw.dataplane.steps cimport LocalAnswers
 
 
 cdef class EnvoyAnswers(LocalAnswers):

@@ -4,11 +4,13 @@ from libc.string cimport memcpy, memset, strlen
 
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.error_pages cimport page_for
-from fastgw.dataplane.exchange cimport (
-    FAULT_CONNECT_FAILED, FAULT_CONNECT_TIMEOUT, FAULT_OVERFLOW, FAULT_PROTOCOL, FAULT_REFUSED, FAULT_RESET, FAULT_TIMEOUT,
-    Exchange, LocalAnswers, ResponseHead,
-)
+from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.headers cimport place
+from fastgw.dataplane.steps cimport LocalAnswers
+from fastgw.dataplane.streams cimport (
+    FAULT_CONNECT_FAILED, FAULT_CONNECT_TIMEOUT, FAULT_OVERFLOW, FAULT_PROTOCOL, FAULT_REFUSED, FAULT_RESET, FAULT_TIMEOUT,
+    ResponseHead,
+)
 from fastgw.native.base cimport FGW_HDR_CONTENT_TYPE, FGW_HDR_LOCATION, FGW_HDR_X_ENVOY_OVERLOADED, fgw_field
 from fastgw.native.http1 cimport FGW_FRAMING_LENGTH
 from fastgw.native.route cimport (
@@ -90,6 +92,16 @@ cdef class EnvoyAnswers(LocalAnswers):
                                   location.reserve(fgw_redirect_location_max(x.image.base, x.route.rule, q)))
         x.details = b"direct_response"
         return x.reply_redirect(answer.status, location.data, n)
+
+    cdef int answer_https(self, Exchange x) except -1:
+        """httpsRedirect: Host exactly as sent, path and query (statement M1)."""
+        cdef size_t n = 8 + x.head.req.authority.len + x.head.raw_path_len
+        cdef Buffer text = Buffer()
+        text.append(b"https://", 8)
+        text.append(x.head.base + x.head.req.authority.off, x.head.req.authority.len)
+        text.append(x.head.path, x.head.raw_path_len)
+        x.details = b"https_redirect"
+        return x.reply_redirect(301, text.head(), n)
 
     cdef int reset(self, Exchange x, int status, uint32_t flags, const char *cause, const char *reason) except -1:
         """``cause``: what stands in the braces of the details."""

@@ -2,9 +2,10 @@
 from libc.stdint cimport int64_t, uint32_t
 
 from fastgw.dataplane.context cimport Context
-from fastgw.dataplane.exchange cimport Connector, Exchange, UpstreamStream
+from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.loop cimport Timer
 from fastgw.dataplane.served cimport Address
+from fastgw.dataplane.streams cimport Connector, UpstreamStream
 from fastgw.dataplane.upstream_http1 cimport IdleOwner, UpstreamHttp1
 from fastgw.dataplane.upstream_hub cimport Hubs
 from fastgw.dataplane.upstream_tls cimport PeerName

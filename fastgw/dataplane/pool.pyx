@@ -6,11 +6,12 @@ from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport calloc, free
 
 from fastgw.dataplane.context cimport Context
-from fastgw.dataplane.exchange cimport Connector, Exchange, UpstreamStream
+from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.limits cimport HELD_NOT, HELD_WAIT, free_connection, may_connect, release_connection, wanted_by_others
 from fastgw.dataplane.loop cimport TICK_MS, Timer
 from fastgw.dataplane.proxy_header cimport source_of
 from fastgw.dataplane.served cimport Address
+from fastgw.dataplane.streams cimport Connector, UpstreamStream
 from fastgw.dataplane.upstream_http1 cimport U_HEAD, IdleOwner, UpstreamHttp1
 from fastgw.dataplane.upstream_hub cimport Hub, Hubs, copy_name, same_address, same_name
 from fastgw.dataplane.upstream_tls cimport PeerName, name_peer

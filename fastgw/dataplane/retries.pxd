@@ -2,7 +2,9 @@
 from libc.stdint cimport int64_t, uint32_t
 
 from fastgw.dataplane.context cimport Context
-from fastgw.dataplane.exchange cimport Exchange, ResponseHead, RetryPolicy
+from fastgw.dataplane.exchange cimport Exchange
+from fastgw.dataplane.steps cimport RetryPolicy
+from fastgw.dataplane.streams cimport ResponseHead
 from fastgw.native.route cimport fgw_img_retry
 
 

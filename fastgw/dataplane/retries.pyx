@@ -11,11 +11,12 @@ again once, at once, on a new connection, whatever the route's policy (RFC 9110 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from fastgw.dataplane.attempts cimport abandon_upstream, send_again
 from fastgw.dataplane.context cimport Context
-from fastgw.dataplane.exchange cimport (
-    FAULT_CLOSED, FAULT_CONNECT_FAILED, FAULT_CONNECT_TIMEOUT, FAULT_REFUSED, Exchange, ResponseHead, RetryPolicy,
-)
+from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.field_table cimport find_field
+from fastgw.dataplane.steps cimport RetryPolicy
+from fastgw.dataplane.streams cimport FAULT_CLOSED, FAULT_CONNECT_FAILED, FAULT_CONNECT_TIMEOUT, FAULT_REFUSED, ResponseHead
 from fastgw.native.base cimport FGW_HDR_GRPC_STATUS, FGW_HDR_X_ENVOY, fgw_field
 from fastgw.native.http1 cimport (
     FGW_METHOD_DELETE, FGW_METHOD_GET, FGW_METHOD_HEAD, FGW_METHOD_OPTIONS, FGW_METHOD_PUT, FGW_METHOD_TRACE,
@@ -57,7 +58,7 @@ cdef class RouteRetries(RetryPolicy):
         if fault == FAULT_CLOSED and reused and not x.stale_retried and is_idempotent(x):
             x.stale_retried = True
             x.ctx.loop.count(FGW_C_UPSTREAM_RETRIES)
-            x.send_again(0, True)
+            send_again(x, 0, True)
             return True
         policy = self.policy_of(x)
         if policy.attempts == 0 or not covers_fault(policy, fault, x.head_sent):
@@ -100,12 +101,12 @@ cdef class RouteRetries(RetryPolicy):
             x.flags |= FGW_F_UO
             x.ctx.loop.count(FGW_C_OVERFLOW_RETRIES)
             return False
-        x.abandon_upstream()  # an answer that is not taken
+        abandon_upstream(x)  # an answer that is not taken
         x.retrying = True
         x.retries += 1
         x.ctx.loop.count(FGW_C_UPSTREAM_RETRIES)
         # from 1 ms on: never from within the codec whose answer is being read
-        x.send_again(0 if untouched and x.retries == 1 else max(backoff_ms(x.ctx, policy.backoff_ms, x.retries), 1), False)
+        send_again(x, 0 if untouched and x.retries == 1 else max(backoff_ms(x.ctx, policy.backoff_ms, x.retries), 1), False)
         return True
 
     cdef int end_retry(self, Exchange x) except -1:

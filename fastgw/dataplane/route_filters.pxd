@@ -2,7 +2,9 @@
 from libc.stdint cimport uint32_t
 
 from fastgw.dataplane.buffers cimport Buffer
-from fastgw.dataplane.exchange cimport Exchange, ResponseHead, RouteFilter
+from fastgw.dataplane.exchange cimport Exchange
+from fastgw.dataplane.steps cimport RouteFilter
+from fastgw.dataplane.streams cimport ResponseHead
 from fastgw.native.base cimport fgw_field
 from fastgw.native.route cimport fgw_img_cors, fgw_img_route_policy, fgw_route_request
 

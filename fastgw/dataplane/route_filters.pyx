@@ -6,9 +6,12 @@ from libc.stdint cimport uint32_t
 from libc.string cimport memset
 
 from fastgw.dataplane.buffers cimport Buffer
-from fastgw.dataplane.exchange cimport Exchange, ResponseHead, RouteFilter
+from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.field_table cimport FieldTable
 from fastgw.dataplane.headers cimport place
+from fastgw.dataplane.steps cimport RouteFilter
+from fastgw.dataplane.streams cimport ResponseHead
+from fastgw.dataplane.timeouts cimport start_delay
 from fastgw.native.base cimport FGW_HDR_ORIGIN, FGW_HDR_OTHER, fgw_field
 from fastgw.native.grpc cimport FGW_GRPC_NOT
 from fastgw.native.http1 cimport FGW_FRAMING_LENGTH, FGW_METHOD_OPTIONS
@@ -31,7 +34,7 @@ cdef class RouteFilters(RouteFilter):
         if happens(x, policy.delay_per_million):
             x.flags |= FGW_F_DI
             x.ctx.loop.count(FGW_C_FAULT_DELAYS)
-            x.pause(policy.delay_ms)
+            start_delay(x, policy.delay_ms)
             return False
         return self.go_on(x, q)
 

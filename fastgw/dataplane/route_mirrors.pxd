@@ -2,7 +2,9 @@
 from libc.stdint cimport uint32_t
 
 from fastgw.dataplane.context cimport Context
-from fastgw.dataplane.exchange cimport ClientStream, Connector, Exchange, Mirrors
+from fastgw.dataplane.exchange cimport Exchange
+from fastgw.dataplane.steps cimport Mirrors
+from fastgw.dataplane.streams cimport ClientStream, Connector
 
 
 cdef class Nobody(ClientStream):

@@ -7,9 +7,13 @@ loses its copy. What is held is bounded: COPIES_MAX copies a worker, PENDING_MAX
 """
 from libc.stdint cimport int64_t, uint32_t
 
+from fastgw.dataplane.attempts cimport try_upstream
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
-from fastgw.dataplane.exchange cimport ClientStream, Connector, Exchange, Mirrors, ResponseHead
+from fastgw.dataplane.exchange cimport Exchange
+from fastgw.dataplane.steps cimport Mirrors
+from fastgw.dataplane.streams cimport ClientStream, Connector, ResponseHead
+from fastgw.dataplane.timeouts cimport arm
 from fastgw.native.base cimport fgw_field
 from fastgw.native.route cimport FGW_NONE, FGW_PER_MILLION, fgw_img_mirror, fgw_img_route_policy
 from fastgw.native.state cimport FGW_C_MIRRORED, FGW_C_MIRRORS_LOST
@@ -95,10 +99,10 @@ cdef class RouteMirrors(Mirrors):
         x.ctx.loop.count(FGW_C_MIRRORED)
         if x.request_done:
             copy.timeout_at_ms = x.ctx.loop.now_ms + copy.timeout_ms
-            copy.arm()
+            arm(copy)
         else:
             x.mirrors = [copy] if x.mirrors is None else [*x.mirrors, copy]
-        return copy.try_upstream(False)
+        return try_upstream(copy, False)
 
     cdef int body(self, Exchange x, const char *p, size_t n) except -1:
         cdef Copy copy
@@ -132,7 +136,7 @@ cdef class RouteMirrors(Mirrors):
                 continue
             copy.request_done = True
             copy.timeout_at_ms = x.ctx.loop.now_ms + copy.timeout_ms
-            copy.arm()
+            arm(copy)
             if copy.head_sent and copy.upstream is not None:
                 copy.upstream.end_request()
                 if copy.upstream is not None:

@@ -2,8 +2,9 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastgw.dataplane.buffers cimport Buffer
-from fastgw.dataplane.exchange cimport Exchange, ResponseHead, UpstreamStream
+from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.served cimport Address
+from fastgw.dataplane.streams cimport ResponseHead, UpstreamStream
 from fastgw.dataplane.trailers cimport Trailers
 from fastgw.dataplane.transport cimport Transport
 from fastgw.dataplane.upstream_tls cimport PeerName

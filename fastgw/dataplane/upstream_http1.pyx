@@ -9,12 +9,12 @@ from libc.string cimport memcpy, memset
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.dial cimport keep_alive, local_text, open_socket
-from fastgw.dataplane.exchange cimport (
-    FAULT_CLOSED, FAULT_CONNECT_FAILED, FAULT_CONNECT_TIMEOUT, FAULT_PROTOCOL, FAULT_TIMEOUT, Exchange, ResponseHead,
-    UpstreamStream,
-)
+from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.headers cimport write_decimal
 from fastgw.dataplane.limits cimport release_connection
+from fastgw.dataplane.streams cimport (
+    FAULT_CLOSED, FAULT_CONNECT_FAILED, FAULT_CONNECT_TIMEOUT, FAULT_PROTOCOL, FAULT_TIMEOUT, ResponseHead, UpstreamStream,
+)
 from fastgw.dataplane.trailers cimport Trailers
 from fastgw.dataplane.proxy_header cimport proxy_header_for
 from fastgw.dataplane.transport cimport CLOSE_CONNECT_FAILED, CLOSE_HANDSHAKE_FAILED, Transport

@@ -2,12 +2,13 @@
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from fastgw.dataplane.buffers cimport Buffer
-from fastgw.dataplane.exchange cimport Exchange, ResponseHead, UpstreamStream
+from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.field_table cimport FieldTable
 from fastgw.dataplane.http2_guard cimport FrameGuard
 from fastgw.dataplane.http2_session cimport BodyQueue, Http2Session
 from fastgw.dataplane.loop cimport Loop, Turn
 from fastgw.dataplane.served cimport Address
+from fastgw.dataplane.streams cimport ResponseHead, UpstreamStream
 from fastgw.dataplane.upstream_tls cimport PeerName
 from fastgw.native.http1 cimport fgw_response
 from fastgw.native.nghttp2 cimport nghttp2_frame

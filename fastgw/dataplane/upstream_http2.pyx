@@ -12,10 +12,7 @@ from libc.string cimport memcpy, memset
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.dial cimport keep_alive, local_text, open_socket
-from fastgw.dataplane.exchange cimport (
-    FAULT_CLOSED, FAULT_CONNECT_FAILED, FAULT_CONNECT_TIMEOUT, FAULT_PROTOCOL, FAULT_REFUSED, FAULT_RESET, FAULT_TIMEOUT,
-    Exchange, ResponseHead, UpstreamStream,
-)
+from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.field_table cimport FieldTable
 from fastgw.dataplane.http2_guard cimport FrameGuard
 from fastgw.dataplane.http2_request cimport request_pairs
@@ -23,6 +20,10 @@ from fastgw.dataplane.http2_session cimport QUEUE_BYTES, BodyQueue, Http2Session
 from fastgw.dataplane.limits cimport release_connection
 from fastgw.dataplane.loop cimport Loop, Turn
 from fastgw.dataplane.proxy_header cimport proxy_header_for
+from fastgw.dataplane.streams cimport (
+    FAULT_CLOSED, FAULT_CONNECT_FAILED, FAULT_CONNECT_TIMEOUT, FAULT_PROTOCOL, FAULT_REFUSED, FAULT_RESET, FAULT_TIMEOUT,
+    ResponseHead, UpstreamStream,
+)
 from fastgw.dataplane.transport cimport CLOSE_HANDSHAKE_FAILED
 from fastgw.dataplane.upstream_tls cimport (
     chose_http2, count_failure, failure_of, make_transport, mark_timeout, note_connected,

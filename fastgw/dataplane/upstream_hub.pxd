@@ -2,8 +2,9 @@
 from libc.stdint cimport int64_t, uint32_t
 
 from fastgw.dataplane.context cimport Context
-from fastgw.dataplane.exchange cimport Exchange, UpstreamStream
+from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.served cimport Address
+from fastgw.dataplane.streams cimport UpstreamStream
 from fastgw.dataplane.upstream_http2 cimport StreamOwner, StreamStore, UpstreamHttp2, UpstreamHttp2Stream
 from fastgw.dataplane.upstream_tls cimport PeerName
 

@@ -9,9 +9,10 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
 from fastgw.dataplane.context cimport Context
-from fastgw.dataplane.exchange cimport FAULT_CLOSED, Exchange, UpstreamStream
+from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.limits cimport HELD_NOT, HELD_REFUSED, free_connection, may_connect, release_connection, wanted_by_others
 from fastgw.dataplane.served cimport Address
+from fastgw.dataplane.streams cimport FAULT_CLOSED, UpstreamStream
 from fastgw.dataplane.upstream_http2 cimport (
     H_CONNECTING, H_OPEN, S_WAITING, StreamOwner, StreamStore, UpstreamHttp2, UpstreamHttp2Stream,
 )

@@ -1,7 +1,8 @@
-"""The handshake that turns an HTTP/1.1 connection into a WebSocket (RFC 6455)."""
+"""The handshake that turns an HTTP/1.1 connection into a WebSocket (RFC 6455), and an exchange that has had it."""
 from libc.stdint cimport uint32_t
 
 from fastgw.dataplane.context cimport Context
+from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.request_head cimport RequestHead
 from fastgw.native.base cimport fgw_field
 
@@ -15,3 +16,6 @@ cdef bint names_websocket(const char *base, const fgw_field *fields, uint32_t co
 cdef bint brings_key(RequestHead head) noexcept
 cdef int make_key(Context ctx, char *out) except -1
 cdef bint accepts_key(const char *base, const fgw_field *fields, uint32_t count, const char *key) except -1
+cdef int switch(Exchange x) except -1
+cdef int check_switched_end(Exchange x) except -1
+cdef int end_switched(Exchange x, const char *details) except -1

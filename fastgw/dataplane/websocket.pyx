@@ -1,4 +1,4 @@
-"""Who asks for a WebSocket, and who agrees (RFC 6455 section 4; statement N12; requirements A19, A20, H5).
+"""Who asks for a WebSocket, who agrees (RFC 6455 section 4; statement N12; requirements A19, A20, H5), and how it ends.
 
 Only the name "websocket", alone in one field, is an upgrade that is passed on: a list lets the upstream choose what the gateway
 has not looked at.
@@ -7,11 +7,13 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 from fastgw.dataplane.context cimport Context
+from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.field_table cimport find_field, same_name
 from fastgw.dataplane.request_head cimport RequestHead
 from fastgw.native.base cimport FGW_HDR_OTHER, FGW_HDR_UPGRADE, fgw_field
 from fastgw.native.http1 cimport FGW_METHOD_GET
 from fastgw.native.openssl cimport EVP_EncodeBlock, SHA1
+from fastgw.native.state cimport FGW_C_WEBSOCKETS, FGW_G_WEBSOCKETS_ACTIVE
 
 cdef const char *GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -60,3 +62,27 @@ cdef bint accepts_key(const char *base, const fgw_field *fields, uint32_t count,
         raise RuntimeError("SHA-1 is not to be had")
     EVP_EncodeBlock(want, digest, 20)
     return memcmp(want, base + f.value_off, WEBSOCKET_ACCEPT) == 0
+
+
+# ---- after 101: bodies are what both sides say
+
+cdef int switch(Exchange x) except -1:
+    """Both sides have agreed. What the client has said already goes upstream now and not before (A19)."""
+    x.switched = True
+    x.timeout_at_ms = 0  # N12
+    x.ctx.loop.count(FGW_C_WEBSOCKETS)
+    x.ctx.gauge(FGW_G_WEBSOCKETS_ACTIVE, 1)
+    return x.client.resume_request()
+
+
+cdef int check_switched_end(Exchange x) except -1:
+    """Over when both directions have ended, and the upstream has got everything."""
+    if not x.active or not x.request_done or not x.response_done:
+        return 0
+    return x.finish() if x.upstream is None or not x.upstream.backlogged() else 0
+
+
+cdef int end_switched(Exchange x, const char *details) except -1:
+    x.details = details
+    x.client.end_response()
+    return x.finish()

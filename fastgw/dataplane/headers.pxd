@@ -14,6 +14,7 @@ cdef RequestMarks mark_request(fgw_field *fields, uint32_t count, int underscore
 cdef int mark_response(fgw_field *fields, uint32_t count) noexcept
 cdef int mark_trailers(fgw_field *fields, uint32_t count, bint underscores) noexcept
 cdef int drop_all(fgw_field *fields, uint32_t count, int header_id) noexcept
+cdef bint is_absolute_url(const char *p, size_t n) noexcept
 cdef size_t join_values(char *out, const char *base, const fgw_field *fields, uint32_t count, int header_id, const char *separator,
                         size_t separator_len) noexcept
 cdef const char *status_phrase(int status) noexcept

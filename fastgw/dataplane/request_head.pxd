@@ -37,6 +37,7 @@ cdef class RequestHead(FieldTable):
     cdef int rewrite_authority(self, const char *p, size_t n) except -1
     cdef int rewrite_path(self, const char *p, size_t n, size_t path_len) except -1
     cdef int add_own_fields(self, const RequestMarks *marks) except -1
+    cdef bint referer_is_url(self) noexcept
     cdef int add_fixed_fields(self) except -1
     cdef int trust(self, const char *forwarded, size_t n) except -1
     cdef int believe_proto(self) except -1

@@ -8,7 +8,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.field_table cimport FieldTable
-from fastgw.dataplane.headers cimport RequestMarks, drop_all, join_values, mark_request, place, write_decimal
+from fastgw.dataplane.headers cimport RequestMarks, drop_all, is_absolute_url, join_values, mark_request, place, write_decimal
 from fastgw.native.base cimport (
     FGW_HDR_COOKIE, FGW_HDR_REFERER, FGW_HDR_X_ENVOY_ATTEMPT_COUNT, FGW_HDR_X_ENVOY_EXTERNAL_ADDRESS,
     FGW_HDR_X_FORWARDED_CLIENT_CERT, FGW_HDR_X_FORWARDED_FOR, FGW_HDR_X_FORWARDED_PROTO, FGW_HDR_X_REQUEST_ID, FGW_R_UNDERSCORE,
@@ -142,7 +142,7 @@ cdef class RequestHead(FieldTable):
             drop_all(self.fields, count, FGW_HDR_COOKIE)
             self.extra_at += n
             self.add_field(FGW_HDR_COOKIE, b"cookie", 6, to, n)
-        if marks.referers > 1:
+        if marks.referers > 1 or (marks.referers and not self.referer_is_url()):  # K11
             drop_all(self.fields, count, FGW_HDR_REFERER)
         to = self.base + self.extra_at
         n = 0
@@ -161,6 +161,10 @@ cdef class RequestHead(FieldTable):
             self.add_field(FGW_HDR_X_FORWARDED_CLIENT_CERT, b"x-forwarded-client-cert", 23, <const char *>self.client_cert,
                            <size_t>len(self.client_cert))
         return self.add_fixed_fields()
+
+    cdef bint referer_is_url(self) noexcept:
+        cdef const fgw_field *f = self.find(FGW_HDR_REFERER, b"referer", 7)
+        return f != NULL and is_absolute_url(self.base + f.value_off, f.value_len)
 
     cdef int add_fixed_fields(self) except -1:
         """The fields that every request gets: their names and constant values lie in one block, copied at once."""

@@ -77,7 +77,6 @@ cdef class Exchange(Served):
     cdef int begin_rejected(self, int reason) except -1
     cdef int refuse(self, int reason, const char *details) except -1
     cdef int note_grpc(self) except -1
-    cdef int count_leniencies(self, uint32_t used) except -1
     cdef int decide(self) except -1
     cdef bint is_misdirected(self, const fgw_route_request *q, uint32_t *table) noexcept
     cdef int choose_destination(self, const fgw_route_request *q) except -1
@@ -102,7 +101,5 @@ cdef class Exchange(Served):
     cdef int on_upstream_fault(self, int fault, int reason, int error) except -1
     cdef int reply(self, int status, uint32_t flags, const char *details, const char *body, size_t n) except -1
     cdef int reply_redirect(self, int status, const char *location, size_t n) except -1
-    cdef int give_answer(self, ResponseHead *head, size_t head_bytes, const char *body, size_t n) except -1
-    cdef int give_body(self) except -1
     cdef int detach_upstream(self) except -1
     cdef int finish(self) except -1

@@ -5,8 +5,8 @@ tied in begin() and attempts.pyx:try_upstream(), and untied in finish(), detach_
 nowhere else.
 
 Ideas that have modules of their own: which destination and key (affinity.pyx), attempts (attempts.pyx) and their times
-(timeouts.pyx), changes of messages (edits.pyx), what follows a 101 (websocket.pyx). The rest of what a route may ask for is
-behind the contracts in steps.pyx.
+(timeouts.pyx), changes of messages (edits.pyx), sending an answer of our own (own_answers.pyx), what follows a 101 (websocket.pyx).
+The rest of what a route may ask for is behind the contracts in steps.pyx.
 """
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
@@ -21,6 +21,7 @@ from fastgw.dataplane.grpc cimport kind_of_request, status_in
 from fastgw.dataplane.headers cimport mark_response, mark_trailers
 from fastgw.dataplane.limits cimport leave
 from fastgw.dataplane.outlier cimport note_answer, note_connected, note_local
+from fastgw.dataplane.own_answers cimport give_body
 from fastgw.dataplane.request_head cimport RequestHead
 from fastgw.dataplane.served cimport ClientSide, Served, clock_ns
 from fastgw.dataplane.steps cimport LocalAnswers, Mirrors, RetryPolicy, RouteFilter
@@ -34,24 +35,17 @@ from fastgw.dataplane.timeouts cimport (
 from fastgw.dataplane.websocket cimport check_switched_end, end_switched, switch, wants_websocket
 from fastgw.native.base cimport FGW_R_HTTP10, FGW_R_UPGRADE_NOT_ALLOWED, fgw_field, fgw_reason_name, fgw_reason_status
 from fastgw.native.grpc cimport FGW_GRPC_NOT, FGW_GRPC_PLAIN
-from fastgw.native.http1 cimport (
-    FGW_FRAMING_LENGTH, FGW_FRAMING_NONE, FGW_LENIENT_ABSOLUTE_HOST, FGW_LENIENT_EQUAL_LENGTHS, FGW_LENIENT_FRAGMENT,
-    FGW_LENIENT_LF_IN_HEAD, FGW_METHOD_POST, FGW_MSG_UPGRADE, fgw_request,
-)
+from fastgw.native.http1 cimport FGW_FRAMING_LENGTH, FGW_FRAMING_NONE, FGW_METHOD_POST, FGW_MSG_UPGRADE, fgw_request
 from fastgw.native.route cimport (
     FGW_ACTION_ROUTE, FGW_NONE, FGW_OWNER_OTHER, FGW_ROUTE_MATCH, FGW_ROUTE_REQUIRE_TLS, fgw_img_action, fgw_img_destination,
     fgw_img_edits, fgw_img_policy, fgw_regexes_calls, fgw_request_table, fgw_route_match, fgw_route_request,
 )
 from fastgw.native.state cimport (
-    FGW_C_CLIENT_REQUESTS, FGW_C_LENIENT_ABSOLUTE_HOST, FGW_C_LENIENT_EQUAL_LENGTHS, FGW_C_LENIENT_FRAGMENT,
-    FGW_C_LENIENT_LF_IN_HEAD, FGW_C_MISDIRECTED, FGW_C_STREAM_TIMEOUTS, FGW_F_DC, FGW_F_DPE, FGW_F_NC, FGW_F_NR, FGW_F_SI,
-    FGW_F_UC, FGW_F_UR, FGW_G_EXCHANGES_ACTIVE, FGW_G_WEBSOCKETS_ACTIVE, FGW_PROTOCOL_GRPC, FGW_PROTOCOL_HTTP, fgw_series_add,
+    FGW_C_CLIENT_REQUESTS, FGW_C_MISDIRECTED, FGW_C_STREAM_TIMEOUTS, FGW_F_DC, FGW_F_DPE, FGW_F_NC, FGW_F_NR, FGW_F_SI, FGW_F_UC,
+    FGW_F_UR, FGW_G_EXCHANGES_ACTIVE, FGW_G_WEBSOCKETS_ACTIVE, FGW_PROTOCOL_GRPC, FGW_PROTOCOL_HTTP, fgw_series_add,
     fgw_series_key, fgw_series_key_grpc, fgw_series_of,
 )
 from fastgw.native.system cimport CLOCK_MONOTONIC
-
-cdef enum:
-    OWN_PIECE_BYTES = 32768
 
 cdef long exchanges = 0
 
@@ -121,7 +115,7 @@ cdef class Exchange(Served):
         if r.method_id == FGW_METHOD_POST:
             self.note_grpc()
         if r.leniencies:
-            self.count_leniencies(r.leniencies)
+            self.head.count_leniencies(r.leniencies)
         if r.minor == 0 and not self.ctx.http10:
             return self.refuse(FGW_R_HTTP10, b"low_version")
         reason = self.head.normalize()
@@ -154,17 +148,6 @@ cdef class Exchange(Served):
         if self.grpc > FGW_GRPC_PLAIN and (
                 self.image is None or self.client.chain == FGW_NONE or not self.image.chains[self.client.chain].grpc_web):
             self.grpc = FGW_GRPC_NOT
-        return 0
-
-    cdef int count_leniencies(self, uint32_t used) except -1:
-        if used & FGW_LENIENT_LF_IN_HEAD:
-            self.ctx.loop.count(FGW_C_LENIENT_LF_IN_HEAD)
-        if used & FGW_LENIENT_FRAGMENT:
-            self.ctx.loop.count(FGW_C_LENIENT_FRAGMENT)
-        if used & FGW_LENIENT_EQUAL_LENGTHS:
-            self.ctx.loop.count(FGW_C_LENIENT_EQUAL_LENGTHS)
-        if used & FGW_LENIENT_ABSOLUTE_HOST:
-            self.ctx.loop.count(FGW_C_LENIENT_ABSOLUTE_HOST)
         return 0
 
     # ---- decide
@@ -335,7 +318,7 @@ cdef class Exchange(Served):
 
     cdef int on_client_writable(self) except -1:
         if self.own_left:
-            return self.give_body()
+            return give_body(self)
         if self.upstream is not None:
             self.upstream.resume_response()
         return 0
@@ -450,34 +433,6 @@ cdef class Exchange(Served):
 
     cdef int reply_redirect(self, int status, const char *location, size_t n) except -1:
         return (<LocalAnswers?>self.ctx.answers).answer(self, status, location, n, NULL, 0)
-
-    cdef int give_answer(self, ResponseHead *head, size_t head_bytes, const char *body, size_t n) except -1:
-        """Send an answer of our own, whole, and finish. ``head_bytes``: from head.base on. A body of more than OWN_PIECE_BYTES lies
-        in the image, so that it can wait there for the client."""
-        self.response_started = True
-        self.timeout_at_ms = 0
-        self.status = head.status
-        self.response_ns = self.ctx.loop.now_ns
-        if self.gives_cors | edits_answers(self):
-            edit_answer(self, head, head_bytes)
-        self.client.start_response(self, head)
-        self.own_body, self.own_left = body, n
-        return self.give_body()
-
-    cdef int give_body(self) except -1:
-        cdef const char *piece
-        cdef size_t n
-        while self.own_left:
-            piece, n = self.own_body, min(self.own_left, <size_t>OWN_PIECE_BYTES)
-            self.own_body += n
-            self.own_left -= n
-            self.bytes_sent += n
-            self.client.write_body(piece, n)
-            if self.own_left and self.client.backlogged():
-                return 0
-        self.response_done = True
-        self.client.end_response()
-        return self.finish()
 
     # ---- counting and the end
 

@@ -9,6 +9,7 @@ from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.headers cimport place, write_decimal
 from fastgw.dataplane.local_answers cimport EnvoyAnswers
+from fastgw.dataplane.own_answers cimport give_answer
 from fastgw.dataplane.streams cimport ResponseHead
 from fastgw.native.base cimport FGW_HDR_CONTENT_TYPE, FGW_HDR_GRPC_MESSAGE, FGW_HDR_GRPC_STATUS, FGW_HDR_LOCATION, fgw_field
 from fastgw.native.grpc cimport (
@@ -46,7 +47,7 @@ cdef class GrpcAnswers(EnvoyAnswers):
         head.status = 200
         head.framing = FGW_FRAMING_NONE if x.client.http2 else FGW_FRAMING_LENGTH
         head.has_content_length = not x.client.http2
-        return x.give_answer(&head, text.size(), NULL, 0)
+        return give_answer(x, &head, text.size(), NULL, 0)
 
 
 cdef const char *type_of(int kind) noexcept:

@@ -2,7 +2,7 @@
 from libc.stdint cimport uint32_t
 
 from fastgw.dataplane.admission cimport Admission, Door
-from fastgw.dataplane.client_http2 cimport StreamPool
+from fastgw.dataplane.client_http2_stream cimport StreamPool
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.served cimport ClientSide, ConnectionOwner
 from fastgw.dataplane.streams cimport Connector, ExchangeObserver

@@ -8,7 +8,8 @@ from libc.string cimport memcmp, memcpy, strlen
 
 from fastgw.dataplane.admission cimport HOLD_FULL, Admission, Door
 from fastgw.dataplane.client_http1 cimport ClientHttp1
-from fastgw.dataplane.client_http2 cimport ClientHttp2, StreamPool
+from fastgw.dataplane.client_http2 cimport ClientHttp2
+from fastgw.dataplane.client_http2_stream cimport StreamPool
 from fastgw.dataplane.context cimport Context, Image
 from fastgw.dataplane.grpc_answers cimport GrpcAnswers
 from fastgw.dataplane.grpc_web cimport GrpcWebTranslator

@@ -6,6 +6,7 @@ from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.error_pages cimport page_for
 from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.headers cimport place
+from fastgw.dataplane.own_answers cimport give_answer
 from fastgw.dataplane.steps cimport LocalAnswers
 from fastgw.dataplane.streams cimport (
     FAULT_CONNECT_FAILED, FAULT_CONNECT_TIMEOUT, FAULT_OVERFLOW, FAULT_PROTOCOL, FAULT_REFUSED, FAULT_RESET, FAULT_TIMEOUT,
@@ -52,7 +53,7 @@ cdef class EnvoyAnswers(LocalAnswers):
         head.status = <unsigned short>status
         head.framing = FGW_FRAMING_LENGTH
         head.has_content_length = True
-        return x.give_answer(&head, text.size(), body, n)
+        return give_answer(x, &head, text.size(), body, n)
 
     cdef int answer_fault(self, Exchange x, int fault, int reason, int error) except -1:
         """Statements I4 to I8."""

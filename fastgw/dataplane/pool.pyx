@@ -40,12 +40,12 @@ cdef class Shelf(IdleOwner):
             return c.destroy()
         if self.count > SHELF_LIMIT:
             self.bottom.destroy()
-        if c.limit_cell != FGW_NONE and self.pool.keep_counted(c):
+        if c.terms.limit_cell != FGW_NONE and self.pool.keep_counted(c):
             return 0
-        if c.idle_timeout_ms:
-            ctx.loop.set_deadline(c, ctx.loop.now_ms + c.idle_timeout_ms)
-        if c.expires_ms and (c.deadline_ms == 0 or c.expires_ms < c.deadline_ms):
-            ctx.loop.set_deadline(c, c.expires_ms)
+        if c.terms.idle_timeout_ms:
+            ctx.loop.set_deadline(c, ctx.loop.now_ms + c.terms.idle_timeout_ms)
+        if c.terms.expires_ms and (c.deadline_ms == 0 or c.terms.expires_ms < c.deadline_ms):
+            ctx.loop.set_deadline(c, c.terms.expires_ms)
         return 0
 
     cdef int forget(self, UpstreamHttp1 c) except -1:
@@ -59,8 +59,8 @@ cdef class Shelf(IdleOwner):
         else:
             self.bottom = c.idle_prev
         c.idle_prev = c.idle_next = None
-        if c.limit_cell != FGW_NONE:
-            self.pool.counted[c.limit_cell].pop(c, None)
+        if c.terms.limit_cell != FGW_NONE:
+            self.pool.counted[c.terms.limit_cell].pop(c, None)
         self.count -= 1
         self.pool.shelved -= 1
         c.ctx.gauge(FGW_G_UPSTREAM_IDLE, -1)
@@ -149,10 +149,8 @@ cdef class Pool(Connector):
         if x.held:
             return None
         c = UpstreamHttp1(self.ctx, shelf)
-        c.limit_cell = cell
+        c.terms.limit_cell = cell
         c.source = source
-        if cell != FGW_NONE:
-            c.limit = x.image.policy_of(x.cluster).max_connections
         c.address = to[0]
         copy_name(&c.peer, &peer)
         c.exchange = x
@@ -181,12 +179,12 @@ cdef class Pool(Connector):
 
     cdef bint keep_counted(self, UpstreamHttp1 c) except -1:
         """An idle connection that counts: whoever waits may have its place. True: it was closed, for others need it."""
-        cdef dict idle = self.counted.get(c.limit_cell)
+        cdef dict idle = self.counted.get(c.terms.limit_cell)
         if idle is None:
-            idle = self.counted[c.limit_cell] = {}
+            idle = self.counted[c.terms.limit_cell] = {}
         idle[c] = None
-        free_connection(self.ctx, c.limit_cell)
-        if wanted_by_others(self.ctx, c.limit_cell, c.limit):
+        free_connection(self.ctx, c.terms.limit_cell)
+        if wanted_by_others(self.ctx, c.terms.limit_cell, c.terms.limit):
             c.destroy()
             return True
         if self.watch.deadline_ms == 0 and self.ctx.state.worker_slots > 1:
@@ -212,7 +210,7 @@ cdef class Pool(Connector):
             idle = self.counted[cell]
             if idle:
                 c = next(iter(idle))
-                wanted = wanted_by_others(self.ctx, cell, c.limit)
+                wanted = wanted_by_others(self.ctx, cell, c.terms.limit)
                 while wanted and self.give_up_one(cell):
                     wanted -= 1
                 left |= len(idle) != 0

@@ -29,6 +29,7 @@ cdef class RequestHead(FieldTable):
 
     cdef int reset(self, Context ctx, const char *peer, uint32_t peer_len, bint secure) except -1
     cdef int take(self, const char *p, const fgw_request *r, const fgw_field *fields) except -1
+    cdef int count_leniencies(self, uint32_t used) except -1
     cdef int copy(self, RequestHead other) except -1
     cdef int normalize(self) except -2
     cdef int sanitise(self) except -1

@@ -15,10 +15,14 @@ from fastgw.native.base cimport (
     fgw_field,
 )
 from fastgw.native.http1 cimport (
-    FGW_MSG_ASTERISK_FORM, FGW_MSG_PATH_SPECIAL, fgw_path_is_normal, fgw_path_normalize, fgw_request,
+    FGW_LENIENT_ABSOLUTE_HOST, FGW_LENIENT_EQUAL_LENGTHS, FGW_LENIENT_FRAGMENT, FGW_LENIENT_LF_IN_HEAD, FGW_MSG_ASTERISK_FORM,
+    FGW_MSG_PATH_SPECIAL, fgw_path_is_normal, fgw_path_normalize, fgw_request,
 )
 from fastgw.native.route cimport fgw_route_request
-from fastgw.native.state cimport FGW_C_UNDERSCORE_FIELDS_DROPPED
+from fastgw.native.state cimport (
+    FGW_C_LENIENT_ABSOLUTE_HOST, FGW_C_LENIENT_EQUAL_LENGTHS, FGW_C_LENIENT_FRAGMENT, FGW_C_LENIENT_LF_IN_HEAD,
+    FGW_C_UNDERSCORE_FIELDS_DROPPED,
+)
 from fastgw.native.system cimport AF_INET, AF_INET6, inet_pton
 
 cdef enum:
@@ -59,6 +63,18 @@ cdef class RequestHead(FieldTable):
         self.load(p, r.head_len, fields, r.field_count, extra, OWN_FIELDS)
         self.req = r[0]
         self.present = True
+        return 0
+
+    cdef int count_leniencies(self, uint32_t used) except -1:
+        """What the parser has let pass (enum fgw_leniency)."""
+        if used & FGW_LENIENT_LF_IN_HEAD:
+            self.ctx.loop.count(FGW_C_LENIENT_LF_IN_HEAD)
+        if used & FGW_LENIENT_FRAGMENT:
+            self.ctx.loop.count(FGW_C_LENIENT_FRAGMENT)
+        if used & FGW_LENIENT_EQUAL_LENGTHS:
+            self.ctx.loop.count(FGW_C_LENIENT_EQUAL_LENGTHS)
+        if used & FGW_LENIENT_ABSOLUTE_HOST:
+            self.ctx.loop.count(FGW_C_LENIENT_ABSOLUTE_HOST)
         return 0
 
     cdef int copy(self, RequestHead other) except -1:

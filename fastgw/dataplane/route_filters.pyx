@@ -9,6 +9,7 @@ from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.field_table cimport FieldTable
 from fastgw.dataplane.headers cimport place
+from fastgw.dataplane.own_answers cimport give_answer
 from fastgw.dataplane.steps cimport RouteFilter
 from fastgw.dataplane.streams cimport ResponseHead
 from fastgw.dataplane.timeouts cimport start_delay
@@ -101,7 +102,7 @@ cdef class RouteFilters(RouteFilter):
         head.framing = FGW_FRAMING_LENGTH
         head.has_content_length = True
         x.details = b"cors_response"
-        return x.give_answer(&head, text.size(), NULL, 0)
+        return give_answer(x, &head, text.size(), NULL, 0)
 
     cdef int edit_answer(self, Exchange x, FieldTable fields) except -1:
         """N9: an upstream's own words about this are replaced."""

@@ -55,7 +55,7 @@ cdef class Translator:
 
 cdef class LocalAnswers:
     cdef int answer(self, Exchange x, int status, const char *location, size_t location_len, const char *body, size_t n) except -1:
-        """Put an answer into words for this client, hand it to x.give_answer(); location may be NULL. The exchange is finished."""
+        """Put an answer into words for this client, hand it to give_answer(); location may be NULL. The exchange is finished."""
         raise NotImplementedError
 
     cdef int answer_fault(self, Exchange x, int fault, int reason, int error) except -1:

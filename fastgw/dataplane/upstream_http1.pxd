@@ -7,8 +7,8 @@ from fastgw.dataplane.served cimport Address
 from fastgw.dataplane.streams cimport ResponseHead, UpstreamStream
 from fastgw.dataplane.trailers cimport Trailers
 from fastgw.dataplane.transport cimport Transport
+from fastgw.dataplane.upstream_connection cimport Terms
 from fastgw.dataplane.upstream_tls cimport PeerName
-from fastgw.native.route cimport fgw_img_policy
 from fastgw.native.http1 cimport fgw_chunked, fgw_response
 
 cdef enum UpstreamState:
@@ -53,19 +53,13 @@ cdef class UpstreamHttp1(UpstreamStream):
     cdef int64_t moved_ms          # last byte of the answer, or of a WebSocket either way
     cdef bint answered             # a byte of the present answer has come
     cdef uint64_t requests
-    # of the cluster's policy when it was made
     cdef bytes source              # the client whose connection it is (proxyProtocol), None: anybody's
-    cdef uint32_t limit_cell       # what the connection is counted in, FGW_NONE
-    cdef uint32_t limit            # maxConnections there
-    cdef uint32_t max_requests     # on this connection, 0: any number
-    cdef int64_t idle_timeout_ms   # in the pool, 0: none
-    cdef int64_t expires_ms        # not used any more after that, 0: never
+    cdef Terms terms
     cdef uint64_t taken_turn       # of the loop, when it was last taken from the pool
     cdef char local[64]            # text of our address, made when first asked for
     cdef int local_len
 
     cdef int start_connect(self, int64_t timeout_ms) except -1
-    cdef int obey(self, const fgw_img_policy *policy, int fd) except -1
     cdef bint used_up(self) noexcept
     cdef size_t consume(self, const char *p, size_t n) except? <size_t>-1
     cdef size_t consume_head(self, const char *p, size_t n) except? <size_t>-1

@@ -8,17 +8,16 @@ from libc.string cimport memcpy, memset
 
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
-from fastgw.dataplane.dial cimport keep_alive, local_text, open_socket
+from fastgw.dataplane.dial cimport local_text
 from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.headers cimport write_decimal
-from fastgw.dataplane.limits cimport release_connection
 from fastgw.dataplane.streams cimport (
     FAULT_CLOSED, FAULT_CONNECT_FAILED, FAULT_CONNECT_TIMEOUT, FAULT_PROTOCOL, FAULT_TIMEOUT, ResponseHead, UpstreamStream,
 )
 from fastgw.dataplane.trailers cimport Trailers
-from fastgw.dataplane.proxy_header cimport proxy_header_for
 from fastgw.dataplane.transport cimport CLOSE_CONNECT_FAILED, CLOSE_HANDSHAKE_FAILED, Transport
-from fastgw.dataplane.upstream_tls cimport make_transport, note_connected, note_failure, note_timeout
+from fastgw.dataplane.upstream_connection cimport end_connection, has_had_all, start_connection
+from fastgw.dataplane.upstream_tls cimport note_connected, note_failure, note_timeout
 from fastgw.dataplane.websocket cimport WEBSOCKET_KEY, accepts_key, brings_key, make_key, names_websocket
 from fastgw.native.base cimport FGW_R_BODY_TOO_SHORT, FGW_R_UNEXPECTED_1XX
 from fastgw.native.http1 cimport (
@@ -26,20 +25,11 @@ from fastgw.native.http1 cimport (
     FGW_MSG_CLOSE, FGW_MSG_TE_TRAILERS, FGW_MSG_UPGRADE, fgw_chunk_head, fgw_chunked_decode, fgw_fields_size, fgw_parse_response,
     fgw_response_framing, fgw_write_fields,
 )
-from fastgw.native.route cimport FGW_NONE, FGW_POLICY_KEEPALIVE, fgw_img_policy
-from fastgw.native.state cimport (
-    FGW_C_UPSTREAM_BYTES_IN, FGW_C_UPSTREAM_BYTES_OUT, FGW_C_UPSTREAM_CLOSED, FGW_C_UPSTREAM_CONNECTS, FGW_G_UPSTREAM_ACTIVE,
-)
+from fastgw.native.route cimport FGW_NONE
+
 cdef enum:
     INTERIMS = 10             # 1xx heads before the final one (requirement H5)
     HALF_CLOSED_MS = 30000    # requirement E9
-
-cdef long connections = 0
-
-
-def upstream_connections_alive():
-    """For leak checks: upstream connections that are not destroyed, idle ones included."""
-    return connections
 
 
 cdef class IdleOwner:
@@ -56,50 +46,24 @@ cdef class UpstreamHttp1(UpstreamStream):
         self.pool = pool
         self.pending = Buffer()
         self.state = U_CLOSED
-        self.limit_cell = FGW_NONE
+        self.terms.limit_cell = FGW_NONE
 
     # ---- connect
 
     cdef int start_connect(self, int64_t timeout_ms) except -1:
         """Begin a connection to self.address and self.peer for self.exchange. 0 when not even that was possible."""
-        global connections
-        cdef Transport transport = make_transport(self.exchange, &self.peer)
-        cdef int fd = open_socket(&self.address, True) if transport is not None else -1
-        if fd < 0:
+        self.transport = start_connection(self.exchange, self, &self.address, &self.peer, &self.terms)
+        if self.transport is None:
             return 0
-        connections += 1
-        self.ctx.gauge(FGW_G_UPSTREAM_ACTIVE, 1)
-        self.ctx.loop.count(FGW_C_UPSTREAM_CONNECTS)
-        self.transport = transport
-        self.transport.counter_in = FGW_C_UPSTREAM_BYTES_IN
-        self.transport.counter_out = FGW_C_UPSTREAM_BYTES_OUT
-        self.transport.reads_rest = True
-        self.transport.preface = proxy_header_for(self.exchange)
         self.state = U_CONNECTING
-        self.obey(self.exchange.image.policy_of(self.exchange.cluster), fd)
-        self.transport.open(self.ctx.loop, fd, self, True)
         self.ctx.loop.set_deadline(self, self.ctx.loop.now_ms + max(timeout_ms, 1))
         return 1
 
-    cdef int obey(self, const fgw_img_policy *policy, int fd) except -1:
-        self.idle_timeout_ms = self.ctx.upstream_idle_timeout_ms
-        if policy == NULL:
-            return 0
-        if policy.idle_timeout_ms != FGW_NONE:
-            self.idle_timeout_ms = policy.idle_timeout_ms
-        if policy.max_requests_per_connection != FGW_NONE:
-            self.max_requests = policy.max_requests_per_connection
-        if policy.max_connection_ms:
-            self.expires_ms = self.ctx.loop.now_ms + policy.max_connection_ms
-        if policy.flags & FGW_POLICY_KEEPALIVE:
-            keep_alive(fd, policy)
-        return 0
-
     cdef bint used_up(self) noexcept:
         """No further request may go this way (Q12)."""
-        if self.max_requests and self.requests >= self.max_requests:
+        if has_had_all(&self.terms, self.requests):
             return True
-        return self.expires_ms != 0 and self.ctx.loop.now_ms >= self.expires_ms
+        return self.terms.expires_ms != 0 and self.ctx.loop.now_ms >= self.terms.expires_ms
 
     cdef int on_connected(self) except -1:
         cdef Exchange x = self.exchange
@@ -148,7 +112,7 @@ cdef class UpstreamHttp1(UpstreamStream):
         if x.head.req.flags & FGW_MSG_TE_TRAILERS:
             memcpy(to, b"te: trailers\r\n", 14)
             to += 14
-        if self.max_requests and self.requests >= self.max_requests and not x.upgrade:
+        if has_had_all(&self.terms, self.requests) and not x.upgrade:
             memcpy(to, b"connection: close\r\n", 19)
             to += 19
         if x.upgrade:
@@ -460,7 +424,6 @@ cdef class UpstreamHttp1(UpstreamStream):
 
     cdef int destroy(self) except -1:
         """Close and give everything back. Safe to call twice."""
-        global connections
         cdef Transport t = self.transport
         if self.state == U_CLOSED or t is None:
             return 0
@@ -473,12 +436,7 @@ cdef class UpstreamHttp1(UpstreamStream):
         t.close()
         if self.trailers is not None:
             self.trailers.release()
-        release_connection(self.ctx, self.limit_cell)
-        self.limit_cell = FGW_NONE
-        connections -= 1
-        self.ctx.gauge(FGW_G_UPSTREAM_ACTIVE, -1)
-        self.ctx.loop.count(FGW_C_UPSTREAM_CLOSED)
-        return 0
+        return end_connection(self.ctx, &self.terms)
 
     cdef int local_address(self, char *out) noexcept:
         """Asked of the kernel once a connection."""

@@ -5,7 +5,8 @@ from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.served cimport Address
 from fastgw.dataplane.streams cimport UpstreamStream
-from fastgw.dataplane.upstream_http2 cimport StreamOwner, StreamStore, UpstreamHttp2, UpstreamHttp2Stream
+from fastgw.dataplane.upstream_http2 cimport StreamOwner, UpstreamHttp2
+from fastgw.dataplane.upstream_http2_stream cimport StreamStore, UpstreamHttp2Stream
 from fastgw.dataplane.upstream_tls cimport PeerName
 
 

@@ -13,9 +13,8 @@ from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.limits cimport HELD_NOT, HELD_REFUSED, free_connection, may_connect, release_connection, wanted_by_others
 from fastgw.dataplane.served cimport Address
 from fastgw.dataplane.streams cimport FAULT_CLOSED, UpstreamStream
-from fastgw.dataplane.upstream_http2 cimport (
-    H_CONNECTING, H_OPEN, S_WAITING, StreamOwner, StreamStore, UpstreamHttp2, UpstreamHttp2Stream,
-)
+from fastgw.dataplane.upstream_http2 cimport H_CONNECTING, H_OPEN, StreamOwner, UpstreamHttp2
+from fastgw.dataplane.upstream_http2_stream cimport S_WAITING, StreamStore, UpstreamHttp2Stream
 from fastgw.dataplane.upstream_tls cimport PeerName
 from fastgw.native.route cimport FGW_NONE
 from fastgw.native.state cimport FGW_G_UPSTREAM_IDLE, FGW_STATE_CELLS
@@ -92,7 +91,7 @@ cdef class Hub(StreamOwner):
         if x.held:
             return 0
         c = UpstreamHttp2(self.ctx, self)
-        c.limit_cell = cell
+        c.terms.limit_cell = cell
         c.address = self.address
         copy_name(&c.peer, &self.peer)
         if not c.start_connect(x, timeout_ms):
@@ -193,9 +192,9 @@ cdef class Hub(StreamOwner):
         cdef int64_t change = 1 if idle else -1
         self.hubs.idle += change
         self.ctx.gauge(FGW_G_UPSTREAM_IDLE, change)
-        if idle and c.limit_cell != FGW_NONE:  # whoever waits for a connection may have its place
-            free_connection(self.ctx, c.limit_cell)
-            if wanted_by_others(self.ctx, c.limit_cell, c.limit):
+        if idle and c.terms.limit_cell != FGW_NONE:  # whoever waits for a connection may have its place
+            free_connection(self.ctx, c.terms.limit_cell)
+            if wanted_by_others(self.ctx, c.terms.limit_cell, c.terms.limit):
                 c.leave()
         return 0
 
@@ -254,7 +253,7 @@ cdef class Hubs:
         cdef UpstreamHttp2 c
         for hub in self.owned:
             for c in hub.connections:
-                if c.idle and c.limit_cell == limit_cell:
+                if c.idle and c.terms.limit_cell == limit_cell:
                     c.shut_down()
                     return True
         return False

@@ -22,6 +22,7 @@ from fastgw.dataplane import (
     buffers,
     client_http1,
     client_http2,
+    client_http2_stream,
     context,
     exchange,
     listener,
@@ -29,8 +30,8 @@ from fastgw.dataplane import (
     pipes,
     pool,
     tunnel,
-    upstream_http1,
-    upstream_http2,
+    upstream_connection,
+    upstream_http2_stream,
 )
 from fastgw.model import worker_protocol as protocol
 
@@ -221,9 +222,9 @@ def leak_counts(worker: Worker) -> dict[str, int]:
     idle = worker.pool.idle if worker.pool is not None else 0
     return {
         "client_connections": client_http1.client_connections_alive() + client_http2.client_connections_alive(),
-        "client_streams": client_http2.client_streams_alive(),
-        "upstream_connections": upstream_http1.upstream_connections_alive() + upstream_http2.upstream_connections_alive() - idle,
-        "upstream_streams": upstream_http2.upstream_streams_alive(),
+        "client_streams": client_http2_stream.client_streams_alive(),
+        "upstream_connections": upstream_connection.upstream_connections_alive() - idle,
+        "upstream_streams": upstream_http2_stream.upstream_streams_alive(),
         "idle_upstream_connections": idle,
         "exchanges": exchange.exchanges_alive(),
         "tunnels": tunnel.tunnels_alive(),

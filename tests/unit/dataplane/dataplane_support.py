@@ -20,6 +20,7 @@ from fastgw.dataplane import (
     buffers,
     client_http1,
     client_http2,
+    client_http2_stream,
     context,
     exchange,
     listener,
@@ -27,8 +28,8 @@ from fastgw.dataplane import (
     pipes,
     pool,
     tunnel,
-    upstream_http1,
-    upstream_http2,
+    upstream_connection,
+    upstream_http2_stream,
 )
 from fastgw.image.layout import ffi, lib
 from fastgw.image.numbers import StateNumbers
@@ -467,9 +468,9 @@ class Gateway:
             "tunnels": tunnel.tunnels_alive(),
             "pipes": pipes.pipes_taken(),
             "clients": client_http1.client_connections_alive() + client_http2.client_connections_alive(),
-            "streams": client_http2.client_streams_alive(),
-            "upstreams": upstream_http1.upstream_connections_alive() + upstream_http2.upstream_connections_alive(),
-            "upstream_streams": upstream_http2.upstream_streams_alive(),
+            "streams": client_http2_stream.client_streams_alive(),
+            "upstreams": upstream_connection.upstream_connections_alive(),
+            "upstream_streams": upstream_http2_stream.upstream_streams_alive(),
             "buffer_bytes": buffers.live_buffer_bytes(),
             "timers": self.loop.timers,
             "idle": self.pool.idle,

@@ -1,0 +1,3 @@
+"""Counts for leak checks."""
+
+def client_streams_alive() -> int: ...

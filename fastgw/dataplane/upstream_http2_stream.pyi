@@ -1,0 +1,3 @@
+"""Counts for leak checks."""
+
+def upstream_streams_alive() -> int: ...

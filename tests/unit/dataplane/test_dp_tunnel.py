@@ -439,8 +439,8 @@ def test_the_connection_limit_counts_it(make_gateway: Callable[..., Gateway]) ->
     gateway = make_gateway(limits={"max_connections": 2})
     gateway.relay(gateway.upstream())
     first, _second = gateway.client(), gateway.client()
-    assert gateway.server.full
+    assert gateway.server.admission.holds == 1
     first.close()
     for up in (gateway.upstreams[0].accept(gateway), gateway.upstreams[0].accept(gateway)):
         up.finish()
-    gateway.until(lambda: not gateway.server.full)
+    gateway.until(lambda: gateway.server.admission.holds == 0)

@@ -238,6 +238,8 @@ install_test_packages() {
     # systemd-analyze: the units are verified where it is
     command -v systemd-analyze >/dev/null || apt_install systemd
     command -v h2load >/dev/null || apt_install nghttp2-client
+    # a proxy in front: the PROXY protocol is tested with it
+    [ -x /usr/sbin/haproxy ] || command -v haproxy >/dev/null || apt_install haproxy
     command -v chromium >/dev/null || command -v chromium-browser >/dev/null || apt_install chromium
 }
 

@@ -89,7 +89,7 @@ static int route_table_ok(const checker *c, const fgw_img_route_table *t) {
 static int listener_ok(const checker *c, const fgw_img_listener *l) {
     if (!span_ok(c, l->name) || !span_ok(c, l->bind) || l->port > 65535 || !index_ok(l->origin, c->h->origins) ||
         !range_ok(l->chains, c->h->chains) || (l->plain != FGW_NONE && !in_range(l->plain, l->chains)) ||
-        !index_or_none(l->sni, c->h->sni_tables))
+        !index_or_none(l->sni, c->h->sni_tables) || l->flags > FGW_LISTENER_PROXY_PROTOCOL)
         return 0;
     if (l->plain != FGW_NONE && FGW_TABLE(c->image, chains, fgw_img_chain)[l->plain].tls != FGW_TLS_NONE)
         return 0;

@@ -79,6 +79,7 @@ COUNTERS = {
     "FGW_C_MIRRORED": ("mirrored", "Copies of requests sent to mirrors"),
     "FGW_C_MIRRORS_LOST": ("mirrors_lost", "Copies not made or not finished, so as not to hold anything up"),
     "FGW_C_HTTP2_CONNECTIONS": ("http2_connections", "Client connections that have spoken HTTP/2"),
+    "FGW_C_PROXY_HEADERS": ("proxy_headers", "Client connections that began with a good PROXY header"),
 }
 """enum fgw_counter -> name without prefix and suffix, help."""
 

@@ -59,6 +59,7 @@ OPTIONS = [
     click.option("--namespace", metavar="NS", help="The namespace of this gateway [default: istio-system]."),
     click.option("--bind", multiple=True, metavar="ADDR", help="Address of listeners that name none [default: 0.0.0.0 and ::]."),
     click.option("--listen-map", multiple=True, metavar="80=8080", help="Open this port instead of the one a Gateway names."),
+    click.option("--proxy-protocol", multiple=True, type=int, metavar="PORT", help="A Gateway's port behind a PROXY protocol."),
     click.option("--admin", metavar="ADDR:PORT", help="Admin API, loopback or unix:PATH, or off [default: 127.0.0.1:15000]."),
     click.option("--admin-insecure", is_flag=True, default=None, help="Allow --admin on an address that others reach."),
     click.option("--status", metavar="ADDR:PORT", help="Health and metrics, or off [default: 0.0.0.0:15021]."),

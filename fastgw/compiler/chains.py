@@ -11,12 +11,13 @@ from collections.abc import Iterable, Iterator
 from fastgw.compiler.auto_passthrough import AutoPassthrough
 from fastgw.compiler.bind import Bindings
 from fastgw.compiler.clusters import Use
+from fastgw.compiler.gateway_annotations import listener_wishes
 from fastgw.compiler.hosts import covers
 from fastgw.compiler.http_routes import BoundService
 from fastgw.compiler.layer4 import Layer4, Layer4Route
 from fastgw.compiler.options import CompileOptions
 from fastgw.compiler.report import Report, place
-from fastgw.compiler.servers import HTTP, PROXY_PROTOCOL, TCP, PlacedListener, PlacedServer
+from fastgw.compiler.servers import HTTP, TCP, PlacedListener, PlacedServer
 from fastgw.compiler.tls_contexts import tls_context
 from fastgw.model.plan import Chain, Listener
 from fastgw.model.resource import Resource
@@ -44,6 +45,7 @@ class ChainCompiler:
         if not served:
             return None
         first = served[0]
+        wishes = listener_wishes(placed.name, served, self.options, self.report)
         return Listener(
             name=placed.name,
             bind=placed.bind,
@@ -51,7 +53,9 @@ class ChainCompiler:
             protocol=first.family,
             servers=[server.ref() for server in served],
             chains=chains,
-            proxy_protocol=any(server.gateway.annotations.get(PROXY_PROTOCOL) == "true" for server in served),
+            proxy_protocol=wishes.proxy_protocol,
+            max_connections=wishes.max_connections,
+            max_per_source=wishes.max_per_source,
             origin=first.gateway.at(first.path),
         )
 

@@ -18,6 +18,7 @@ from fastgw.compiler.cache import CompileCache
 from fastgw.compiler.chains import ChainCompiler
 from fastgw.compiler.endpoint_annotations import report_endpoint_annotations
 from fastgw.compiler.exchange import Whole, exchange
+from fastgw.compiler.gateway_annotations import report_gateway_annotations
 from fastgw.compiler.http_routes import CompiledRules, RuleCompiler
 from fastgw.compiler.inventory import Inventory
 from fastgw.compiler.layer4 import Layer4
@@ -62,6 +63,7 @@ def _compile(resources: Sequence[Resource], options: CompileOptions, cache: Comp
     report_unbound(bindings, hosts, report)
     report_policies(inventory, options, report)
     report_endpoint_annotations(inventory, report)
+    report_gateway_annotations(inventory, report)
 
     plan = Plan()
     used: dict[CompiledRules, None] = {}

@@ -9,11 +9,15 @@ from fastgw.model.plan import Plan
 
 
 class CompileOptions(msgspec.Struct, frozen=True):
-    """Who this gateway is (``labels``, ``namespace``) and fixed answers for upstream names: name -> (address, port or None)."""
+    """Who this gateway is (``labels``, ``namespace``) and fixed answers for upstream names: name -> (address, port or None).
+
+    ``proxy_protocol``: ports, as Gateways number them, whose connections begin with a PROXY header.
+    """
 
     labels: dict[str, str] = msgspec.field(default_factory=lambda: {"istio": "ingressgateway"})
     namespace: str = "istio-system"
     resolve: dict[str, tuple[str, int | None]] = {}
+    proxy_protocol: tuple[int, ...] = ()
 
 
 class CompileResult(msgspec.Struct):

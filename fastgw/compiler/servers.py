@@ -18,7 +18,6 @@ from fastgw.model.resource import Resource
 HTTP_PROTOCOLS = frozenset({"HTTP", "HTTP2", "GRPC", "GRPC-WEB", "HTTP_PROXY"})
 TLS_PROTOCOLS = frozenset({"HTTPS", "TLS"})
 TCP_PROTOCOLS = frozenset({"TCP", "MONGO", "MYSQL", "REDIS", "UDP"})
-PROXY_PROTOCOL = "gateway.fastgw.io/proxy-protocol"
 
 MAX_UNIX_PATH_BYTES = 107
 """sun_path of unix(7), without the byte that ends it."""

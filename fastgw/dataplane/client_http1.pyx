@@ -537,7 +537,7 @@ cdef class ClientHttp1(ClientStream):
         self.transport.resume_reading()
         return self.arm()
 
-    cdef int local_address(self, char *out) noexcept:
+    cdef int socket_address(self, char *out) noexcept:
         return local_text(self.transport.fd, out) if self.transport is not None else 0
 
     # ---- time

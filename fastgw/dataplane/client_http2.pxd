@@ -21,7 +21,7 @@ cdef class ConnectionPlace(ClientSide):
     """What the server knows of an HTTP/2 connection; streams take their place from it."""
     cdef ClientHttp2 connection
     cdef int locate(self, uint32_t listener) except -1
-    cdef int local_address(self, char *out) noexcept
+    cdef int socket_address(self, char *out) noexcept
 
 
 cdef class GoOn(Turn):

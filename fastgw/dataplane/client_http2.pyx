@@ -67,7 +67,7 @@ cdef class ConnectionPlace(ClientSide):
         ClientSide.locate(self, listener)
         return self.connection.part() if self.route_table == FGW_NONE else 0
 
-    cdef int local_address(self, char *out) noexcept:
+    cdef int socket_address(self, char *out) noexcept:
         return local_text(self.connection.transport.fd, out) if self.connection is not None else 0
 
     def drain(self):

@@ -370,8 +370,8 @@ cdef class ClientHttp2Stream(ClientStream):
             self.connection.stopping += 1 if stop else -1
         return 0
 
-    cdef int local_address(self, char *out) noexcept:
-        return self.connection.place.local_address(out) if self.connection is not None else 0
+    cdef int socket_address(self, char *out) noexcept:
+        return self.connection.place.socket_address(out) if self.connection is not None else 0
 
     # ---- time
 

@@ -8,6 +8,7 @@ from fastgw.dataplane.served cimport ClientSide, ConnectionOwner
 from fastgw.dataplane.streams cimport Connector, ExchangeObserver
 from fastgw.dataplane.tls_context cimport TlsContexts
 from fastgw.dataplane.transport cimport Transport
+from fastgw.native.system cimport sockaddr_storage
 
 
 cdef class Listener(Door):
@@ -17,8 +18,9 @@ cdef class Listener(Door):
     cdef uint32_t index            # in the current image, FGW_NONE when it is gone
     cdef uint32_t plain            # chain for connections without TLS, FGW_NONE
     cdef bint looks                # a client's first bytes decide about the chain
+    cdef bint proxied              # before them comes a PROXY header
     cdef int accept_some(self) except -1
-    cdef int take(self, int fd, const void *address) except -1
+    cdef int take(self, int fd, const sockaddr_storage *address) except -1
 
 
 cdef class Server(ConnectionOwner):

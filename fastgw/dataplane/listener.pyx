@@ -4,9 +4,9 @@ The socket belongs to the supervisor and outlives the worker. Whether it is poll
 never spins: one connection is accepted and closed with the reserve descriptor, then accepting pauses (requirement I2).
 """
 from libc.stdint cimport uint32_t
-from libc.string cimport memcmp, memcpy, strlen
 
 from fastgw.dataplane.admission cimport HOLD_FULL, Admission, Door
+from fastgw.dataplane.client_address cimport take_socket_address
 from fastgw.dataplane.client_http1 cimport ClientHttp1
 from fastgw.dataplane.client_http2 cimport ClientHttp2
 from fastgw.dataplane.client_http2_stream cimport StreamPool
@@ -24,22 +24,20 @@ from fastgw.dataplane.tls_context cimport TlsContexts
 from fastgw.dataplane.tls_transport cimport TlsTransport
 from fastgw.dataplane.transport cimport Transport
 from fastgw.dataplane.tunnel cimport Tunnel
-from fastgw.native.route cimport FGW_CHAIN_TCP, FGW_NONE, fgw_img_chain, fgw_img_listener, fgw_listener_find
+from fastgw.native.route cimport (
+    FGW_CHAIN_TCP, FGW_LISTENER_PROXY_PROTOCOL, FGW_NONE, fgw_img_chain, fgw_img_listener, fgw_listener_find,
+)
 from fastgw.native.state cimport (
     FGW_C_ACCEPT_ERRORS, FGW_C_CLIENT_BYTES_IN, FGW_C_CLIENT_BYTES_OUT, FGW_C_CLIENT_CONNECTIONS,
 )
 from fastgw.native.system cimport (
-    AF_INET, AF_INET6, EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLIN, IPPROTO_TCP, O_CLOEXEC, O_RDONLY, SOCK_CLOEXEC,
-    SOCK_NONBLOCK, TCP_NODELAY, accept4, close, errno, inet_ntop, ntohs, open, setsockopt, sockaddr, sockaddr_in, sockaddr_in6,
-    sockaddr_storage, socklen_t,
+    EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLIN, IPPROTO_TCP, O_CLOEXEC, O_RDONLY, SOCK_CLOEXEC, SOCK_NONBLOCK,
+    TCP_NODELAY, accept4, close, errno, open, setsockopt, sockaddr, sockaddr_storage, socklen_t,
 )
 
 cdef enum:
     ACCEPTS_PER_TURN = 64     # requirement I3
     PAUSE_MS = 100
-
-
-cdef unsigned char[12] V4_MAPPED = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]  # RFC 4291 section 2.5.5.2
 
 
 cdef class Listener(Door):
@@ -62,7 +60,7 @@ cdef class Listener(Door):
         cdef const fgw_img_listener *place
         cdef Image image = self.server.ctx.image
         self.index = self.plain = FGW_NONE
-        self.looks = False
+        self.looks = self.proxied = False
         if image is None:
             return
         self.index = fgw_listener_find(image.base, name, <size_t>len(self.name_bytes))
@@ -70,6 +68,7 @@ cdef class Listener(Door):
             place = &image.listeners[self.index]
             self.plain = place.plain
             self.looks = place.sni != FGW_NONE
+            self.proxied = place.flags & FGW_LISTENER_PROXY_PROTOCOL != 0
 
     cdef int on_events(self, uint32_t events) except -1:
         return self.accept_some()
@@ -94,25 +93,13 @@ cdef class Listener(Door):
                 server.ctx.loop.count(FGW_C_ACCEPT_ERRORS)  # a peer that gave up meanwhile
         return 0
 
-    cdef int take(self, int fd, const void *address) except -1:
+    cdef int take(self, int fd, const sockaddr_storage *address) except -1:
         cdef Server server = self.server
-        cdef const sockaddr_storage *a = <const sockaddr_storage *>address
         cdef Newcomer c = Newcomer(server.ctx, server, server.contexts)
         cdef Transport transport = TlsTransport() if self.looks else Transport()
         c.listener = self.index
         c.listener_name = self.name_bytes
-        if a.ss_family == AF_INET:
-            inet_ntop(AF_INET, &(<const sockaddr_in *>a).sin_addr, c.peer, sizeof(c.peer))
-            c.peer_port = ntohs((<const sockaddr_in *>a).sin_port)
-        elif a.ss_family == AF_INET6:
-            if memcmp(&(<const sockaddr_in6 *>a).sin6_addr, V4_MAPPED, sizeof(V4_MAPPED)) == 0:  # of a socket for both families
-                inet_ntop(AF_INET, <const char *>&(<const sockaddr_in6 *>a).sin6_addr + sizeof(V4_MAPPED), c.peer, sizeof(c.peer))
-            else:
-                inet_ntop(AF_INET6, &(<const sockaddr_in6 *>a).sin6_addr, c.peer, sizeof(c.peer))
-            c.peer_port = ntohs((<const sockaddr_in6 *>a).sin6_port)
-        else:
-            memcpy(c.peer, b"127.0.0.1", 10)  # a unix socket's peer is this machine
-        c.peer_len = <uint32_t>strlen(c.peer)
+        take_socket_address(c, address)
         server.clients.add(c)
         if 0 < server.ctx.max_connections <= len(server.clients):
             self.admission.hold(HOLD_FULL)
@@ -121,7 +108,7 @@ cdef class Listener(Door):
         transport.counter_out = FGW_C_CLIENT_BYTES_OUT
         transport.open(server.ctx.loop, fd, c, False)
         self.admission.look_at_descriptors()
-        return c.start(transport, self.plain, self.looks)
+        return c.start(transport, self.plain, self.looks, self.proxied)
 
 
 cdef class Server(ConnectionOwner):

@@ -1,22 +1,26 @@
 """A connection between accept and its protocol.
 
-On a listener with TLS chains the first bytes decide: a TLS hello takes the chain of its server name (P1), anything else the
-chain for connections without TLS (C5). The hello is only looked at; whoever serves the connection gets its bytes. What begins
-like a hello and is none is closed, never handed to a default (requirement G3), and there is a time limit that progress does
-not move (T1). A listener without TLS chains waits for nothing: there are protocols in which the server speaks first.
+Where a proxy in front speaks the PROXY protocol, its header comes before everything else, and a connection without a good one is
+closed (K17). On a listener with TLS chains the first bytes decide: a TLS hello takes the chain of its server name (P1), anything
+else the chain for connections without TLS (C5). The hello is only looked at; whoever serves the connection gets its bytes. What
+begins like a hello and is none is closed, never handed to a default (requirement G3), and there is a time limit that progress does
+not move (T1). A listener without either waits for nothing: there are protocols in which the server speaks first.
 """
 from libc.stdint cimport uint32_t
 
 from fastgw.dataplane.buffers cimport Buffer
+from fastgw.dataplane.client_address cimport take_proxy_header
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.served cimport ClientSide, ConnectionOwner
 from fastgw.dataplane.tls_context cimport TlsContext, TlsContexts
 from fastgw.dataplane.tls_transport cimport TlsTransport
 from fastgw.dataplane.transport cimport Transport
+from fastgw.native.base cimport FGW_R_PROXY_MALFORMED, FGW_R_PROXY_TIMEOUT
+from fastgw.native.proxy_proto cimport fgw_proxy_header, fgw_proxy_header_parse
 from fastgw.native.route cimport FGW_CHAIN_HTTP, FGW_NONE, FGW_TLS_TERMINATE, fgw_chain_of_sni, fgw_img_chain
 from fastgw.native.state cimport (
-    FGW_C_CLIENT_CONNECTIONS_CLOSED, FGW_C_HELLO_REFUSED, FGW_C_HELLO_TIMEOUTS, FGW_C_TLS_FAILED, FGW_C_TLS_HANDSHAKES,
-    FGW_C_TLS_NO_CHAIN, FGW_C_TLS_RESUMED, FGW_C_TLS_TIMEOUTS, FGW_G_TLS_HANDSHAKING,
+    FGW_C_CLIENT_CONNECTIONS_CLOSED, FGW_C_HELLO_REFUSED, FGW_C_HELLO_TIMEOUTS, FGW_C_PROXY_HEADERS, FGW_C_TLS_FAILED,
+    FGW_C_TLS_HANDSHAKES, FGW_C_TLS_NO_CHAIN, FGW_C_TLS_RESUMED, FGW_C_TLS_TIMEOUTS, FGW_G_TLS_HANDSHAKING,
 )
 from fastgw.native.tls_hello cimport fgw_hello, fgw_tls_hello_peek
 
@@ -32,11 +36,13 @@ cdef class Newcomer(ClientSide):
         self.owner = owner
         self.contexts = contexts
 
-    cdef int start(self, Transport transport, uint32_t plain, bint looks) except -1:
-        """looks: the first bytes decide; else the connection is served by the chain `plain` at once."""
+    cdef int start(self, Transport transport, uint32_t plain, bint looks, bint proxied) except -1:
+        """proxied: a PROXY header comes first. looks: then the first bytes decide; else the connection is served by the chain
+        `plain` at once."""
         self.transport = transport
         self.plain = plain
-        if not looks:
+        self.looks, self.proxied = looks, proxied
+        if not looks and not proxied:
             return self.hand_over(plain, NULL, 0)
         self.pending = Buffer()
         if self.ctx.hello_timeout_ms:
@@ -51,10 +57,37 @@ cdef class Newcomer(ClientSide):
         return 0
 
     cdef int on_data(self, const char *p, size_t n) except -1:
-        if self.pending.size() == 0:
-            return self.look(p, n)
-        self.pending.append(p, n)
-        return self.look(self.pending.head(), self.pending.size())
+        if self.pending.size():
+            self.pending.append(p, n)
+            p, n = self.pending.head(), self.pending.size()
+        return self.listen_to_proxy(p, n) if self.proxied else self.look(p, n)
+
+    cdef int listen_to_proxy(self, const char *p, size_t n) except -1:
+        """Nothing of the header is ever taken for what the client says."""
+        cdef fgw_proxy_header header
+        cdef long used = fgw_proxy_header_parse(p, n, &header)
+        if used == 0:
+            return self.keep(p, n)
+        if used < 0:
+            return self.refuse(<int>-used)
+        self.proxied = False
+        self.ctx.loop.count(FGW_C_PROXY_HEADERS)
+        take_proxy_header(self, &header)
+        p += used
+        n -= <size_t>used
+        if self.pending.size():
+            self.pending.consume(<size_t>used)
+        if not self.looks:
+            return self.hand_over(self.plain, p, n)
+        return self.look(p, n) if n else 0
+
+    cdef int keep(self, const char *p, size_t n) except -1:
+        """More has to come before anything can be said."""
+        return self.pending.append(p, n) if self.pending.size() == 0 else 0
+
+    cdef int refuse(self, int reason) except -1:
+        self.ctx.reject(reason)
+        return self.leave()
 
     cdef int look(self, const char *p, size_t n) except -1:
         cdef fgw_hello hello
@@ -64,11 +97,10 @@ cdef class Newcomer(ClientSide):
             return self.hand_over(self.plain, p, n)
         r = fgw_tls_hello_peek(p, n, &hello)
         if r == 0:
-            return self.pending.append(p, n) if self.pending.size() == 0 else 0
+            return self.keep(p, n)
         if r < 0:
-            self.ctx.reject(<int>-r)
             self.ctx.loop.count(FGW_C_HELLO_REFUSED)
-            return self.leave()
+            return self.refuse(<int>-r)
         chain = FGW_NONE
         if self.listener != FGW_NONE:
             chain = fgw_chain_of_sni(self.ctx.image.base, self.listener, hello.sni, hello.sni_len if hello.has_sni else 0)
@@ -155,12 +187,16 @@ cdef class Newcomer(ClientSide):
         return owner.on_client_closed(self)
 
     cdef int on_eof(self) except -1:
+        if self.proxied and self.pending.size():  # without a byte it is a look whether we are there
+            return self.refuse(FGW_R_PROXY_MALFORMED)
         return self.leave()
 
     cdef int on_closed(self, int reason, int error) except -1:
         return self.leave()
 
     cdef int on_timer(self) except -1:
+        if self.proxied:
+            return self.refuse(FGW_R_PROXY_TIMEOUT)
         self.ctx.loop.count(FGW_C_TLS_TIMEOUTS if self.handshaking else FGW_C_HELLO_TIMEOUTS)
         return self.leave()
 

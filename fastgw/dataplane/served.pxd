@@ -6,6 +6,7 @@ from fastgw.dataplane.loop cimport Timer
 from fastgw.dataplane.tls_facts cimport TlsFacts
 from fastgw.dataplane.transport cimport Protocol, Transport
 from fastgw.native.base cimport fgw_span
+from fastgw.native.cidr cimport fgw_ip
 from fastgw.native.route cimport fgw_img_action, fgw_route_result
 
 
@@ -33,9 +34,13 @@ cdef class ClientSide(Protocol):
     cdef char peer[64]             # text of the client's address
     cdef uint32_t peer_len
     cdef uint32_t peer_port
+    cdef fgw_ip ip                 # the same address
+    cdef char told_local[64]       # our address as the client has called it, where a proxy in front has told it
+    cdef uint32_t told_local_len
     cdef int take_place(self, ClientSide other) except -1
     cdef int choose_chain(self, uint32_t chain) except -1
     cdef int locate(self, uint32_t listener) except -1
+    cdef int socket_address(self, char *out) noexcept
     cdef int local_address(self, char *out) noexcept
 
 

@@ -31,7 +31,9 @@ cdef class ClientSide(Protocol):
         self.identity = other.identity
         self.secure, self.server_name, self.tls = other.secure, other.server_name, other.tls
         memcpy(self.peer, other.peer, sizeof(self.peer))
-        self.peer_len, self.peer_port = other.peer_len, other.peer_port
+        self.ip = other.ip
+        memcpy(self.told_local, other.told_local, sizeof(self.told_local))
+        self.peer_len, self.peer_port, self.told_local_len = other.peer_len, other.peer_port, other.told_local_len
         return 0
 
     cdef int choose_chain(self, uint32_t chain) except -1:
@@ -68,9 +70,16 @@ cdef class ClientSide(Protocol):
         self.route_table = chain.route_table
         return 0
 
-    cdef int local_address(self, char *out) noexcept:
+    cdef int socket_address(self, char *out) noexcept:
         """Text of our address on this connection, at most 63 bytes; its length."""
         return 0
+
+    cdef int local_address(self, char *out) noexcept:
+        """The same, as the client sees it."""
+        if self.told_local_len == 0:
+            return self.socket_address(out)
+        memcpy(out, self.told_local, self.told_local_len)
+        return <int>self.told_local_len
 
     def drain(self):
         """Nothing new: end when what is under way is over."""

@@ -143,7 +143,7 @@ cdef class TunnelClient(ClientSide):
     cdef int on_closed(self, int reason, int error) except -1:
         return self.tunnel.on_client_closed()
 
-    cdef int local_address(self, char *out) noexcept:
+    cdef int socket_address(self, char *out) noexcept:
         """Asked of the kernel when the connection began: a reset leaves nothing to ask."""
         cdef int i
         for i in range(self.local_len):

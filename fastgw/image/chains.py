@@ -31,6 +31,9 @@ def add_listener(tail: TailBuilder, linker: Linker, listener: Listener) -> None:
         NONE if plain is None else places[id(plain)],
         _add_server_names(tail, linker, listener, places),
         tail.origin("", "", listener.origin),
+        lib.FGW_LISTENER_PROXY_PROTOCOL if listener.proxy_protocol else 0,
+        NONE if listener.max_connections is None else listener.max_connections,
+        NONE if listener.max_per_source is None else listener.max_per_source,
         first,
         len(chains),
     )

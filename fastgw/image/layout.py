@@ -86,7 +86,10 @@ _HOSTS += " hosts.suffix_max " + " ".join(f"hosts.suffix_lengths[{i}]" for i in 
 _EDITS = "edits.request.off edits.request.count edits.response.off edits.response.count edits.authority.off edits.authority.len"
 
 TABLES = {
-    "listeners": Record("fgw_img_listener", "name.off name.len bind.off bind.len port plain sni origin chains.off chains.count"),
+    "listeners": Record(
+        "fgw_img_listener",
+        "name.off name.len bind.off bind.len port plain sni origin flags max_connections max_per_source chains.off chains.count",
+    ),
     "chains": Record(
         "fgw_img_chain",
         "name.off name.len kind tls grpc_web tls_context route_table action idle_timeout_ms virtual_service origin identity",

@@ -138,6 +138,12 @@ _COMPILER = (
     ("FGW0112", WARNING, "TlsFieldIgnored", "a part of a server's tls block does not have the effect that it seems to have"),
     ("FGW0113", WARNING, "ServerNameTaken", "a server name that leads elsewhere, or is not within the hosts of the Gateway"),
     ("FGW0114", WARNING, "ServerLeadsNowhere", "a TCP or TLS server from which no route leads on; it is not served"),
+    (
+        "FGW0116",
+        WARNING,
+        "ListenerShared",
+        "Gateways that share a listener ask for different things of its connections; the stricter counts",
+    ),
     ("FGW0131", WARNING, "LocalityUnknown", "settings of localities need to know where the gateway is"),
     ("FGW0130", WARNING, "PolicyRefused", "a part of a DestinationRule that a gateway cannot do; the default counts"),
     ("FGW0115", WARNING, "RoutesUnused", "http, tls or tcp routes of a VirtualService that no server of its Gateways looks at"),

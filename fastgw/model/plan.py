@@ -316,6 +316,9 @@ class Listener(msgspec.Struct):
 
     ``chains``: the one with tls none, if there is one, takes connections that do not begin with a TLS hello; the others are
     chosen by server name, the first that names it. protocol: HTTP, TLS, TCP: the family of its first server.
+
+    ``proxy_protocol``: connections begin with a PROXY header. ``max_connections``, ``max_per_source`` (of one source address): open
+    at once; 0 is no limit, None what the gateway's options say.
     """
 
     name: str
@@ -325,6 +328,8 @@ class Listener(msgspec.Struct):
     servers: list[ServerRef]
     chains: list[Chain] = []
     proxy_protocol: bool = False
+    max_connections: int | None = None
+    max_per_source: int | None = None
     origin: Origin = NOWHERE
 
     def route_tables(self) -> list[str]:

@@ -93,6 +93,9 @@ cdef extern from "fgw/base.h" nogil:
         FGW_R_H2_UNKNOWN_FRAMES
         FGW_R_H2_MOSTLY_OVERHEAD
         FGW_R_H2_STREAM_STALLED
+        FGW_R_PROXY_MALFORMED
+        FGW_R_PROXY_UNTRUSTED
+        FGW_R_PROXY_TIMEOUT
         FGW_R_COUNT
 
     const char *fgw_reason_name(int reason)

@@ -19,6 +19,7 @@ HEADERS = [
     "chunked",
     "uri",
     "cidr",
+    "proxy_proto",
     "tls_hello",
     "image",
     "route",

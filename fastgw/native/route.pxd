@@ -104,6 +104,7 @@ cdef extern from "fgw/image.h" nogil:
         FGW_ENDPOINT_UNHEALTHY
         FGW_CHAIN_HTTP
         FGW_CHAIN_TCP
+        FGW_LISTENER_PROXY_PROTOCOL
         FGW_TLS_NONE
         FGW_TLS_TERMINATE
         FGW_TLS_PASSTHROUGH
@@ -166,6 +167,9 @@ cdef extern from "fgw/image.h" nogil:
         uint32_t port
         uint32_t plain
         uint32_t sni
+        uint32_t flags
+        uint32_t max_connections
+        uint32_t max_per_source
         fgw_table chains
 
     ctypedef struct fgw_img_chain:

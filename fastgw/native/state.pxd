@@ -69,6 +69,7 @@ cdef extern from "fgw/state.h" nogil:
         FGW_C_MIRRORED
         FGW_C_MIRRORS_LOST
         FGW_C_HTTP2_CONNECTIONS
+        FGW_C_PROXY_HEADERS
         FGW_C_COUNTERS_END
         FGW_G_CLIENT_ACTIVE
         FGW_G_UPSTREAM_ACTIVE

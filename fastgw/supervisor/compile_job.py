@@ -56,7 +56,12 @@ class Job:
     def __init__(self, configure: protocol.Configure, numbers: StateNumbers, is_urgent: Callable[[], bool] | None = None) -> None:
         """``is_urgent``: does somebody wait for something else than what is being examined?"""
         self._configure = configure
-        self._options = CompileOptions(labels=configure.labels, namespace=configure.namespace, resolve=configure.resolve)
+        self._options = CompileOptions(
+            labels=configure.labels,
+            namespace=configure.namespace,
+            resolve=configure.resolve,
+            proxy_protocol=tuple(configure.proxy_protocol),
+        )
         self._numbers = numbers
         self._files = FileCache()
         self._compile_cache = CompileCache()

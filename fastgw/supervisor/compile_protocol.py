@@ -25,6 +25,7 @@ class Configure(msgspec.Struct, tag="configure"):
     resolve: dict[str, tuple[str, int | None]] = {}
     secrets: list[str] = []
     mesh_cert: str = ""
+    proxy_protocol: list[int] = []
 
 
 class Compile(msgspec.Struct, tag="compile"):

@@ -53,6 +53,7 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
     namespace: str = "istio-system"
     bind: list[str] = []
     listen_map: dict[int, int] = {}
+    proxy_protocol: list[int] = []
     admin: str = "127.0.0.1:15000"
     admin_insecure: bool = False
     status: str = "0.0.0.0:15021"
@@ -125,6 +126,7 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
             "resolve": self.resolve_table(),
             "secrets": self.secrets,
             "mesh_cert": self.mesh_cert,
+            "proxy_protocol": self.proxy_protocol,
         }
 
     def limits(self) -> Limits:
@@ -214,6 +216,9 @@ def _check_addresses(settings: Settings) -> None:
     for wanted, opened in settings.listen_map.items():
         if not (1 <= wanted <= 65535 and 0 <= opened <= 65535):
             raise SettingsError(f"--listen-map {wanted}={opened}: ports are 1 to 65535")
+    for number in settings.proxy_protocol:
+        if not 1 <= number <= 65535:
+            raise SettingsError(f"--proxy-protocol {number}: ports are 1 to 65535")
     for name, value in settings.resolve.items():
         _check_resolve(name, value)
     for server in settings.resolver:

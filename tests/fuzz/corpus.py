@@ -80,6 +80,24 @@ def hellos() -> Iterator[tuple[str, bytes]]:
             yield f"{name}-{len(alpn)}-split", b"".join(b"\x16\x03\x01" + len(p).to_bytes(2, "big") + p for p in parts)
 
 
+def proxy_headers() -> Iterator[tuple[str, bytes]]:
+    """Lines and blocks, whole and followed by a request."""
+    signature = b"\r\n\r\n\0\r\nQUIT\n"
+    for name, data in {
+        "line-4": b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\n",
+        "line-6": b"PROXY TCP6 2001:db8::1 2001:db8::2 56324 443\r\n",
+        "line-unknown": b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n",
+        "block-4": signature + b"\x21\x11\0\x0c" + bytes(range(12)),
+        "block-6": signature + b"\x21\x21\0\x24" + bytes(range(36)),
+        "block-unix": signature + b"\x21\x31\0\xd8" + bytes(216),
+        "block-local": signature + b"\x20\0\0\0",
+        "block-alpn": signature + b"\x21\x11\0\x11" + bytes(range(12)) + b"\1\0\2h2",
+        "block-checksum": signature + b"\x21\0\0\7\3\0\4" + (0x3EC9894E).to_bytes(4, "big"),
+    }.items():
+        yield name, data
+        yield f"{name}-request", data + b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
+
+
 def images() -> Iterator[tuple[str, bytes]]:
     """Route images written from small plans."""
     sys.path.insert(0, str(TESTS / "unit" / "image"))
@@ -115,6 +133,7 @@ CORPORA = {
     "fuzz_chunked": chunked,
     "fuzz_uri": targets,
     "fuzz_tls_hello": hellos,
+    "fuzz_proxy_proto": proxy_headers,
     "fuzz_image": images,
 }
 

@@ -167,6 +167,13 @@ enum fgw_reason {
     FGW_R_NOT_TLS,
     FGW_R_HELLO_MALFORMED,
     FGW_R_HELLO_TOO_LARGE,
+    /* PROXY protocol */
+    FGW_R_PROXY_MISSING,   /* the connection does not begin with the header that its listener asks for */
+    FGW_R_PROXY_MALFORMED, /* or it ended within it */
+    FGW_R_PROXY_TOO_LONG,
+    FGW_R_PROXY_CHECKSUM,
+    FGW_R_PROXY_UNTRUSTED, /* the peer is not one whose word counts */
+    FGW_R_PROXY_TIMEOUT,
     /* route image */
     FGW_R_IMAGE_MAGIC,
     FGW_R_IMAGE_VERSION,

@@ -8,7 +8,7 @@
 #include "base.h"
 
 /* cffi:begin */
-enum { FGW_IMAGE_VERSION = 9, FGW_NONE = 0xffffffff };
+enum { FGW_IMAGE_VERSION = 10, FGW_NONE = 0xffffffff };
 
 /* `count` records of the table's type, from `off`. */
 typedef struct fgw_table {
@@ -67,6 +67,8 @@ typedef struct fgw_img_origin {
     uint32_t column;
 } fgw_img_origin;
 
+enum fgw_listener_flag { FGW_LISTENER_PROXY_PROTOCOL = 1 /* a connection begins with a PROXY header */ };
+
 /* One (bind, port). A connection whose first byte is that of a TLS record takes the chain that `sni` gives for its server name;
  * any other takes `plain`. */
 typedef struct fgw_img_listener {
@@ -76,6 +78,9 @@ typedef struct fgw_img_listener {
     uint32_t plain;   /* chain, FGW_NONE: only TLS is spoken */
     uint32_t sni;     /* sni table, FGW_NONE: no TLS is looked for, and a client's first byte is not waited for */
     uint32_t origin;
+    uint32_t flags;           /* enum fgw_listener_flag */
+    uint32_t max_connections; /* open at once on all workers; 0: no limit, FGW_NONE: as the worker was told */
+    uint32_t max_per_source;  /* the same for one source address */
     fgw_table chains; /* all of this listener's, adjacent, sorted by name (bytewise) */
 } fgw_img_listener;
 

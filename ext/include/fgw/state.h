@@ -7,7 +7,7 @@
 
 /* cffi:begin */
 enum {
-    FGW_STATE_VERSION = 6,
+    FGW_STATE_VERSION = 7,
     FGW_STATE_WORKERS = 64,   /* worker slots at the most */
     FGW_STATE_CELLS = 262144, /* endpoint cells; the block is sparse, unused cells cost no memory */
     FGW_STATE_CLUSTERS = 131072,
@@ -80,6 +80,7 @@ enum fgw_counter {
     FGW_C_MIRRORED,      /* copies of requests that were sent to mirrors */
     FGW_C_MIRRORS_LOST,  /* copies not made, or not finished, so as not to hold anything up */
     FGW_C_HTTP2_CONNECTIONS,    /* with clients */
+    FGW_C_PROXY_HEADERS,        /* connections that a proxy in front has told about */
     FGW_C_COUNTERS_END,
     /* gauges */
     FGW_G_CLIENT_ACTIVE = 192,

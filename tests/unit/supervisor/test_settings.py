@@ -93,6 +93,7 @@ def test_dns_servers_have_a_port() -> None:
         ({"bind": ["example.com"]}, "--bind"),
         ({"listen_map": {80: 65536}}, "--listen-map"),
         ({"listen_map": {0: 80}}, "--listen-map"),
+        ({"proxy_protocol": [80, 65536]}, "--proxy-protocol 65536"),
         ({"resolve": {"webapp": "other"}}, "--resolve"),
         ({"resolve": {"webapp": "1.2.3.4:99999"}}, "--resolve"),
         ({"resolve": {"": "1.2.3.4"}}, "--resolve"),

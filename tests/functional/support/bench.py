@@ -132,14 +132,21 @@ class Bench:
         return self.origins[leg.upstream]
 
     def ask(
-        self, leg: Leg, target: str = "/", *fields: str, method: str = "GET", body: bytes | None = None, host: str | None = None
+        self,
+        leg: Leg,
+        target: str = "/",
+        *fields: str,
+        method: str = "GET",
+        body: bytes | None = None,
+        host: str | None = None,
+        port: int = 80,
     ) -> Answer:
-        """One request on a connection of its own. Fields as ``Name: value``."""
+        """One request on a connection of its own. Fields as ``Name: value``; port: the Gateway's."""
         wanted = host or leg.host
         if leg.client == VERSIONS[0]:
-            with self.gateway.client() as client:
+            with self.gateway.client(port) as client:
                 return ask_http1(client, request_bytes(method, target, wanted, fields, body), method)
-        with self.wire(wanted) as wire:
+        with self.wire(wanted, port) as wire:
             return ask_http2(wire.start(), target, pairs_of(fields), method, body)
 
     @contextmanager
@@ -176,8 +183,8 @@ class Bench:
         (found,) = self.origin(leg).since(mark)
         return found
 
-    def wire(self, authority: str) -> H2Wire:
-        return H2Wire(socket.create_connection(("127.0.0.1", self.gateway.port())), "http", authority)
+    def wire(self, authority: str, port: int = 80) -> H2Wire:
+        return H2Wire(socket.create_connection(("127.0.0.1", self.gateway.port(port))), "http", authority)
 
     def ask_logged(self, leg: Leg, target: str, *fields: str, **rest: Any) -> tuple[Answer, Logged]:
         """One request with its line in the log, which a number in the query tells from all others."""

@@ -49,6 +49,12 @@ static inline int fgw_equal_folded(const char *a, const char *b, size_t n) {
     return n == 0 || (fgw_lower8((uint8_t)a[0]) ^ (uint8_t)b[0]) == 0;
 }
 
+/* Append n bytes; the place behind them. */
+static inline char *fgw_put(char *to, const char *text, size_t n) {
+    memcpy(to, text, n);
+    return to + n;
+}
+
 /* The run equals a lower-case string literal, case folded. */
 #define FGW_IS(p, n, literal) ((n) == sizeof(literal) - 1 && fgw_equal_folded((p), (literal), sizeof(literal) - 1))
 

@@ -3,24 +3,17 @@
 #include "bytes.h"
 #include "chars.h"
 
-static int equal_folded(const char *p, const char *lower, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (fgw_lower(p[i]) != lower[i])
-            return 0;
-    return 1;
-}
-
 /* The media type ends here: +subtype, parameters or nothing follow. */
 static int ends_type(const char *p, size_t n, size_t at) {
     return n == at || p[at] == '+' || p[at] == ';' || fgw_is_ows(p[at]);
 }
 
 static int is_type(const char *p, size_t n, const char *type, size_t len) {
-    return n >= len && equal_folded(p, type, len) && ends_type(p, n, len);
+    return n >= len && fgw_equal_folded(p, type, len) && ends_type(p, n, len);
 }
 
 int fgw_grpc_kind_of(const char *value, size_t n) {
-    if (n < 16 || !equal_folded(value, "application/grpc", 16))
+    if (n < 16 || !fgw_equal_folded(value, "application/grpc", 16))
         return FGW_GRPC_NOT;
     if (ends_type(value, n, 16))
         return FGW_GRPC_PLAIN;

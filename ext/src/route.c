@@ -2,6 +2,7 @@
  * fgw_image_check(). Statement numbers (D2, G6, ...) are those of Istio's observable behaviour that fgw/route.h refers to. */
 #include "fgw/route.h"
 #include "image_read.h"
+#include "request_read.h"
 
 /* A repeated header that is joined for one comparison; heads are smaller than this. */
 enum { JOIN_MAX = 65536 };
@@ -154,21 +155,8 @@ uint32_t fgw_listener_find(const void *image, const char *name, size_t n) {
 
 /* --- what predicates look at --- */
 
-static int equal_fold(const char *mixed, const char *lower, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (fgw_lower((uint8_t)mixed[i]) != (uint8_t)lower[i])
-            return 0;
-    return 1;
-}
-
-/* An id that stands for one name only needs no comparison of names. */
-static int id_is_exact(uint8_t id) { return id != FGW_HDR_OTHER && id != FGW_HDR_X_ENVOY && id != FGW_HDR_X_ENVOY_PEER_METADATA; }
-
 static int is_field(const context *c, const fgw_field *f, uint8_t id, fgw_span name) {
-    if (f->id != id || (f->flags & (FGW_FIELD_HIDDEN | FGW_FIELD_LISTED)))
-        return 0;
-    return id_is_exact(id) ||
-           (f->name_len == name.len && equal_fold(c->req->base + f->name_off, fgw_strings_of(c->image) + name.off, name.len));
+    return fgw_is_named(c->req, f, id, fgw_strings_of(c->image) + name.off, name.len);
 }
 
 static text header_text(const context *c, uint8_t id, fgw_span name) {
@@ -203,19 +191,10 @@ static long join_header(const context *c, uint8_t id, fgw_span name, char *to, s
     return (long)n;
 }
 
-/* First occurrence, nothing decoded; a key without '=' is present and empty (G13). */
 static text query_text(const fgw_route_request *req, const char *name, size_t n) {
-    const char *p = req->query, *end = p + req->query_len;
-    while (p < end) {
-        const char *amp = memchr(p, '&', (size_t)(end - p));
-        const char *stop = amp ? amp : end;
-        const char *eq = memchr(p, '=', (size_t)(stop - p));
-        const char *key_end = eq ? eq : stop;
-        if ((size_t)(key_end - p) == n && memcmp(p, name, n) == 0)
-            return eq ? (text){eq + 1, (size_t)(stop - eq - 1), 1} : (text){stop, 0, 1};
-        p = stop + 1;
-    }
-    return (text){"", 0, 0};
+    size_t length;
+    const char *value = fgw_query_value(req, name, n, &length);
+    return value ? (text){value, length, 1} : (text){"", 0, 0};
 }
 
 static text text_of(const context *c, uint8_t target, uint8_t header_id, fgw_span name) {
@@ -382,7 +361,7 @@ static uint32_t popcount(uint64_t w) {
 
 static inline int label_is(const char *strings, const fgw_img_node *node, const char *path, int fold) {
     const char *label = node->label_len <= FGW_LABEL_INLINE ? (const char *)node->label : strings + node->label_off;
-    return fold ? equal_fold(path, label, node->label_len) : memcmp(path, label, node->label_len) == 0;
+    return fold ? fgw_equal_folded(path, label, node->label_len) : memcmp(path, label, node->label_len) == 0;
 }
 
 /* The list of the deepest node on the path. */
@@ -453,7 +432,7 @@ int fgw_any_predicate(const void *image, fgw_table predicates, const fgw_route_r
 /* --- explain --- */
 
 static int path_starts(const char *path, size_t n, const char *want, size_t want_len, int fold) {
-    return n >= want_len && (fold ? equal_fold(path, want, want_len) : memcmp(path, want, want_len) == 0);
+    return n >= want_len && (fold ? fgw_equal_folded(path, want, want_len) : memcmp(path, want, want_len) == 0);
 }
 
 static int path_holds(const context *c, const fgw_img_rule *rule) {

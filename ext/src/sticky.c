@@ -2,6 +2,7 @@
 #include "fgw/sticky.h"
 
 #include "image_read.h"
+#include "request_read.h"
 
 enum { FRACTION_BITS = 40 };
 
@@ -67,84 +68,38 @@ static int key_of_value(const char *value, size_t n, uint64_t *key) {
     return 1;
 }
 
-static char *put(char *to, const char *text, size_t n) {
-    memcpy(to, text, n);
-    return to + n;
-}
-
 static char *put_decimal(char *to, uint32_t n) {
     char digits[10], *p = digits + sizeof digits;
     do
         *--p = (char)('0' + n % 10);
     while ((n /= 10) != 0);
-    return put(to, p, (size_t)(digits + sizeof digits - p));
+    return fgw_put(to, p, (size_t)(digits + sizeof digits - p));
 }
 
 size_t fgw_sticky_set_cookie(const void *image, uint32_t action, uint64_t key, char *to) {
     static const char digits[] = "0123456789abcdef", max_age[] = "; Max-Age=", rest[] = "; Path=/; HttpOnly; SameSite=Lax";
     const fgw_img_action *a = FGW_TABLE(image, actions, fgw_img_action) + action;
     const char *start = to;
-    to = put(to, fgw_strings_of(image) + a->sticky_name.off, a->sticky_name.len);
+    to = fgw_put(to, fgw_strings_of(image) + a->sticky_name.off, a->sticky_name.len);
     *to++ = '=';
     for (int shift = 60; shift >= 0; shift -= 4)
         *to++ = digits[key >> shift & 15];
     if (a->sticky_ttl_s != FGW_NONE)
-        to = put_decimal(put(to, max_age, sizeof max_age - 1), a->sticky_ttl_s);
-    return (size_t)(put(to, rest, sizeof rest - 1) - start);
+        to = put_decimal(fgw_put(to, max_age, sizeof max_age - 1), a->sticky_ttl_s);
+    return (size_t)(fgw_put(to, rest, sizeof rest - 1) - start);
 }
 
-/* The first usable cookie of this name in one field: name=value pairs between ";" (RFC 6265, section 4.2.1). */
-static int key_in_cookies(const char *p, size_t n, const char *name, size_t name_len, uint64_t *key) {
-    const char *end = p + n;
-    while (p < end) {
-        const char *semicolon = memchr(p, ';', (size_t)(end - p));
-        const char *stop = semicolon ? semicolon : end;
-        while (p < stop && (*p == ' ' || *p == '\t'))
-            p++;
-        const char *next = stop + 1;
-        while (stop > p && (stop[-1] == ' ' || stop[-1] == '\t'))
-            stop--;
-        const size_t length = (size_t)(stop - p);
-        if (length > name_len && p[name_len] == '=' && memcmp(p, name, name_len) == 0 &&
-            key_of_value(p + name_len + 1, length - name_len - 1, key))
-            return 1;
-        p = next;
+/* The first usable cookie of the name: others of it may be somebody else's. */
+static int key_of_cookies(const fgw_route_request *req, const char *name, size_t n, uint64_t *key) {
+    uint32_t i = 0;
+    for (const fgw_field *f; (f = fgw_cookie_field(req, &i)) != NULL; i++) {
+        const char *at = req->base + f->value_off, *end = at + f->value_len, *value;
+        size_t length;
+        while ((value = fgw_next_cookie(&at, end, name, n, &length)) != NULL)
+            if (key_of_value(value, length, key))
+                return 1;
     }
     return 0;
-}
-
-static int key_in_cookie_fields(const fgw_route_request *req, const char *name, size_t n, uint64_t *key) {
-    for (uint32_t i = 0; i < req->field_count; i++) {
-        const fgw_field *f = &req->fields[i];
-        if (f->id == FGW_HDR_COOKIE && !(f->flags & (FGW_FIELD_HIDDEN | FGW_FIELD_LISTED)) &&
-            key_in_cookies(req->base + f->value_off, f->value_len, name, n, key))
-            return 1;
-    }
-    return 0;
-}
-
-static int is_named(const fgw_route_request *req, const fgw_field *f, uint8_t id, const char *name, size_t n) {
-    if (f->id != id || f->name_len != n || (f->flags & (FGW_FIELD_HIDDEN | FGW_FIELD_LISTED)))
-        return 0;
-    for (size_t i = 0; i < n; i++)
-        if (fgw_lower((uint8_t)req->base[f->name_off + i]) != (uint8_t)name[i])
-            return 0;
-    return 1;
-}
-
-/* Every value of the header counts, in order, so that neither a repeated nor an empty one is mistaken for another. */
-static int key_in_headers(const fgw_route_request *req, uint8_t id, const char *name, size_t n, uint64_t *key) {
-    int found = 0;
-    uint64_t h = 0;
-    for (uint32_t i = 0; i < req->field_count; i++) {
-        const fgw_field *f = &req->fields[i];
-        if (!is_named(req, f, id, name, n))
-            continue;
-        h = fgw_hash64(req->base + f->value_off, f->value_len, h);
-        found = 1;
-    }
-    *key = h;
-    return found;
 }
 
 int fgw_sticky_key(const void *image, uint32_t action, const fgw_route_request *req, const char *source_ip, size_t n,
@@ -152,8 +107,8 @@ int fgw_sticky_key(const void *image, uint32_t action, const fgw_route_request *
     const fgw_img_action *a = FGW_TABLE(image, actions, fgw_img_action) + action;
     const char *name = fgw_strings_of(image) + a->sticky_name.off;
     switch (a->sticky) {
-    case FGW_STICKY_COOKIE: return key_in_cookie_fields(req, name, a->sticky_name.len, key);
-    case FGW_STICKY_HEADER: return key_in_headers(req, a->sticky_header_id, name, a->sticky_name.len, key);
+    case FGW_STICKY_COOKIE: return key_of_cookies(req, name, a->sticky_name.len, key);
+    case FGW_STICKY_HEADER: return fgw_key_of_header(req, a->sticky_header_id, name, a->sticky_name.len, key);
     case FGW_STICKY_SOURCE_IP: *key = fgw_hash64(source_ip, n, 0); return n > 0;
     default: return 0;
     }

@@ -156,6 +156,8 @@ static void test_keys_of_requests(void) {
     cookie("a=b;\t who=x ", "x");
     cookie("who=\"", "\"");
     cookie("who=", NULL);
+    cookie("who=; who=ann", NULL); /* the first of the name, or none */
+    cookie("who=\"\"; who=ann", NULL);
     cookie("who", NULL);
     cookie("wh", NULL);
     cookie(";;; ;", NULL);

@@ -146,6 +146,7 @@ def test_any_change_of_weights_moves_little_more_than_it_must(old: dict[str, int
         ("a=b; version=00000000000000ff; c=d", 0xFF),
         ("a=b;version=00000000000000ff ;c", 0xFF),
         ("version=v2; version=0000000000000001", 1),
+        ("version=; version=0000000000000001", 1),
         ("", None),
         ("version", None),
         ("version=", None),

@@ -1,6 +1,7 @@
 /* The origin behind every proxy of the benchmark: one canned answer with a 128-byte body for each request head, keep-alive.
  * A head is counted by its closing empty line, which may be cut anywhere; request bodies are not expected. Targets that begin with
- * one of the command line's prefixes get a body of another length, or with a length of -1 no answer at all. */
+ * one of the command line's prefixes get a body of another length, or with a length of -1 no answer at all. Several ports are so many
+ * endpoints in one process: a proxy that sends to one of them pays for waking a sleeper no more often than with one port. */
 #include "endpoint.h"
 #include <sys/uio.h>
 
@@ -15,6 +16,7 @@ enum { MAX_ANSWERS = 8 };
 
 static struct answer answers[MAX_ANSWERS]; /* the last is for every other target */
 static int answer_count;
+static unsigned char listens[MAX_FDS];
 static struct iovec unsent[MAX_FDS]; /* the rest of an answer; the next request comes after it */
 static unsigned char matched[MAX_FDS]; /* how many bytes of CRLFCRLF a connection has seen last */
 
@@ -109,10 +111,18 @@ static void add_answer(const char *prefix, size_t prefix_length, long body_bytes
     made->length = (size_t)head + (size_t)body_bytes;
 }
 
+static void listen_on_all(int poller, char *ports) {
+    for (char *port = strtok(ports, ","); port != NULL; port = strtok(NULL, ",")) {
+        int fd = listen_on(port);
+        listens[fd] = 1;
+        watch(poller, fd, EPOLLIN);
+    }
+}
+
 int main(int argc, char **argv) {
     struct epoll_event events[MAX_EVENTS];
     if (argc < 2 || argc > MAX_ANSWERS + 1) {
-        fprintf(stderr, "usage: origin PORT [PREFIX=BODY_BYTES ...]\n");
+        fprintf(stderr, "usage: origin PORT[,PORT...] [PREFIX=BODY_BYTES ...]\n");
         return 2;
     }
     for (int i = 2; i < argc; i++) {
@@ -122,14 +132,13 @@ int main(int argc, char **argv) {
         add_answer(argv[i], (size_t)(equals - argv[i]), atol(equals + 1));
     }
     add_answer(NULL, 0, 128);
-    int listener = listen_on(argv[1]);
     int poller = epoll_create1(EPOLL_CLOEXEC);
-    watch(poller, listener, EPOLLIN);
+    listen_on_all(poller, argv[1]);
     for (;;) {
         int n = epoll_wait(poller, events, MAX_EVENTS, -1);
         for (int i = 0; i < n; i++) {
-            if (events[i].data.fd == listener)
-                accept_all(poller, listener);
+            if (listens[events[i].data.fd])
+                accept_all(poller, events[i].data.fd);
             else if (unsent[events[i].data.fd].iov_len > 0)
                 send_rest(poller, events[i].data.fd);
             else

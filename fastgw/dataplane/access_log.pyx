@@ -10,7 +10,9 @@ from libc.stdlib cimport calloc, free
 import os
 import stat
 
-from fastgw.dataplane.buffers cimport Buffer
+import cython
+
+from fastgw.dataplane.buffers cimport SHORT, Buffer
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.field_table cimport find_field
@@ -19,28 +21,30 @@ from fastgw.dataplane.served cimport Served
 from fastgw.dataplane.streams cimport ExchangeObserver, ResponseHead
 from fastgw.dataplane.values cimport STYLE_JSON, STYLE_LOG, VALUE_MAX, Piece, Values
 from fastgw.native.base cimport fgw_field, fgw_header_id_of
-from fastgw.native.route cimport FGW_VALUE_RESPONSE_HEADER, FGW_VALUE_UPSTREAM_LOCAL_ADDRESS
+from fastgw.native.route cimport (
+    FGW_VALUE_REQUEST_HEADER, FGW_VALUE_RESPONSE_HEADER, FGW_VALUE_TEXT, FGW_VALUE_UPSTREAM_LOCAL_ADDRESS,
+)
 from fastgw.native.state cimport FGW_C_LOG_DROPPED, FGW_C_LOG_LINES
 from fastgw.native.system cimport EAGAIN, EINTR, POLLOUT, close, errno, poll, pollfd, write
 
 from fastgw.model.values import OPERATIONS
 
-CODES = {name: code for code, name in enumerate(OPERATIONS)} | {"limit": OP_LIMIT, "json": OP_JSON}
+CODES = {name: code for code, name in enumerate(OPERATIONS)}
 
 cdef enum:
     FLUSH_BYTES = 32768
     FLUSH_MS = 200
+    BLOCK_BYTES = 65536        # the lines of a busy turn come on top
     LIMIT_BYTES = 196608       # lines beyond this are dropped
     PIECE = 4096               # of a pipe: at most what it takes at once when it is writable
     KEPT_MAX = 65536           # of all response fields that are kept for one line
 
-cdef enum:                     # beside the numbers of values
-    OP_LIMIT = 254
-    OP_JSON = 255
-
-cdef struct Op:
-    int code                   # enum fgw_value, OP_LIMIT or OP_JSON
-    Piece piece                # points into AccessLog.kept
+cdef struct Op:                # pointers go into AccessLog.kept
+    const char *lead           # literal text, of which SHORT bytes may be read
+    size_t lead_len
+    Piece piece                # what follows it; FGW_VALUE_TEXT: nothing
+    int style
+    size_t value_max
 
 
 cdef class LogFlush(Turn):
@@ -51,6 +55,7 @@ cdef class LogFlush(Turn):
         return self.log.flush_when_due()
 
 
+@cython.final
 cdef class AccessLog(ExchangeObserver):
     cdef Context ctx
     cdef Buffer out
@@ -93,36 +98,52 @@ cdef class AccessLog(ExchangeObserver):
         self.is_file = stat.S_ISREG(mode) or stat.S_ISCHR(mode) and not os.isatty(fd)
 
     def compile(self, program):
-        cdef int i
-        cdef Op *op
+        """Literal texts go to the value that follows them, as do limits and the switches of style."""
+        cdef int style = STYLE_LOG
+        cdef size_t value_max = VALUE_MAX
         self.ops = <Op *>calloc(len(program) + 1, sizeof(Op))
         if self.ops == NULL:
             raise MemoryError("access log program")
-        self.op_count = len(program)
-        for i, (name, arg) in enumerate(program):
-            op = &self.ops[i]
-            if name not in CODES:
+        lead = ""
+        for name, arg in program:
+            if name == "text":
+                lead += arg
+            elif name == "json":
+                style = STYLE_JSON if arg == "ON" else STYLE_LOG
+            elif name == "limit":
+                value_max = min(int(arg), VALUE_MAX)
+            elif name in CODES:
+                self.add_op(lead, CODES[name], arg, style, value_max)
+                lead, value_max = "", VALUE_MAX
+            else:
                 raise ValueError(f"access log program: {name}")
-            op.code = op.piece.code = CODES[name]
-            first, _, other = arg.partition("?") if name.endswith("_header") else (arg, "", "")
-            self.keep(first, &op.piece.text, &op.piece.text_len)
-            self.keep(other, &op.piece.other, &op.piece.other_len)
-            op.piece.header_id = fgw_header_id_of(op.piece.text, op.piece.text_len)
-            op.piece.other_id = fgw_header_id_of(op.piece.other, op.piece.other_len)
-            if op.code == OP_LIMIT:
-                op.piece.ordinal = min(int(arg), <uint32_t>VALUE_MAX)
-            elif op.code == FGW_VALUE_RESPONSE_HEADER:
-                op.piece.ordinal = self.response_ops
-                self.response_ops += 1
-            elif op.code == FGW_VALUE_UPSTREAM_LOCAL_ADDRESS:
-                self.wants_local = True
+        self.add_op(lead, FGW_VALUE_TEXT, "", style, value_max)
         self.wants_response = self.response_ops != 0
+
+    cdef int add_op(self, str lead, int code, str arg, int style, size_t value_max) except -1:
+        cdef Op *op = &self.ops[self.op_count]
+        first, _, other = arg.partition("?") if code in (FGW_VALUE_REQUEST_HEADER, FGW_VALUE_RESPONSE_HEADER) else (arg, "", "")
+        self.op_count += 1
+        op.style, op.value_max = style, value_max
+        op.piece.code = code
+        self.keep(lead, &op.lead, &op.lead_len)
+        self.keep(first, &op.piece.text, &op.piece.text_len)
+        self.keep(other, &op.piece.other, &op.piece.other_len)
+        op.piece.header_id = fgw_header_id_of(op.piece.text, op.piece.text_len)
+        op.piece.other_id = fgw_header_id_of(op.piece.other, op.piece.other_len)
+        if code == FGW_VALUE_RESPONSE_HEADER:
+            op.piece.ordinal = self.response_ops
+            self.response_ops += 1
+        elif code == FGW_VALUE_UPSTREAM_LOCAL_ADDRESS:
+            self.wants_local = True
+        return 0
 
     cdef int keep(self, str text, const char **p, size_t *n) except -1:
         cdef bytes data = text.encode("utf-8")
+        n[0] = <size_t>len(data)
+        data += bytes(SHORT)
         self.kept.append(data)
         p[0] = data
-        n[0] = <size_t>len(data)
         return 0
 
     # ---- what is recorded
@@ -137,7 +158,7 @@ cdef class AccessLog(ExchangeObserver):
             x.kept_response = Buffer()
         x.kept_response.release()
         for i in range(self.op_count):
-            if self.ops[i].code != FGW_VALUE_RESPONSE_HEADER:
+            if self.ops[i].piece.code != FGW_VALUE_RESPONSE_HEADER:
                 continue
             piece = &self.ops[i].piece
             f = find_field(head.base, head.fields, head.field_count, piece.header_id, piece.text, piece.text_len)
@@ -158,6 +179,7 @@ cdef class AccessLog(ExchangeObserver):
             return 0
         if before == 0:
             self.oldest_ms = self.ctx.loop.now_ms
+            self.out.reserve(BLOCK_BYTES)
         try:
             self.write_line(x)
         except OverflowError:  # the line is longer than the room that is left
@@ -170,19 +192,21 @@ cdef class AccessLog(ExchangeObserver):
         return 0
 
     cdef int write_line(self, Served x) except -1:
-        cdef int i
-        self.values.style, self.values.value_max = STYLE_LOG, VALUE_MAX
-        for i in range(self.op_count):
-            self.run(&self.ops[i], x)
-        return 0
-
-    cdef int run(self, const Op *op, Served x) except -1:
-        if op.code == OP_JSON:
-            self.values.style = STYLE_JSON if op.piece.text_len == 2 else STYLE_LOG  # "ON"
-        elif op.code == OP_LIMIT:
-            self.values.value_max = op.piece.ordinal
-        elif not self.values.write(&op.piece, x):
-            self.out.append(b"-", 1)
+        cdef Values values = self.values
+        cdef const Op *op = self.ops
+        cdef const Op *end = op + self.op_count
+        values.down()
+        while op < end:
+            if op.lead_len <= SHORT:
+                values.put_short(op.lead, op.lead_len)
+            else:
+                values.put(op.lead, op.lead_len)
+            if op.piece.code != FGW_VALUE_TEXT:
+                values.style, values.value_max = op.style, op.value_max
+                if not values.write(&op.piece, x):
+                    values.put(b"-", 1)
+            op += 1
+        values.lift()
         return 0
 
     cdef int flush_when_due(self) except -1:

@@ -1,4 +1,9 @@
 """Byte buffers: the only place of the data plane that does pointer arithmetic on memory it owns."""
+from libc.string cimport memcpy
+
+cdef enum:
+    SPARE = 256            # bytes that a Pen has room for without asking
+    SHORT = 16
 
 
 cdef class Buffer:
@@ -17,6 +22,35 @@ cdef class Buffer:
 
     cdef inline char *head(self) noexcept:
         return self.data + self.start
+
+
+cdef class Pen:
+    """Appends many small things to a buffer: between down() and lift() it alone writes there, and asks for room only where a thing
+    may be longer than SPARE bytes. Whoever writes at `at` moves it."""
+    cdef Buffer out
+    cdef char *at          # where the next byte goes; SPARE bytes are free from here on before each thing
+    cdef char *stop        # SPARE bytes before the end of the block
+
+    cdef int down(self) except -1
+    cdef int lift(self) noexcept
+    cdef int grow(self, size_t n) except -1
+
+    cdef inline int room(self, size_t n) except -1:
+        """For n bytes, and SPARE more. OverflowError as of Buffer.reserve()."""
+        return 0 if self.stop - self.at >= <Py_ssize_t>n else self.grow(n)
+
+    cdef inline int put(self, const char *p, size_t n) except -1:
+        self.room(n)
+        memcpy(self.at, p, n)
+        self.at += n
+        return 0
+
+    cdef inline int put_short(self, const char *p, size_t n) except -1:
+        """The same for at most SHORT bytes, of which all SHORT may be read and copied: one load and store instead of a call."""
+        self.room(SHORT)
+        memcpy(self.at, p, SHORT)
+        self.at += n
+        return 0
 
 
 cdef size_t live_bytes() noexcept

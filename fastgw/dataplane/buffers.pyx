@@ -128,3 +128,26 @@ cdef class Buffer:
 
     def peek(self):
         return self.data[self.start:self.end] if self.data != NULL else b""
+
+
+cdef class Pen:
+    def __cinit__(self, Buffer out, *args):
+        self.out = out
+
+    cdef int down(self) except -1:
+        """Write behind what the buffer holds."""
+        self.at = NULL
+        return self.grow(0)
+
+    cdef int grow(self, size_t n) except -1:
+        if self.at != NULL:
+            self.lift()
+        self.at = self.out.reserve(n + SPARE)
+        self.stop = self.out.data + self.out.cap - SPARE
+        return 0
+
+    cdef int lift(self) noexcept:
+        """The buffer has what was written."""
+        self.out.end = <size_t>(self.at - self.out.data)
+        self.at = self.stop = NULL
+        return 0

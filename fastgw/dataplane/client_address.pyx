@@ -35,7 +35,7 @@ cdef int take_proxy_header(ClientSide client, const fgw_proxy_header *header) no
         client.ip = header.source
         client.peer_port = header.source_port
         client.peer_len = write_ip(client.peer, client.ip)
-        client.told_local_len = write_local(client.told_local, header)
+        client.local_len = write_local(client.local, header)
     return 0
 
 

@@ -371,7 +371,7 @@ cdef class ClientHttp2Stream(ClientStream):
         return 0
 
     cdef int socket_address(self, char *out) noexcept:
-        return self.connection.place.socket_address(out) if self.connection is not None else 0
+        return self.connection.place.local_address(out) if self.connection is not None else 0
 
     # ---- time
 

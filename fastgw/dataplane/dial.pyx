@@ -1,4 +1,5 @@
 """Socket addresses as structs and as text, and sockets on their way to an endpoint."""
+from libc.stdint cimport uint8_t
 from libc.string cimport memcpy, memset, strlen
 
 from fastgw.dataplane.headers cimport write_decimal
@@ -10,6 +11,7 @@ from fastgw.native.system cimport (
     close, connect, errno, getsockname, htons, inet_ntop, ntohs, setsockopt, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage,
     sockaddr_un, socket, socklen_t,
 )
+from fastgw.native.text cimport fgw_write_ipv4_port
 
 
 cdef socklen_t fill_address(const Address *a, sockaddr_storage *out) noexcept:
@@ -38,10 +40,7 @@ cdef int format_address(const sockaddr_storage *a, char *out, int cap) noexcept:
     """"1.2.3.4:80", "[::1]:80" or "" into out; its length."""
     cdef size_t n
     if a.ss_family == AF_INET:
-        inet_ntop(AF_INET, &(<sockaddr_in *>a).sin_addr, out, cap - 8)
-        n = strlen(out)
-        out[n] = 58
-        return <int>(n + 1 + write_decimal(out + n + 1, ntohs((<sockaddr_in *>a).sin_port)))
+        return <int>fgw_write_ipv4_port(out, <const uint8_t *>&(<sockaddr_in *>a).sin_addr, ntohs((<sockaddr_in *>a).sin_port))
     if a.ss_family == AF_INET6:
         out[0] = 91
         inet_ntop(AF_INET6, &(<sockaddr_in6 *>a).sin6_addr, out + 1, cap - 10)

@@ -8,7 +8,7 @@ Ideas that have modules of their own: which destination and key (affinity.pyx), 
 (timeouts.pyx), changes of messages (edits.pyx), sending an answer of our own (own_answers.pyx), what follows a 101 (websocket.pyx).
 The rest of what a route may ask for is behind the contracts in steps.pyx.
 """
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fastgw.dataplane.affinity cimport draw_destination, find_hash_key
 from fastgw.dataplane.attempts cimport (
@@ -478,8 +478,8 @@ cdef class Exchange(Served):
     cdef int record(self) except -1:
         cdef uint32_t metric = 0
         cdef uint64_t key
-        cdef int64_t now = clock_ns(CLOCK_MONOTONIC) + self.ctx.loop.skipped_ns
         cdef uint64_t received = self.bytes_received + (self.head.req.head_len if self.head.present else 0)
+        self.end_ns = clock_ns(CLOCK_MONOTONIC) + self.ctx.loop.skipped_ns
         if self.cluster != FGW_NONE:
             metric = self.image.clusters[self.cluster].metric_id
         if self.grpc == FGW_GRPC_NOT:
@@ -488,7 +488,7 @@ cdef class Exchange(Served):
             key = fgw_series_key_grpc(fgw_series_key(metric, self.status, self.flags, FGW_PROTOCOL_GRPC), self.grpc_status)
         fgw_series_add(
             fgw_series_of(self.ctx.stats, key),
-            <uint64_t>((now - self.start_ns) // 1000), received, self.bytes_sent + self.response_head_bytes)
+            <uint64_t>((self.end_ns - self.start_ns) // 1000), received, self.bytes_sent + self.response_head_bytes)
         if self.observer is not None:
             self.observer.on_finished(self)
         return 0

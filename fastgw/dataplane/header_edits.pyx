@@ -114,12 +114,14 @@ cdef class HeaderEdits(HeaderEditor):
         if is_literal(edit, part):
             return 0
         self.made.append(<const char *>&length, sizeof(length))
+        self.values.down()
         for i in range(edit.value.count):
             piece.code, piece.header_id, piece.other_id, piece.ordinal = part[i].code, part[i].header_id, part[i].other_id, 0
             piece.text, piece.text_len = strings + part[i].text.off, part[i].text.len
             piece.other, piece.other_len = strings + part[i].other.off, part[i].other.len
             self.values.value_max = min(part[i].limit, <uint32_t>ADDED_MAX)
             self.values.write(&piece, x)
+        self.values.lift()
         length = <uint32_t>(self.made.size() - start - sizeof(length))
         memcpy(self.made.head() + start, &length, sizeof(length))
         return 0

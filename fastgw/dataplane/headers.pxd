@@ -2,6 +2,7 @@
 from libc.stdint cimport uint8_t, uint32_t
 
 from fastgw.native.base cimport fgw_field
+from fastgw.native.text cimport fgw_write_decimal
 
 cdef struct RequestMarks:
     uint32_t forwarded_for     # number of X-Forwarded-For fields
@@ -18,7 +19,10 @@ cdef bint is_absolute_url(const char *p, size_t n) noexcept
 cdef size_t join_values(char *out, const char *base, const fgw_field *fields, uint32_t count, int header_id, const char *separator,
                         size_t separator_len) noexcept
 cdef const char *status_phrase(int status) noexcept
-cdef size_t write_decimal(char *out, unsigned long long n) noexcept
+
+cdef inline size_t write_decimal(char *out, unsigned long long n) noexcept:
+    """Decimal digits of n (at most 20) into out; returns their number."""
+    return fgw_write_decimal(out, n)
 
 
 cdef inline void place(fgw_field *f, int header_id, size_t name_off, size_t name_len, size_t value_off, size_t value_len) noexcept:

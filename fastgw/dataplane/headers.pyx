@@ -127,32 +127,6 @@ cdef size_t join_values(char *out, const char *base, const fgw_field *fields, ui
     return at
 
 
-cdef size_t write_decimal(char *out, unsigned long long n) noexcept:
-    """Decimal digits of n (at most 20) into out; returns their number."""
-    cdef char digits[24]
-    cdef size_t at = 24
-    cdef size_t length
-    if n < 10:
-        out[0] = <char>(48 + n)
-        return 1
-    if n < 1000:  # statuses, most lengths
-        length = 2 if n < 100 else 3
-        out[length - 1] = <char>(48 + n % 10)
-        out[length - 2] = <char>(48 + n // 10 % 10)
-        if length == 3:
-            out[0] = <char>(48 + n // 100)
-        return length
-    while True:
-        at -= 1
-        digits[at] = <char>(48 + n % 10)
-        n //= 10
-        if n == 0:
-            break
-    length = 24 - at
-    memcpy(out, digits + at, length)
-    return length
-
-
 cdef const char *phrases[600]
 
 

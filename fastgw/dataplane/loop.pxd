@@ -46,6 +46,8 @@ cdef class Loop:
     cdef int64_t now_ms        # monotonic, of this turn
     cdef int64_t now_ns
     cdef int64_t skipped_ns    # added to the clock by tests
+    cdef int64_t wall_ahead    # nanoseconds by which the wall clock was ahead of the loop's in the turn wall_turn
+    cdef uint64_t wall_turn
     cdef int64_t wheel_ms      # the wheel has been looked at up to here
     cdef long timers_linked
     cdef bint stopping
@@ -64,6 +66,7 @@ cdef class Loop:
     cdef int count(self, int counter) noexcept
     cdef int count_add(self, int counter, uint64_t n) noexcept
     cdef int update_clock(self) noexcept
+    cdef int64_t wall_ahead_ns(self) noexcept
     cdef int report_bug(self) except -1
     cdef Watcher watcher_of(self, uint64_t key)
     cdef int dispatch(self, int n, uint32_t wanted) except -1

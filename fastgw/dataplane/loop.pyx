@@ -15,8 +15,8 @@ from libc.stdlib cimport free, malloc
 from fastgw.dataplane.buffers cimport live_bytes
 from fastgw.native.state cimport FGW_C_BUGS, FGW_C_STALE_EVENTS, FGW_G_BUFFER_BYTES, FGW_G_LOOP_LAG_US, FGW_G_TIMERS_ALIVE
 from fastgw.native.system cimport (
-    CLOCK_MONOTONIC, EINTR, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLERR, EPOLLHUP, EPOLLRDHUP,
-    FGW_STORE_RELEASE64, clock_gettime, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait, errno, timespec,
+    CLOCK_MONOTONIC, CLOCK_REALTIME, EINTR, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLERR, EPOLLHUP,
+    EPOLLRDHUP, FGW_STORE_RELEASE64, clock_gettime, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait, errno, timespec,
 )
 
 cdef enum:
@@ -226,6 +226,16 @@ cdef class Loop:
         self.now_ns = <int64_t>ts.tv_sec * 1000000000 + ts.tv_nsec + self.skipped_ns
         self.now_ms = self.now_ns // 1000000
         return 0
+
+    cdef int64_t wall_ahead_ns(self) noexcept:
+        """What is to be added to a time of the loop's clock for the time of day; looked at once a turn."""
+        cdef timespec own, wall
+        if self.wall_turn != self.turns or self.wall_ahead == 0:
+            self.wall_turn = self.turns
+            clock_gettime(CLOCK_MONOTONIC, &own)
+            clock_gettime(CLOCK_REALTIME, &wall)
+            self.wall_ahead = <int64_t>(wall.tv_sec - own.tv_sec) * 1000000000 + (wall.tv_nsec - own.tv_nsec) - self.skipped_ns
+        return self.wall_ahead
 
     cdef int at_turn_end(self, Turn t) except -1:
         if not t.scheduled:

@@ -35,8 +35,8 @@ cdef class ClientSide(Protocol):
     cdef uint32_t peer_len
     cdef uint32_t peer_port
     cdef fgw_ip ip                 # the same address
-    cdef char told_local[64]       # our address as the client has called it, where a proxy in front has told it
-    cdef uint32_t told_local_len
+    cdef char local[64]            # text of our address as the client knows it, once a proxy in front or the kernel has told it
+    cdef int local_len
     cdef int take_place(self, ClientSide other) except -1
     cdef int choose_chain(self, uint32_t chain) except -1
     cdef int locate(self, uint32_t listener) except -1
@@ -82,6 +82,7 @@ cdef class Served(Timer):
     # what is recorded
     cdef int64_t start_ns
     cdef int64_t start_wall_ns
+    cdef int64_t end_ns
     cdef uint64_t bytes_received   # from the client, without heads
     cdef uint64_t bytes_sent
     cdef uint32_t flags            # enum fgw_flag

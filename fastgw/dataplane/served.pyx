@@ -5,9 +5,7 @@ from libc.string cimport memcpy
 from fastgw.dataplane.context cimport Image
 from fastgw.native.base cimport FGW_OK, fgw_span
 from fastgw.native.route cimport FGW_NONE, fgw_chain_find, fgw_img_chain, fgw_img_destination
-from fastgw.native.system cimport (
-    CLOCK_REALTIME, FGW_ATOMIC_ADD32, FGW_ATOMIC_ADD64, FGW_ATOMIC_SUB32, clock_gettime, timespec,
-)
+from fastgw.native.system cimport FGW_ATOMIC_ADD32, FGW_ATOMIC_ADD64, FGW_ATOMIC_SUB32, clock_gettime, timespec
 
 cdef enum:
     DNS_WAIT_MS = 5000           # interface.md: a name is known to be good or bad within 5 s
@@ -32,8 +30,8 @@ cdef class ClientSide(Protocol):
         self.secure, self.server_name, self.tls = other.secure, other.server_name, other.tls
         memcpy(self.peer, other.peer, sizeof(self.peer))
         self.ip = other.ip
-        memcpy(self.told_local, other.told_local, sizeof(self.told_local))
-        self.peer_len, self.peer_port, self.told_local_len = other.peer_len, other.peer_port, other.told_local_len
+        memcpy(self.local, other.local, sizeof(self.local))
+        self.peer_len, self.peer_port, self.local_len = other.peer_len, other.peer_port, other.local_len
         return 0
 
     cdef int choose_chain(self, uint32_t chain) except -1:
@@ -71,15 +69,15 @@ cdef class ClientSide(Protocol):
         return 0
 
     cdef int socket_address(self, char *out) noexcept:
-        """Text of our address on this connection, at most 63 bytes; its length."""
+        """Ask the kernel for our address on this connection: text, at most 63 bytes; its length."""
         return 0
 
     cdef int local_address(self, char *out) noexcept:
-        """The same, as the client sees it."""
-        if self.told_local_len == 0:
-            return self.socket_address(out)
-        memcpy(out, self.told_local, self.told_local_len)
-        return <int>self.told_local_len
+        """The same as the client sees it, asked for once a connection."""
+        if self.local_len == 0:
+            self.local_len = self.socket_address(self.local)
+        memcpy(out, self.local, <size_t>self.local_len)
+        return self.local_len
 
     def drain(self):
         """Nothing new: end when what is under way is over."""
@@ -134,7 +132,7 @@ cdef class Served(Timer):
         self.upstream_local_len = 0
         self.start_ns = self.ctx.loop.now_ns
         if wall_clock:
-            self.start_wall_ns = clock_ns(CLOCK_REALTIME)
+            self.start_wall_ns = self.start_ns + self.ctx.loop.wall_ahead_ns()
         return 0
 
     cdef uint32_t draw(self, const fgw_img_action *a) noexcept:

@@ -43,8 +43,6 @@ cdef class Flow:
 cdef class TunnelClient(ClientSide):
     cdef Tunnel tunnel             # borrowed
     cdef Transport transport
-    cdef char local[64]
-    cdef int local_len
 
 
 cdef class TunnelUpstream(Protocol):

@@ -143,13 +143,6 @@ cdef class TunnelClient(ClientSide):
     cdef int on_closed(self, int reason, int error) except -1:
         return self.tunnel.on_client_closed()
 
-    cdef int socket_address(self, char *out) noexcept:
-        """Asked of the kernel when the connection began: a reset leaves nothing to ask."""
-        cdef int i
-        for i in range(self.local_len):
-            out[i] = self.local[i]
-        return self.local_len
-
     def drain(self):
         """It lives on until the time for draining is over: where its bytes could be cut is not known here."""
 
@@ -211,7 +204,8 @@ cdef class Tunnel(Served):
         self.start_record(self.observer is not None)
         self.client.take_place(accepted)
         self.client.transport = transport
-        self.client.local_len = local_text(transport.fd, self.client.local)
+        if self.client.local_len == 0:  # a reset leaves nothing to ask
+            self.client.local_len = local_text(transport.fd, self.client.local)
         transport.protocol = self.client
         transport.reads_rest = transport.keeps_unread = True
         transport.pause_reading()
@@ -426,6 +420,8 @@ cdef class Tunnel(Served):
         self.report()
         self.series().closed += 1
         if self.observer is not None:
+            self.ctx.loop.update_clock()
+            self.end_ns = self.ctx.loop.now_ns
             self.observer.on_finished(self)
         self.up.untie()
         self.down.untie()

@@ -1,8 +1,8 @@
 """Values of a request and its connection."""
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.time cimport time_t, tm
 
-from fastgw.dataplane.buffers cimport Buffer
+from fastgw.dataplane.buffers cimport Pen
 from fastgw.dataplane.certificate_texts cimport CertificateTexts
 from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.field_table cimport FieldTable
@@ -12,6 +12,7 @@ from fastgw.dataplane.tunnel cimport Tunnel
 
 cdef enum:
     VALUE_MAX = 8192           # bytes of one value from outside; longer ones are cut
+    SECOND_BYTES = 20          # 2026-01-02T03:04:05.
 
 cdef enum Style:
     STYLE_LOG = 1              # a line of text: quotes, controls and high bytes as \\xHH
@@ -30,18 +31,23 @@ cdef struct Piece:
     size_t other_len
 
 
-cdef class Values:
-    cdef Buffer out
+cdef class Values(Pen):
+    """A pen that is down while values are written."""
     cdef int style
     cdef size_t value_max      # of the next value
     cdef bint wrote            # the present value is not missing
+    cdef int64_t second        # of the epoch: what `parts` and `second_text` are of
+    cdef tm parts
+    cdef char second_text[32]
     cdef FieldTable answer     # where response fields are looked up; None: among those kept for the log
 
     cdef bint write(self, const Piece *piece, Served x) except -1
     cdef int value(self, const Piece *piece, Served x) except -1
     cdef bint tunnel_value(self, int code, Tunnel x) except -1
     cdef int kept_text(self, bytes text) except -1
-    cdef int exchange_value(self, const Piece *piece, Exchange x) except -1
+    cdef int duration(self, Served x) except -1
+    cdef bint exchange_value(self, const Piece *piece, Exchange x) except -1
+    cdef int head_value(self, const Piece *piece, Exchange x) except -1
     cdef int grpc_value(self, int code, Exchange x) except -1
     cdef int address_value(self, int code, Served x) except -1
     cdef int upstream_local(self, Served x) except -1
@@ -54,7 +60,8 @@ cdef class Values:
     cdef int answer_header(self, const Piece *piece) except -1
     cdef int flag_names(self, uint32_t flags) except -1
     cdef int start_time(self, const Piece *piece, Served x) except -1
-    cdef int conversion(self, char letter, const tm *parts, time_t seconds) except -1
+    cdef int begin_second(self, time_t seconds) except -1
+    cdef int conversion(self, char letter, time_t seconds) except -1
     cdef int plain(self, const char *text) except -1
     cdef int number(self, uint64_t n) except -1
     cdef int hexadecimal(self, const unsigned char *p, size_t n) except -1

@@ -5,13 +5,15 @@ line whatever a client sends; in a header field they stand as they are, without 
 """
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcpy, strlen
-from libc.time cimport gmtime_r, strftime, time_t, tm
+from libc.time cimport gmtime_r, strftime, time_t
+
+import cython
 
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.certificate_texts cimport CertificateTexts
 from fastgw.dataplane.exchange cimport Exchange
-from fastgw.dataplane.headers cimport write_decimal
-from fastgw.dataplane.served cimport Address, ClientSide, Served, clock_ns
+from fastgw.dataplane.request_head cimport RequestHead
+from fastgw.dataplane.served cimport Address, ClientSide, Served
 from fastgw.dataplane.tls_facts cimport TlsFacts
 from fastgw.dataplane.tunnel cimport Tunnel
 from fastgw.native.base cimport fgw_field, fgw_reason_name, fgw_span
@@ -34,7 +36,11 @@ from fastgw.native.state cimport (
     FGW_F_DC, FGW_F_DI, FGW_F_DPE, FGW_F_FI, FGW_F_NC, FGW_F_NR, FGW_F_SI, FGW_F_UC, FGW_F_UF, FGW_F_UH, FGW_F_UO, FGW_F_UPE,
     FGW_F_UR, FGW_F_URX, FGW_F_UT,
 )
-from fastgw.native.system cimport AF_INET, AF_INET6, CLOCK_REALTIME, inet_ntop
+from fastgw.native.system cimport AF_INET6, inet_ntop
+from fastgw.native.text cimport (
+    FGW_DECIMAL_MAX, FGW_ESCAPED_JSON_MAX, fgw_escape_json, fgw_escape_log, fgw_write_decimal, fgw_write_fraction,
+    fgw_write_ipv4_port,
+)
 
 cdef struct FlagName:
     uint32_t bit
@@ -48,16 +54,17 @@ cdef FlagName[15] FLAG_NAMES = [
 ]
 
 
-cdef class Values:
+@cython.final
+cdef class Values(Pen):
     def __cinit__(self, Buffer out, int style):
-        self.out = out
         self.style = style
         self.value_max = VALUE_MAX
+        self.second = -1
 
     cdef bint write(self, const Piece *piece, Served x) except -1:
         """Append the value; False when it is missing (then nothing is appended)."""
         if piece.code == FGW_VALUE_TEXT:
-            self.out.append(piece.text, piece.text_len)
+            self.put(piece.text, piece.text_len)
             return True
         self.wrote = False
         self.value(piece, x)
@@ -69,33 +76,36 @@ cdef class Values:
         cdef int code = piece.code
         if code == FGW_VALUE_START_TIME:
             return self.start_time(piece, x)
-        if code == FGW_VALUE_FLAGS:
+        elif code == FGW_VALUE_FLAGS:
             return self.flag_names(x.flags)
-        if code == FGW_VALUE_DETAILS:
+        elif code == FGW_VALUE_DETAILS:
             return self.plain(x.details)
-        if code == FGW_VALUE_BYTES_RECEIVED:
+        elif code == FGW_VALUE_BYTES_RECEIVED:
             return self.number(x.bytes_received)
-        if code == FGW_VALUE_BYTES_SENT:
+        elif code == FGW_VALUE_BYTES_SENT:
             return self.number(x.bytes_sent)
-        if code == FGW_VALUE_DURATION:
-            x.ctx.loop.update_clock()
-            return self.number(<uint64_t>((x.ctx.loop.now_ns - x.start_ns) // 1000000))
-        if code == FGW_VALUE_TRANSPORT_FAILURE and x.transport_failure is not None:
-            return self.outside(<const char *>x.transport_failure, <size_t>len(x.transport_failure))
-        if code == FGW_VALUE_REQUESTED_SERVER_NAME:
+        elif code == FGW_VALUE_DURATION:
+            return self.duration(x)
+        elif code == FGW_VALUE_TRANSPORT_FAILURE:
+            return self.kept_text(x.transport_failure)
+        elif code == FGW_VALUE_REQUESTED_SERVER_NAME:
             return self.kept_text(x.client_side().server_name)
         if FGW_VALUE_TLS_VERSION <= code <= FGW_VALUE_LOCAL_DNS_SAN:
             return self.tls_value(code, x.client_side().tls)
-        if isinstance(x, Tunnel):
-            if self.tunnel_value(code, <Tunnel>x):
-                return 0
+        if isinstance(x, Exchange) and self.exchange_value(piece, <Exchange>x):
+            return 0
+        if isinstance(x, Tunnel) and self.tunnel_value(code, <Tunnel>x):
+            return 0
         if FGW_VALUE_UPSTREAM_HOST <= code <= FGW_VALUE_DOWNSTREAM_REMOTE_PORT:
             return self.address_value(code, x)
-        if FGW_VALUE_ROUTE_NAME <= code <= FGW_VALUE_LISTENER:
-            return self.other_value(code, x)
-        if isinstance(x, Exchange):
-            return self.exchange_value(piece, <Exchange>x)
-        return self.number(0) if code == FGW_VALUE_CODE else 0
+        return self.other_value(code, x)
+
+    cdef int duration(self, Served x) except -1:
+        cdef int64_t end = x.end_ns
+        if self.style == STYLE_FIELD:  # a header field is written while it lasts
+            x.ctx.loop.update_clock()
+            end = x.ctx.loop.now_ns
+        return self.number(<uint64_t>((end - x.start_ns) // 1000000))
 
     cdef int tls_value(self, int code, TlsFacts tls) except -1:
         """Of the client's TLS, where it ends here."""
@@ -153,33 +163,43 @@ cdef class Values:
     cdef int kept_text(self, bytes text) except -1:
         return self.outside(<const char *>text, <size_t>len(text)) if text is not None else 0
 
-    cdef int exchange_value(self, const Piece *piece, Exchange x) except -1:
+    cdef bint exchange_value(self, const Piece *piece, Exchange x) except -1:
+        """What only an exchange has; False for the rest."""
         cdef int code = piece.code
         if code == FGW_VALUE_CODE:
-            return self.number(x.status)
-        if code == FGW_VALUE_UPSTREAM_SERVICE_TIME and x.service_time_ms >= 0:
-            return self.number(<uint64_t>x.service_time_ms)
-        if code == FGW_VALUE_RESPONSE_HEADER:
-            return self.response_header(piece, x)
-        if code >= FGW_VALUE_GRPC_STATUS:
-            return self.grpc_value(code, x)
-        if not x.head.present:
-            return 0
+            self.number(x.status)
+        elif code == FGW_VALUE_UPSTREAM_SERVICE_TIME:
+            if x.service_time_ms >= 0:
+                self.number(<uint64_t>x.service_time_ms)
+        elif code == FGW_VALUE_RESPONSE_HEADER:
+            self.response_header(piece, x)
+        elif FGW_VALUE_UPSTREAM_HOST <= code < FGW_VALUE_GRPC_STATUS:
+            return False
+        elif code >= FGW_VALUE_GRPC_STATUS:
+            self.grpc_value(code, x)
+        elif x.head.present:
+            self.head_value(piece, x)
+        return True
+
+    cdef int head_value(self, const Piece *piece, Exchange x) except -1:
+        """Of the request's head."""
+        cdef int code = piece.code
+        cdef RequestHead head = x.head
         if code == FGW_VALUE_METHOD:
-            return self.outside(x.head.base + x.head.req.method.off, x.head.req.method.len)
-        if code == FGW_VALUE_PATH:
-            return self.outside(x.head.base + x.head.req.target.off, x.head.req.target.len)
-        if code == FGW_VALUE_PROTOCOL:
+            return self.outside(head.base + head.req.method.off, head.req.method.len)
+        elif code == FGW_VALUE_PATH:
+            return self.outside(head.base + head.req.target.off, head.req.target.len)
+        elif code == FGW_VALUE_PROTOCOL:
             if x.client is not None and x.client.http2:
                 return self.plain(b"HTTP/2")
-            return self.plain(b"HTTP/1.1" if x.head.req.minor else b"HTTP/1.0")
-        if code == FGW_VALUE_AUTHORITY:
-            return self.outside(x.head.base + x.head.req.authority.off, x.head.req.authority.len)
-        if code == FGW_VALUE_SCHEME:
-            return self.plain(b"https" if x.head.secure else b"http")
-        if code == FGW_VALUE_REQUEST_ID and x.head.request_id_at:
-            return self.outside(x.head.base + x.head.request_id_at, 36)
-        if code == FGW_VALUE_REQUEST_HEADER:
+            return self.plain(b"HTTP/1.1" if head.req.minor else b"HTTP/1.0")
+        elif code == FGW_VALUE_AUTHORITY:
+            return self.outside(head.base + head.req.authority.off, head.req.authority.len)
+        elif code == FGW_VALUE_SCHEME:
+            return self.plain(b"https" if head.secure else b"http")
+        elif code == FGW_VALUE_REQUEST_ID:
+            return self.outside(head.base + head.request_id_at, 36) if head.request_id_at else 0
+        elif code == FGW_VALUE_REQUEST_HEADER:
             return self.request_header(piece, x)
         return 0
 
@@ -240,13 +260,15 @@ cdef class Values:
         if client.peer_port:
             out[at] = 58
             at += 1
-            at += write_decimal(out + at, client.peer_port)
+            at += fgw_write_decimal(out + at, client.peer_port)
         return at
 
     cdef int other_value(self, int code, Served x) except -1:
         cdef const fgw_img_origin *origins
         cdef fgw_span name
         cdef ClientSide client
+        if code == FGW_VALUE_CODE:  # of a tunnel
+            return self.number(0)
         if code == FGW_VALUE_REJECT_REASON and x.reject_reason:
             return self.plain(fgw_reason_name(x.reject_reason))
         if code == FGW_VALUE_ATTEMPTS and x.attempts:
@@ -301,51 +323,54 @@ cdef class Values:
 
     cdef int flag_names(self, uint32_t flags) except -1:
         cdef int i
+        if flags == 0:
+            return 0
         for i in range(15):
             if flags & FLAG_NAMES[i].bit:
                 if self.wrote:
-                    self.out.append(b",", 1)
+                    self.put(b",", 1)
                 self.plain(FLAG_NAMES[i].name)
         return 0
 
     cdef int start_time(self, const Piece *piece, Served x) except -1:
         """strftime in UTC; %3f, %6f and %9f are fractions of the second, %s the seconds since the epoch."""
-        cdef char text[128]
-        cdef char fraction[16]
-        cdef tm parts
         cdef int64_t start = x.start_wall_ns
         cdef time_t seconds
-        cdef int64_t left
-        cdef size_t n, i
-        cdef size_t digits
+        cdef uint32_t left
+        cdef size_t i
         if self.style == STYLE_FIELD:  # start_wall_ns is taken for the log alone
-            start = clock_ns(CLOCK_REALTIME) - (x.ctx.loop.now_ns - x.start_ns)
-        seconds, left = start // 1000000000, start % 1000000000
-        gmtime_r(&seconds, &parts)
+            start = x.start_ns + x.ctx.loop.wall_ahead_ns()
+        seconds, left = start // 1000000000, <uint32_t>(start % 1000000000)
+        if seconds != self.second:
+            self.begin_second(seconds)
         self.wrote = True
         if piece.text_len == 0:
-            n = strftime(text, sizeof(text), b"%Y-%m-%dT%H:%M:%S.", &parts)
-            self.out.append(text, n)
-            fraction_of(fraction, left)
-            self.out.append(fraction, 3)
-            return self.out.append(b"Z", 1)
+            self.put(self.second_text, SECOND_BYTES)
+            self.at += fgw_write_fraction(self.at, left, 3)
+            return self.put(b"Z", 1)
         i = 0
         while i < piece.text_len:
             if piece.text[i] != 37 or i + 1 >= piece.text_len:
-                self.out.append(piece.text + i, 1)
+                self.put(piece.text + i, 1)
                 i += 1
                 continue
             if i + 2 < piece.text_len and 49 <= piece.text[i + 1] <= 57 and piece.text[i + 2] == 102:
-                digits = piece.text[i + 1] - 48
-                fraction_of(fraction, left)
-                self.out.append(fraction, digits)
+                self.room(9)
+                self.at += fgw_write_fraction(self.at, left, piece.text[i + 1] - 48)
                 i += 3
                 continue
-            self.conversion(piece.text[i + 1], &parts, seconds)
+            self.conversion(piece.text[i + 1], seconds)
             i += 2
         return 0
 
-    cdef int conversion(self, char letter, const tm *parts, time_t seconds) except -1:
+    cdef int begin_second(self, time_t seconds) except -1:
+        """Most lines begin in the second of the line before."""
+        gmtime_r(&seconds, &self.parts)
+        strftime(self.second_text, sizeof(self.second_text), b"%Y-%m-%dT%H:%M:%S.", &self.parts)
+        self.second = seconds
+        return 0
+
+    cdef int conversion(self, char letter, time_t seconds) except -1:
         cdef char pattern[3]
         cdef char text[64]
         if letter == 115:
@@ -353,37 +378,34 @@ cdef class Values:
         pattern[0] = 37
         pattern[1] = letter
         pattern[2] = 0
-        return self.out.append(text, strftime(text, sizeof(text), pattern, parts))
+        return self.put(text, strftime(text, sizeof(text), pattern, &self.parts))
 
     # ---- writing
 
     cdef int plain(self, const char *text) except -1:
         if text != NULL and text[0]:
             self.wrote = True
-            self.out.append(text, strlen(text))
+            self.put(text, strlen(text))
         return 0
 
     cdef int number(self, uint64_t n) except -1:
-        cdef char text[24]
         self.wrote = True
-        return self.out.append(text, write_decimal(text, n))
+        self.room(FGW_DECIMAL_MAX)
+        self.at += fgw_write_decimal(self.at, n)
+        return 0
 
     cdef int hexadecimal(self, const unsigned char *p, size_t n) except -1:
         cdef const char *digits = b"0123456789abcdef"
-        cdef char *to = self.out.reserve(2 * n + 1)
         cdef size_t i
+        self.room(2 * n)
         for i in range(n):
-            to[2 * i], to[2 * i + 1] = digits[p[i] >> 4], digits[p[i] & 15]
+            self.at[2 * i], self.at[2 * i + 1] = digits[p[i] >> 4], digits[p[i] & 15]
         self.wrote = self.wrote or n != 0
-        self.out.end += 2 * n
+        self.at += 2 * n
         return 0
 
     cdef int outside(self, const char *p, size_t n) except -1:
         """Bytes from outside: in a log no line break, quote, control or high byte gets through as it is."""
-        cdef size_t i, at = 0
-        cdef const char *digits = b"0123456789abcdef"
-        cdef char *to
-        cdef uint8_t c
         if n == 0:
             return 0
         self.wrote = True
@@ -391,50 +413,24 @@ cdef class Values:
             n = self.value_max
         if self.style == STYLE_FIELD:
             return self.for_field(p, n)
-        to = self.out.reserve(n * 6)
-        for i in range(n):
-            c = <uint8_t>p[i]
-            if c >= 32 and c < 127 and c != 34 and c != 92:
-                to[at] = <char>c
-                at += 1
-            elif self.style == STYLE_JSON and (c == 34 or c == 92):
-                to[at] = 92
-                to[at + 1] = <char>c
-                at += 2
-            elif self.style == STYLE_JSON:
-                memcpy(to + at, b"\\u00", 4)
-                to[at + 4] = digits[c >> 4]
-                to[at + 5] = digits[c & 15]
-                at += 6
-            else:
-                memcpy(to + at, b"\\x", 2)
-                to[at + 2] = digits[c >> 4]
-                to[at + 3] = digits[c & 15]
-                at += 4
-        self.out.end += at
+        self.room(n * FGW_ESCAPED_JSON_MAX)
+        if self.style == STYLE_LOG:
+            self.at += fgw_escape_log(self.at, p, n)
+        else:
+            self.at += fgw_escape_json(self.at, p, n)
         return 0
 
     cdef int for_field(self, const char *p, size_t n) except -1:
         """As it is, but for control characters: nothing from outside ends a field."""
-        cdef size_t i, at = 0
-        cdef char *to = self.out.reserve(n)
+        cdef size_t i
         cdef uint8_t c
+        self.room(n)
         for i in range(n):
             c = <uint8_t>p[i]
             if c >= 32 and c != 127 or c == 9:
-                to[at] = <char>c
-                at += 1
-        self.out.end += at
+                self.at[0] = <char>c
+                self.at += 1
         return 0
-
-
-cdef int fraction_of(char *out, int64_t ns) noexcept:
-    """Nine digits."""
-    cdef int i
-    for i in range(8, -1, -1):
-        out[i] = <char>(48 + ns % 10)
-        ns //= 10
-    return 0
 
 
 cdef size_t format_endpoint(const Address *a, char *out) noexcept:
@@ -443,13 +439,10 @@ cdef size_t format_endpoint(const Address *a, char *out) noexcept:
         memcpy(out, a.path, a.path_len)
         return a.path_len
     if a.family == FGW_FAMILY_IPV4:
-        inet_ntop(AF_INET, a.ip, out, 64)
-        n = strlen(out)
-    else:
-        out[0] = 91
-        inet_ntop(AF_INET6, a.ip, out + 1, 64)
-        n = strlen(out)
-        out[n] = 93
-        n += 1
-    out[n] = 58
-    return n + 1 + write_decimal(out + n + 1, a.port)
+        return fgw_write_ipv4_port(out, a.ip, a.port)
+    out[0] = 91
+    inet_ntop(AF_INET6, a.ip, out + 1, 64)
+    n = strlen(out)
+    out[n] = 93
+    out[n + 1] = 58
+    return n + 2 + fgw_write_decimal(out + n + 2, a.port)

@@ -1,11 +1,13 @@
 /* The checker of the route image: one walk over everything, so that no reader needs a bounds check afterwards. The image comes
  * from a process of the same gateway, but a damaged one must be refused, never followed. */
+#include "fgw/cidr.h"
 #include "fgw/state.h"
 #include "image_read.h"
 
 typedef struct checker {
     const char *image;
     const fgw_image_header *h;
+    fgw_span known_set; /* the last set of networks that was looked at: one is often that of many lists */
 } checker;
 
 static int span_ok(const checker *c, fgw_span s) { return (uint64_t)s.off + s.len <= c->h->strings.count; }
@@ -30,7 +32,8 @@ static int tables_ok(const fgw_image_header *h, uint64_t n) {
            table_ok(h->destinations, sizeof(fgw_img_destination), n) && table_ok(h->answers, sizeof(fgw_img_answer), n) &&
            table_ok(h->route_policies, sizeof(fgw_img_route_policy), n) && table_ok(h->retries, sizeof(fgw_img_retry), n) &&
            table_ok(h->cors, sizeof(fgw_img_cors), n) && table_ok(h->mirrors, sizeof(fgw_img_mirror), n) &&
-           table_ok(h->pages, sizeof(fgw_img_page), n) &&
+           table_ok(h->pages, sizeof(fgw_img_page), n) && table_ok(h->guards, sizeof(fgw_img_guard), n) &&
+           table_ok(h->source_lists, sizeof(fgw_img_source_list), n) &&
            table_ok(h->edits, sizeof(fgw_img_edit), n) &&
            table_ok(h->parts, sizeof(fgw_img_part), n) && table_ok(h->clusters, sizeof(fgw_img_cluster), n) &&
            table_ok(h->endpoints, sizeof(fgw_img_endpoint), n) && table_ok(h->policies, sizeof(fgw_img_policy), n) &&
@@ -102,7 +105,7 @@ static int chain_ok(const checker *c, const fgw_img_chain *k) {
     const int http = k->kind == FGW_CHAIN_HTTP;
     if (!span_ok(c, k->name) || (!http && k->kind != FGW_CHAIN_TCP) || k->tls > FGW_TLS_PASSTHROUGH ||
         (http && k->tls == FGW_TLS_PASSTHROUGH) || !index_ok(k->origin, c->h->origins) ||
-        !index_or_none(k->virtual_service, c->h->origins))
+        !index_or_none(k->virtual_service, c->h->origins) || !index_or_none(k->guard, c->h->guards))
         return 0;
     if (k->tls == FGW_TLS_TERMINATE ? !index_ok(k->tls_context, c->h->tls_contexts) : k->tls_context != FGW_NONE)
         return 0;
@@ -140,7 +143,7 @@ static int upstream_tls_ok(const checker *c, const fgw_img_upstream_tls *t) {
 
 static int vhost_ok(const checker *c, const fgw_img_vhost *v) {
     return span_ok(c, v->name) && range_ok(v->rules, c->h->rules) && v->flags <= FGW_VHOST_REQUIRE_TLS &&
-           index_ok(v->origin, c->h->origins) && index_or_none(v->root_fold, c->h->nodes);
+           index_ok(v->origin, c->h->origins) && index_or_none(v->root_fold, c->h->nodes) && index_or_none(v->guard, c->h->guards);
 }
 
 static int rule_ok(const checker *c, const fgw_img_rule *r) {
@@ -247,6 +250,26 @@ static int route_policy_ok(const checker *c, const fgw_img_route_policy *p) {
            range_ok(p->pages, c->h->pages);
 }
 
+static int guard_ok(const checker *c, const fgw_img_guard *g) { return range_ok(g->sources, c->h->source_lists); }
+
+static int networks_ok(checker *c, fgw_span set) {
+    if (set.off == c->known_set.off && set.len == c->known_set.len && set.len > 0)
+        return 1;
+    if (!span_ok(c, set) || !fgw_cidr_check(FGW_TABLE(c->image, strings, char) + set.off, set.len))
+        return 0;
+    c->known_set = set;
+    return 1;
+}
+
+static int source_lists_ok(checker *c) {
+    const fgw_img_source_list *lists = FGW_TABLE(c->image, source_lists, fgw_img_source_list);
+    for (uint32_t i = 0; i < c->h->source_lists.count; i++)
+        if (!networks_ok(c, lists[i].networks) || !span_ok(c, lists[i].policy) || lists[i].otherwise < FGW_SOURCE_ALLOWED ||
+            lists[i].otherwise > FGW_SOURCE_DENIED)
+            return 0;
+    return 1;
+}
+
 static int answered_ok(const checker *c, const fgw_img_action *a) {
     if (a->policy != FGW_NONE || !index_ok(a->answer, c->h->answers))
         return 0;
@@ -256,7 +279,7 @@ static int answered_ok(const checker *c, const fgw_img_action *a) {
 
 /* The weights of a route must add up: the data plane draws below total_weight and looks for the first cumulative above it. */
 static int action_ok(const checker *c, const fgw_img_action *a) {
-    if (!edits_ok(c, &a->edits))
+    if (!edits_ok(c, &a->edits) || !index_or_none(a->guard, c->h->guards))
         return 0;
     if (a->kind == FGW_ACTION_REDIRECT || a->kind == FGW_ACTION_DIRECT)
         return answered_ok(c, a);
@@ -435,7 +458,7 @@ static int group_ok(const checker *c, const fgw_img_group *g) {
 static int candidate_ok(const checker *c, const uint32_t *rule) { return index_ok(*rule, c->h->rules); }
 
 static long check_records(const void *image) {
-    const checker c = {(const char *)image, fgw_header_of(image)};
+    checker c = {(const char *)image, fgw_header_of(image), {0, 0}};
     CHECK_ALL(texts, fgw_span, text_ok);
     CHECK_ALL(tls_contexts, fgw_img_tls_context, tls_context_ok);
     CHECK_ALL(upstream_tls, fgw_img_upstream_tls, upstream_tls_ok);
@@ -452,6 +475,9 @@ static long check_records(const void *image) {
     CHECK_ALL(cors, fgw_img_cors, cors_ok);
     CHECK_ALL(mirrors, fgw_img_mirror, mirror_ok);
     CHECK_ALL(pages, fgw_img_page, page_ok);
+    CHECK_ALL(guards, fgw_img_guard, guard_ok);
+    if (!source_lists_ok(&c))
+        return -FGW_R_IMAGE_CONTENT;
     CHECK_ALL(route_policies, fgw_img_route_policy, route_policy_ok);
     CHECK_ALL(actions, fgw_img_action, action_ok);
     CHECK_ALL(policies, fgw_img_policy, policy_ok);

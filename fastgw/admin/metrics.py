@@ -78,6 +78,8 @@ COUNTERS = {
     "FGW_C_FAULT_ABORTS": ("fault_aborts", "Requests that a route aborted"),
     "FGW_C_MIRRORED": ("mirrored", "Copies of requests sent to mirrors"),
     "FGW_C_MIRRORS_LOST": ("mirrors_lost", "Copies not made or not finished, so as not to hold anything up"),
+    "FGW_C_SOURCES_DENIED": ("sources_denied", "Requests and connections of clients that a list of an EdgePolicy keeps out"),
+    "FGW_C_BODIES_REFUSED": ("request_bodies_refused", "Requests with a body that is larger than maxRequestBytes"),
     "FGW_C_HTTP2_CONNECTIONS": ("http2_connections", "Client connections that have spoken HTTP/2"),
     "FGW_C_PROXY_HEADERS": ("proxy_headers", "Client connections that began with a good PROXY header"),
 }

@@ -33,6 +33,7 @@ def as_text(answer: dict[str, Any], method: str, url: str, color: bool) -> str:
     lines.append(_line("answer", _paint(_action(answer), "green" if _is_good(answer) else "red", color)))
     if answer["action"] == "route" and answer["policy"]:
         lines.append(_line("upstream gets", answer["request"]["path"]))
+    lines += [_line("guard", text) for text in answer["guards"]]
     lines += [_line("policy", text) for text in answer["policy"]]
     lines += [_line("edit", edit) for edit in answer["edits"]]
     for destination in answer["destinations"]:
@@ -86,6 +87,8 @@ def _action(answer: dict[str, Any]) -> str:
         return f"{answer['status']} ({answer['detail']})"
     if action == "unsupported":
         return f"503: {answer['detail']} cannot be performed by this version"
+    if action == "denied":
+        return f"{answer['status']}: {answer['detail']}" if answer["status"] else f"the connection is reset: {answer['detail']}"
     if action == "rejected":
         return f"{answer['status']}: the request is refused ({answer['detail']})"
     text = _ACTIONS.get(action, action)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastgw.model.plan import PathMatch, Predicate, Rule, Sticky
-from fastgw.model.plan_text import action_text, conditions_text, policy_text
+from fastgw.model.plan_text import action_text, conditions_text, guards_text, policy_text
 
 
 def rule_entry(rule: Rule) -> dict[str, Any]:
@@ -21,6 +21,7 @@ def rule_entry(rule: Rule) -> dict[str, Any]:
         "action": rule.action.kind,
         "detail": rule.action.detail,
         "answer": action_text(rule.action) if rule.action.kind in ("redirect", "direct_response") else None,
+        "guards": guards_text(rule.action.guards),
         "policy": policy_text(rule.action.policy),
         "sticky": None if rule.action.sticky is None else _sticky_entry(rule.action.sticky),
         "destinations": [

@@ -29,6 +29,11 @@ PRIORITY = FAMILY + "priority"
 PATH_MATCH = FAMILY + "path-match"
 STICKY = FAMILY + "sticky"
 ERROR_PAGES = FAMILY + "error-pages"
+MAX_REQUEST_BYTES = FAMILY + "max-request-bytes"
+ALLOW_FROM = FAMILY + "allow-from"
+DENY_FROM = FAMILY + "deny-from"
+OF_GUARDS = (MAX_REQUEST_BYTES, ALLOW_FROM, DENY_FROM)
+"""Read in edge_policies."""
 
 MAX_PRIORITY = 1_000_000
 MAX_NAME_BYTES = 128
@@ -60,7 +65,7 @@ def wishes_of(resource: Resource, report: Report) -> Wishes:
         return NONE
     found: dict[str, Any] = {}
     for name, text in resource.annotations.items():
-        if not name.startswith(FAMILY):
+        if not name.startswith(FAMILY) or name in OF_GUARDS:
             continue
         field = f"metadata.annotations[{name}]"
         try:
@@ -120,7 +125,7 @@ def _understand(name: str, text: str) -> dict[str, Any]:
         return {"sticky": parse_sticky(text)}
     if name == ERROR_PAGES:
         return {"error_pages": parse_error_pages(text)}
-    raise ValueError(f"a VirtualService has {PRIORITY}, {PATH_MATCH}, {STICKY} and {ERROR_PAGES}")
+    raise ValueError(f"a VirtualService has {', '.join((PRIORITY, PATH_MATCH, STICKY, ERROR_PAGES, *OF_GUARDS))}")
 
 
 def _priority(text: str) -> int:

@@ -16,9 +16,11 @@ from fastgw.compiler.auto_passthrough import AutoPassthrough
 from fastgw.compiler.bind import Bindings, report_unbound
 from fastgw.compiler.cache import CompileCache
 from fastgw.compiler.chains import ChainCompiler
+from fastgw.compiler.edge_policies import find_policies
 from fastgw.compiler.endpoint_annotations import report_endpoint_annotations
 from fastgw.compiler.exchange import Whole, exchange
 from fastgw.compiler.gateway_annotations import report_gateway_annotations
+from fastgw.compiler.guards import GuardBook
 from fastgw.compiler.http_routes import CompiledRules, RuleCompiler
 from fastgw.compiler.inventory import Inventory
 from fastgw.compiler.layer4 import Layer4
@@ -64,6 +66,8 @@ def _compile(resources: Sequence[Resource], options: CompileOptions, cache: Comp
     report_policies(inventory, options, report)
     report_endpoint_annotations(inventory, report)
     report_gateway_annotations(inventory, report)
+    book = GuardBook(find_policies(inventory, report))
+    cache.virtual_hosts.guarded.begin({each.key: each for each in inventory.of("VirtualService")} if not book.is_empty() else {})
 
     plan = Plan()
     used: dict[CompiledRules, None] = {}
@@ -73,14 +77,17 @@ def _compile(resources: Sequence[Resource], options: CompileOptions, cache: Comp
     for each, listener in listeners:
         plan.listeners.append(listener)
         for name, servers in each.tables():
-            plan.route_tables[name] = TableBuilder(servers, bindings, compiler, used).build(name, cache.virtual_hosts)
+            plan.route_tables[name] = TableBuilder(servers, bindings, compiler, book, used).build(name, cache.virtual_hosts)
+        for chain in listener.chains:
+            chain.guards = book.of_chain(chain) if chain.kind == "tcp" else None
     cache.virtual_hosts.finish()
+    book.report_idle(report)
     report_unused(services, (each for each, _ in listeners), report)
     layer4 = tuple(chains.uses)
     plan.clusters = clusters.build([*(use for rules in used for use in rules.uses), *layer4])
     diagnostics = in_file_order([*report.diagnostics, *clusters.diagnostics()], services)
     served = [each for each, _ in listeners]
-    cache.whole = Whole(list(resources), served, compiler, clusters, used, layer4, report.diagnostics, plan, diagnostics)
+    cache.whole = Whole(list(resources), served, compiler, book, clusters, used, layer4, report.diagnostics, plan, diagnostics)
     return CompileResult(plan, list(diagnostics))
 
 

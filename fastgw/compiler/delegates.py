@@ -32,12 +32,14 @@ _MAP_CONDITIONS = ("headers", "without_headers", "query_params")
 
 
 class Expanded(msgspec.Struct, frozen=True):
-    """An http route as it is compiled. ``owner`` and ``index``: where it stands. ``matches``: with their index there."""
+    """An http route as it is compiled. ``owner`` and ``index``: where it stands. ``matches``: with their index there. ``root``: the
+    index of the root's route that led to it."""
 
     owner: Resource
     index: int
     route: HttpRoute
     matches: tuple[tuple[int, HttpMatch | None], ...]
+    root: int
 
 
 def expand(root: Resource, delegates: Mapping[str, Resource], report: Report, segments: bool = False) -> Iterator[Expanded]:
@@ -47,7 +49,7 @@ def expand(root: Resource, delegates: Mapping[str, Resource], report: Report, se
     """
     for index, route in enumerate(root.spec.http):
         if route.delegate is None or route.redirect is not None or route.route:
-            yield Expanded(root, index, route, _indexed(route.match))
+            yield Expanded(root, index, route, _indexed(route.match), index)
             continue
         delegate = _find(root, index, route, delegates, report)
         if delegate is not None:
@@ -102,7 +104,7 @@ def _merged(root: Resource, index: int, route: HttpRoute, delegate: Resource, re
         if matches is None:
             report.warning("FGW0104", delegate, path, f"this rule is left out: a match fits none of {where} that delegates to it")
             continue
-        yield Expanded(delegate, position, _merge_route(route, own), matches)
+        yield Expanded(delegate, position, _merge_route(route, own), matches, index)
 
 
 def _resolved(matches: Sequence[HttpMatch], namespace: str) -> list[HttpMatch]:

@@ -14,6 +14,7 @@ import msgspec
 
 from fastgw.compiler.cache import CompileCache
 from fastgw.compiler.clusters import ClusterBuilder, Use
+from fastgw.compiler.guards import GuardBook
 from fastgw.compiler.http_routes import BoundService, CompiledRules, RuleCompiler
 from fastgw.compiler.options import CompileResult
 from fastgw.compiler.report import in_file_order
@@ -37,6 +38,7 @@ class Whole(msgspec.Struct):
     resources: Sequence[Resource]
     listeners: list[PlacedListener]
     compiler: RuleCompiler
+    book: GuardBook
     clusters: ClusterBuilder
     used: dict[CompiledRules, None]
     layer4: tuple[Use, ...]
@@ -86,7 +88,9 @@ def _find(whole: Whole, resources: Sequence[Resource], cache: CompileCache) -> _
     for position in changed:
         old, new = before[position], resources[position]
         known = cache.service_of(old)
-        if known is None or (old.kind, old.namespace, old.name) in told or not _only_http_differs(old, new):
+        if known is None or whole.book.names(old.kind, old.key):  # a policy may name its routes
+            return None
+        if (old.kind, old.namespace, old.name) in told or not _only_http_differs(old, new):
             return None
         fresh = BoundService(new)
         if known.delegating or fresh.delegating or known.layer4 or not _note(found, whole, known, fresh):

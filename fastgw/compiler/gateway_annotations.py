@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from fastgw.compiler.annotations import FAMILY
+from fastgw.compiler.annotations import FAMILY, OF_GUARDS
 from fastgw.compiler.inventory import Inventory
 from fastgw.compiler.options import CompileOptions
 from fastgw.compiler.report import Report, place
@@ -53,7 +53,7 @@ def gateway_wishes(gateway: Resource, report: Report | None = None) -> GatewayWi
     """What is not understood is reported and counts as not there."""
     found: dict[str, object] = {}
     for name, text in gateway.annotations.items():
-        if not name.startswith(FAMILY):
+        if not name.startswith(FAMILY) or name in OF_GUARDS:
             continue
         try:
             found |= _understand(name, text.strip())
@@ -116,7 +116,7 @@ def _understand(name: str, text: str) -> dict[str, object]:
             raise ValueError(f'"{text}" is neither "true" nor "false"')
         return {"proxy_protocol": text == "true"}
     if name not in KNOWN:
-        raise ValueError(f"a Gateway has {', '.join(KNOWN)}")
+        raise ValueError(f"a Gateway has {', '.join((*KNOWN, *OF_GUARDS))}")
     if not _NUMBER.fullmatch(text) or int(text) > MOST_CONNECTIONS:
         raise ValueError(f'"{text}" is no number from 0 to {MOST_CONNECTIONS}')
     return {"max_connections" if name == MAX_CONNECTIONS else "max_per_source": int(text)}

@@ -32,7 +32,8 @@ class CompiledRules(msgspec.Struct, frozen=True, eq=False):
     """``rules`` in order, ``catch_all`` after them (E2: nothing of the VirtualService follows it), the clusters they use.
 
     ``priority``: of the VirtualService among those of its hosts, higher first. ``left_out``: matches that cannot hold behind this
-    gateway and port, for explain.
+    gateway and port, for explain. ``service``: the VirtualService's key; ``owners``: with those of its delegates; ``roots``: of
+    each rule in match order the route of the VirtualService that led to it, () without delegates.
     """
 
     rules: list[Rule]
@@ -40,6 +41,9 @@ class CompiledRules(msgspec.Struct, frozen=True, eq=False):
     uses: tuple[Use, ...]
     priority: int = 0
     left_out: tuple[LeftOut, ...] = ()
+    service: str = ""
+    owners: tuple[str, ...] = ()
+    roots: tuple[int, ...] = ()
 
     def all(self) -> list[Rule]:
         """In match order."""
@@ -143,13 +147,29 @@ class RuleCompiler:
         uses: list[Use] = []
         left_out: list[LeftOut] = []
         pending = list(expand(service.resource, self._delegates, service.report, service.wishes.segments))
+        roots: list[int] = []
+        catch_all = None
         for position, expanded in enumerate(pending):
             step = _RouteStep(service, expanded, gateway, server_port, self._options, self._finder)
-            if step.run(rules, uses, left_out):
+            ends = step.run(rules, uses, left_out)
+            if service.delegating:
+                roots += [expanded.root] * (len(rules) - len(roots))
+            if ends:
                 if step.always_ends:
                     _report_unreachable(service, expanded, pending[position + 1 :])
-                return CompiledRules(rules[:-1], rules[-1], tuple(uses), service.wishes.priority, tuple(left_out))
-        return CompiledRules(rules, None, tuple(uses), service.wishes.priority, tuple(left_out))
+                catch_all = rules.pop()
+                break
+        key = service.resource.key
+        return CompiledRules(
+            rules,
+            catch_all,
+            tuple(uses),
+            service.wishes.priority,
+            tuple(left_out),
+            key,
+            tuple(dict.fromkeys((key, *(each.owner.key for each in pending)))) if service.delegating else (key,),
+            tuple(roots),
+        )
 
 
 class _RouteStep:

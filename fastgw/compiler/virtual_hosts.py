@@ -11,34 +11,40 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 
 from fastgw.compiler.bind import Bindings
+from fastgw.compiler.edge_policies import GATEWAY, Asked
+from fastgw.compiler.guards import GuardBook, GuardedRules, guards_of
 from fastgw.compiler.http_routes import BoundService, CompiledRules, RuleCompiler
 from fastgw.compiler.servers import PlacedServer
 from fastgw.model.origin import Origin
-from fastgw.model.plan import LeftOut, RouteTable, Rule, VirtualHost
+from fastgw.model.plan import NO_GUARDS, LeftOut, RouteTable, Rule, VirtualHost
 from fastgw.model.progress import with_progress
 
 
 class _Draft:
-    """A virtual host in the making. ``parts``: the rules of each VirtualService in order, none twice (E5)."""
+    """A virtual host in the making. ``parts``: the rules of each VirtualService in order, none twice (E5). ``gateways``: the keys
+    of all whose servers have it; ``asked``: what policies ask for it."""
 
-    __slots__ = ("number", "origin", "parts", "require_tls")
+    __slots__ = ("asked", "gateways", "number", "origin", "parts", "require_tls")
 
     def __init__(self, number: int, origin: Origin) -> None:
         self.number = number
         self.origin = origin
         self.parts: dict[CompiledRules, None] = {}
         self.require_tls = False
+        self.gateways: dict[str, None] = {}
+        self.asked: tuple[Asked, ...] = ()
 
 
 class VirtualHostCache:
     """Virtual hosts of the last compilation, kept when their parts are the very same objects."""
 
-    __slots__ = ("_last", "_next", "_positions")
+    __slots__ = ("_last", "_next", "_positions", "guarded")
 
     def __init__(self) -> None:
         self._last: dict[str, dict[str, tuple[_Draft, VirtualHost]]] = {}
         self._next: dict[str, dict[str, tuple[_Draft, VirtualHost]]] = {}
         self._positions: dict[str, dict[str, int]] = {}
+        self.guarded = GuardedRules()
 
     def finish(self) -> None:
         """This compilation is done; what it did not use is dropped."""
@@ -52,7 +58,7 @@ class VirtualHostCache:
         for domain, draft in drafts.items():
             known = last.get(domain)
             if known is None or not _alike(known[0], draft):
-                known = (draft, _virtual_host(domain, draft))
+                known = (draft, _virtual_host(domain, draft, self.guarded))
             used[domain] = known
             found.append(known[1])
         return found
@@ -73,17 +79,20 @@ class VirtualHostCache:
         for domain in domains:
             before = last[domain][0]
             draft = _Draft(before.number, origins.get(before.origin, before.origin))
-            draft.require_tls = before.require_tls
+            draft.require_tls, draft.gateways, draft.asked = before.require_tls, before.gateways, before.asked
             draft.parts = {rules.get(part, part): None for part in before.parts}
-            vhost = _virtual_host(domain, draft)
+            vhost = _virtual_host(domain, draft, self.guarded)
             last[domain] = (draft, vhost)
             hosts[positions[domain]] = vhost
         return hosts
 
 
-def _virtual_host(domain: str, draft: _Draft) -> VirtualHost:
-    rules, left_out = match_order(draft.parts), _left_out(draft.parts)
-    return VirtualHost(f"{domain}:{draft.number}", [domain], rules, draft.require_tls, draft.origin, left_out)
+def _virtual_host(domain: str, draft: _Draft, guarded: GuardedRules) -> VirtualHost:
+    parts = [guarded.of(part, draft.asked) for part in draft.parts] if draft.asked else list(draft.parts)
+    guards = guards_of(draft.asked, GATEWAY, "") if draft.asked else NO_GUARDS
+    vhost = VirtualHost(f"{domain}:{draft.number}", [domain], match_order(parts), draft.require_tls, draft.origin)
+    vhost.left_out, vhost.guards = _left_out(draft.parts), guards if guards != NO_GUARDS else None
+    return vhost
 
 
 def _alike(one: _Draft, other: _Draft) -> bool:
@@ -91,6 +100,7 @@ def _alike(one: _Draft, other: _Draft) -> bool:
         one.number == other.number
         and one.require_tls == other.require_tls
         and one.origin is other.origin
+        and one.asked == other.asked
         and len(one.parts) == len(other.parts)
         and all(map(operator.is_, one.parts, other.parts))
     )
@@ -126,14 +136,20 @@ def _of_one_priority(parts: list[CompiledRules]) -> list[Rule]:
 class TableBuilder:
     """The route table that some servers share. ``used`` collects the rules that took part, for their clusters."""
 
-    __slots__ = ("_bindings", "_compiler", "_drafts", "_servers", "used")
+    __slots__ = ("_bindings", "_book", "_compiler", "_drafts", "_servers", "used")
 
     def __init__(
-        self, servers: Sequence[PlacedServer], bindings: Bindings, compiler: RuleCompiler, used: dict[CompiledRules, None]
+        self,
+        servers: Sequence[PlacedServer],
+        bindings: Bindings,
+        compiler: RuleCompiler,
+        book: GuardBook,
+        used: dict[CompiledRules, None],
     ) -> None:
         self._servers = servers
         self._bindings = bindings
         self._compiler = compiler
+        self._book = book
         self._drafts: dict[str, _Draft] = {}
         self.used = used
 
@@ -145,6 +161,9 @@ class TableBuilder:
                 self._bind(server, service)
             if server.redirects:
                 self._redirect(server)
+        if not self._book.is_empty():
+            for domain, draft in self._drafts.items():
+                draft.asked = self._book.at(domain, draft.gateways, draft.parts)
         return RouteTable(name, cache.virtual_hosts(name, self._drafts))
 
     def _bind(self, server: PlacedServer, service: BoundService) -> None:
@@ -157,6 +176,7 @@ class TableBuilder:
             if draft is None:
                 draft = self._drafts[domain] = _Draft(server.number, service.resource.origin)
             draft.parts[compiled] = None
+            draft.gateways[server.gateway.key] = None
             if server.redirects:
                 draft.require_tls = True
 
@@ -166,3 +186,4 @@ class TableBuilder:
             if draft is None:
                 draft = self._drafts[domain] = _Draft(server.number, server.gateway.at(server.path))
             draft.require_tls = True
+            draft.gateways[server.gateway.key] = None

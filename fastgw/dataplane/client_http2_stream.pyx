@@ -192,6 +192,8 @@ cdef class ClientHttp2Stream(ClientStream):
             return 0
         if n and x.can_take_body():
             x.on_request_body(self.pending.head(), n)
+            if self.exchange is not x:  # refused: what waited has been dropped
+                return 0
             self.pending.consume(n)
             self.connection.consumed(self.id, n)
         if not self.request_ended or self.pending.size() or x.request_done or not x.can_take_body():

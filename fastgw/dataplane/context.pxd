@@ -6,8 +6,9 @@ from fastgw.native.base cimport fgw_field, fgw_span
 from fastgw.native.http1 cimport fgw_limits
 from fastgw.native.route cimport (
     FGW_NONE, fgw_img_action, fgw_img_answer, fgw_img_chain, fgw_img_cluster, fgw_img_cors, fgw_img_destination, fgw_img_edit,
-    fgw_img_endpoint, fgw_img_listener, fgw_img_mirror, fgw_img_origin, fgw_img_page, fgw_img_part, fgw_img_policy, fgw_img_retry,
-    fgw_img_route_policy, fgw_img_rule, fgw_img_tls_context, fgw_img_upstream_tls, fgw_regexes,
+    fgw_img_endpoint, fgw_img_guard, fgw_img_listener, fgw_img_mirror, fgw_img_origin, fgw_img_page, fgw_img_part,
+    fgw_img_policy, fgw_img_retry, fgw_img_route_policy, fgw_img_rule, fgw_img_source_list, fgw_img_tls_context,
+    fgw_img_upstream_tls, fgw_img_vhost, fgw_regexes,
 )
 from fastgw.native.state cimport fgw_state, fgw_worker_state
 
@@ -29,6 +30,7 @@ cdef class Image:
     cdef const fgw_img_tls_context *tls_contexts
     cdef const fgw_img_upstream_tls *upstream_tls
     cdef const fgw_span *texts
+    cdef const fgw_img_vhost *vhosts
     cdef const fgw_img_rule *rules
     cdef const fgw_img_action *actions
     cdef const fgw_img_destination *destinations
@@ -38,6 +40,8 @@ cdef class Image:
     cdef const fgw_img_cors *cors
     cdef const fgw_img_mirror *mirrors
     cdef const fgw_img_page *pages
+    cdef const fgw_img_guard *guards
+    cdef const fgw_img_source_list *source_lists
     cdef const fgw_img_edit *edits
     cdef const fgw_img_part *parts
     cdef const fgw_img_cluster *clusters
@@ -78,6 +82,7 @@ cdef class Context:
     cdef object translator        # Translator, the same
     cdef dict lines               # of requests that wait for a connection, by cluster: WaitLine
     cdef object retries           # RetryPolicy, the same
+    cdef object guard             # Guard, the same
     cdef object filters           # RouteFilter, the same
     cdef object mirrors           # Mirrors, the same
     cdef object upstream_tls      # UpstreamContexts, made when first asked for

@@ -33,6 +33,7 @@ cdef class Exchange(Served):
     cdef uint64_t sticky_key
     cdef bint gives_hash_cookie    # the answer tells the client what consistentHash knows it by
     cdef uint64_t hash_seed        # of that cookie
+    cdef uint64_t body_limit       # bytes that the request's body may have
     cdef bint has_policy           # the route has one: fgw_img_route_policy
     cdef bint delayed              # resume_at_ms ends a delay before the first try
     cdef bint gives_cors           # the answer tells the browser that `origin` may read it
@@ -78,6 +79,7 @@ cdef class Exchange(Served):
     cdef int refuse(self, int reason, const char *details) except -1
     cdef int note_grpc(self) except -1
     cdef int decide(self) except -1
+    cdef uint32_t guard(self) noexcept
     cdef bint is_misdirected(self, const fgw_route_request *q, uint32_t *table) noexcept
     cdef int choose_destination(self, const fgw_route_request *q) except -1
     cdef int forward(self, const fgw_route_request *q) except -1

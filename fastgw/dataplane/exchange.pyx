@@ -8,7 +8,7 @@ Ideas that have modules of their own: which destination and key (affinity.pyx), 
 (timeouts.pyx), changes of messages (edits.pyx), sending an answer of our own (own_answers.pyx), what follows a 101 (websocket.pyx).
 The rest of what a route may ask for is behind the contracts in steps.pyx.
 """
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
 
 from fastgw.dataplane.affinity cimport draw_destination, find_hash_key
 from fastgw.dataplane.attempts cimport (
@@ -24,7 +24,7 @@ from fastgw.dataplane.outlier cimport note_answer, note_connected, note_local
 from fastgw.dataplane.own_answers cimport give_body
 from fastgw.dataplane.request_head cimport RequestHead
 from fastgw.dataplane.served cimport ClientSide, Served, clock_ns
-from fastgw.dataplane.steps cimport LocalAnswers, Mirrors, RetryPolicy, RouteFilter
+from fastgw.dataplane.steps cimport Guard, LocalAnswers, Mirrors, RetryPolicy, RouteFilter
 from fastgw.dataplane.streams cimport (
     FAULT_CLOSED, FAULT_OVERFLOW, FAULT_REFUSED, FAULT_RESET, FAULT_TIMEOUT, ClientStream, Connector, ExchangeObserver,
     ResponseHead,
@@ -94,6 +94,7 @@ cdef class Exchange(Served):
         self.timeout_ms = self.timeout_at_ms = self.try_timeout_at_ms = self.resume_at_ms = 0
         self.request_done = self.response_started = self.response_done = False
         self.replayable = True
+        self.body_limit = UINT64_MAX
         self.upgrade = self.switched = False
         self.own_left = 0
         self.grpc = FGW_GRPC_NOT
@@ -155,6 +156,7 @@ cdef class Exchange(Served):
     cdef int decide(self) except -1:
         cdef fgw_route_request q
         cdef uint32_t table = self.client.route_table
+        cdef uint32_t guard
         if self.image is None or (table == FGW_NONE and not self.client.secure):
             return self.reply(404, FGW_F_NR, b"route_not_found", NULL, 0)
         self.head.describe(&q)
@@ -163,6 +165,9 @@ cdef class Exchange(Served):
             return self.reply(self.ctx.misdirected_status, FGW_F_NR, b"misdirected_request", NULL, 0)
         fgw_route_match(self.image.base, table, &q, self.head.secure, self.image.regexes, fgw_regexes_calls(),
                         &self.route)
+        guard = self.guard()
+        if guard != FGW_NONE and not (<Guard?>self.ctx.guard).admit(self, guard, &q):
+            return 0
         if self.route.verdict == FGW_ROUTE_REQUIRE_TLS:
             return (<LocalAnswers?>self.ctx.answers).answer_https(self)
         if self.route.verdict != FGW_ROUTE_MATCH:
@@ -173,6 +178,12 @@ cdef class Exchange(Served):
             self.ctx.reject(FGW_R_UPGRADE_NOT_ALLOWED)
             return self.reply(403, 0, b"upgrade_failed", NULL, 0)
         return self.choose_destination(&q)
+
+    cdef uint32_t guard(self) noexcept:
+        """Of the rule that matches; where none does, of the virtual host."""
+        if self.route.verdict == FGW_ROUTE_MATCH:
+            return self.image.actions[self.route.action].guard
+        return self.image.vhosts[self.route.vhost].guard if self.route.vhost != FGW_NONE else <uint32_t>FGW_NONE
 
     cdef bint is_misdirected(self, const fgw_route_request *q, uint32_t *table) noexcept:
         """Is the request for a host of a server that shows other certificates or asks clients for something else (requirement G5)?
@@ -264,6 +275,8 @@ cdef class Exchange(Served):
     cdef int on_request_body(self, const char *p, size_t n) except -1:
         cdef int reason
         self.bytes_received += n
+        if self.bytes_received > self.body_limit:
+            return (<Guard?>self.ctx.guard).refuse_body(self)
         if self.translation is not None:
             reason = self.translation.request_body(p, n)
             if reason:

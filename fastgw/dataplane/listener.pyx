@@ -13,6 +13,7 @@ from fastgw.dataplane.client_http2_stream cimport StreamPool
 from fastgw.dataplane.context cimport Context, Image
 from fastgw.dataplane.grpc_answers cimport GrpcAnswers
 from fastgw.dataplane.grpc_web cimport GrpcWebTranslator
+from fastgw.dataplane.guards cimport RouteGuard
 from fastgw.dataplane.header_edits cimport HeaderEdits
 from fastgw.dataplane.retries cimport RouteRetries
 from fastgw.dataplane.route_filters cimport RouteFilters
@@ -126,6 +127,7 @@ cdef class Server(ConnectionOwner):
         ctx.answers = GrpcAnswers()
         ctx.translator = GrpcWebTranslator()
         ctx.retries = RouteRetries(ctx)
+        ctx.guard = RouteGuard()
         ctx.filters = RouteFilters()
         ctx.mirrors = RouteMirrors(ctx, connector)
 

@@ -47,6 +47,12 @@ cdef class RetryPolicy:
     cdef int end_retry(self, Exchange x) except -1
 
 
+cdef class Guard:
+    """What is asked of a request before anything else is done with it."""
+    cdef bint admit(self, Exchange x, uint32_t guard, const fgw_route_request *q) except -1
+    cdef int refuse_body(self, Exchange x) except -1
+
+
 cdef class RouteFilter:
     """What a route's policy does with a request before it is forwarded, and with its answer."""
     cdef bint begin(self, Exchange x, const fgw_route_request *q) except -1

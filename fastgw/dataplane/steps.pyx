@@ -93,6 +93,16 @@ cdef class RetryPolicy:
         return 0
 
 
+cdef class Guard:
+    cdef bint admit(self, Exchange x, uint32_t guard, const fgw_route_request *q) except -1:
+        """May it go on? Else it has been answered. ``guard``: index in the image."""
+        return True
+
+    cdef int refuse_body(self, Exchange x) except -1:
+        """There is more of it than x.body_limit."""
+        raise NotImplementedError
+
+
 cdef class RouteFilter:
     cdef bint begin(self, Exchange x, const fgw_route_request *q) except -1:
         """May it go on? Else it has been answered, or start_delay() has been called."""

@@ -14,6 +14,7 @@ from fastgw.dataplane.balancer cimport PICK_ONE, PICK_WAIT, pick
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context, Image
 from fastgw.dataplane.dial cimport keep_alive, local_text, open_socket
+from fastgw.dataplane.guards cimport why_denied
 from fastgw.dataplane.limits cimport HELD_REFUSED, may_connect, release_connection
 from fastgw.dataplane.loop cimport SCRATCH_BYTES
 from fastgw.dataplane.outlier cimport note_connected, note_local
@@ -29,10 +30,10 @@ from fastgw.native.route cimport (
     FGW_ACTION_ROUTE, FGW_NONE, FGW_POLICY_KEEPALIVE, fgw_img_action, fgw_img_chain, fgw_img_destination, fgw_img_policy,
 )
 from fastgw.native.state cimport (
-    FGW_C_CLIENT_CONNECTIONS_CLOSED, FGW_C_TUNNEL_TIMEOUTS, FGW_C_TUNNELS, FGW_C_UPSTREAM_BYTES_IN, FGW_C_UPSTREAM_BYTES_OUT,
-    FGW_C_UPSTREAM_CLOSED, FGW_C_UPSTREAM_CONNECT_FAILURES, FGW_C_UPSTREAM_CONNECT_TIMEOUTS, FGW_C_UPSTREAM_CONNECTS,
-    FGW_C_UPSTREAM_RETRIES, FGW_F_DC, FGW_F_NC, FGW_F_NR, FGW_F_UF, FGW_F_UH, FGW_F_UO, FGW_F_URX, FGW_G_CLIENT_ACTIVE,
-    FGW_G_TUNNELS_ACTIVE, FGW_G_UPSTREAM_ACTIVE, fgw_series_key, fgw_tcp_series, fgw_tcp_series_of,
+    FGW_C_CLIENT_CONNECTIONS_CLOSED, FGW_C_SOURCES_DENIED, FGW_C_TUNNEL_TIMEOUTS, FGW_C_TUNNELS, FGW_C_UPSTREAM_BYTES_IN,
+    FGW_C_UPSTREAM_BYTES_OUT, FGW_C_UPSTREAM_CLOSED, FGW_C_UPSTREAM_CONNECT_FAILURES, FGW_C_UPSTREAM_CONNECT_TIMEOUTS,
+    FGW_C_UPSTREAM_CONNECTS, FGW_C_UPSTREAM_RETRIES, FGW_F_DC, FGW_F_NC, FGW_F_NR, FGW_F_UF, FGW_F_UH, FGW_F_UO, FGW_F_URX,
+    FGW_G_CLIENT_ACTIVE, FGW_G_TUNNELS_ACTIVE, FGW_G_UPSTREAM_ACTIVE, fgw_series_key, fgw_tcp_series, fgw_tcp_series_of,
 )
 
 cdef enum:
@@ -219,10 +220,16 @@ cdef class Tunnel(Served):
         cdef const fgw_img_destination *d
         cdef const fgw_img_policy *policy
         cdef fgw_span name
+        cdef const char *why
         self.idle_timeout_ms = chain.idle_timeout_ms
         if chain.virtual_service != FGW_NONE and self.observer is not None:
             name = image.origins[chain.virtual_service].name
             self.virtual_service = image.text(name)[:name.len]
+        if chain.guard != FGW_NONE:
+            why = why_denied(image, chain.guard, self.client.peer, self.client.peer_len)
+            if why != NULL:
+                self.ctx.loop.count(FGW_C_SOURCES_DENIED)
+                return self.fail(0, why)
         if chain.action == FGW_NONE:
             return self.fail(FGW_F_NR, b"route_not_found")
         a = &image.actions[chain.action]

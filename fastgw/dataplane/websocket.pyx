@@ -3,7 +3,7 @@
 Only the name "websocket", alone in one field, is an upgrade that is passed on: a list lets the upstream choose what the gateway
 has not looked at.
 """
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 from fastgw.dataplane.context cimport Context
@@ -69,6 +69,7 @@ cdef bint accepts_key(const char *base, const fgw_field *fields, uint32_t count,
 cdef int switch(Exchange x) except -1:
     """Both sides have agreed. What the client has said already goes upstream now and not before (A19)."""
     x.switched = True
+    x.body_limit = UINT64_MAX
     x.timeout_at_ms = 0  # N12
     x.ctx.loop.count(FGW_C_WEBSOCKETS)
     x.ctx.gauge(FGW_G_WEBSOCKETS_ACTIVE, 1)

@@ -17,12 +17,21 @@ import msgspec
 
 from fastgw.diff.changes import ADDED, CHANGED, MOVED, REMOVED, FieldChange
 from fastgw.model.plan import Action, PathMatch, Rule
-from fastgw.model.plan_text import action_text, conditions_text, destinations_text, edits_text, plain_text, policy_text, rule_name
+from fastgw.model.plan_text import (
+    action_text,
+    conditions_text,
+    destinations_text,
+    edits_text,
+    guards_text,
+    plain_text,
+    policy_text,
+    rule_name,
+)
 
 _IDENTITY = frozenset(("name", "virtual_service", "route_index", "match_index", "origin"))
 _CONDITION = frozenset(("path", "predicates"))
 _EFFECT = tuple(field for field in Rule.__struct_fields__ if field not in _IDENTITY | _CONDITION | {"action"})
-_IN_WORDS = ("redirect", "policy")
+_IN_WORDS = ("redirect", "policy", "guards")
 """Fields of an action whose changes other words tell."""
 _ACTION = tuple(field for field in Action.__struct_fields__ if field not in ("kind", "detail", "destinations", "edits"))
 
@@ -150,9 +159,10 @@ def _field_changes(old: Rule, new: Rule) -> Iterator[FieldChange]:
     edits = [_edits(rule.action) for rule in (old, new)]
     if edits[0] != edits[1]:
         yield FieldChange("headers", *edits)
-    policies = ["; ".join(policy_text(rule.action.policy)) or "none" for rule in (old, new)]
-    if policies[0] != policies[1]:
-        yield FieldChange("policy", *policies)
+    for field, words in (("guards", guards_text), ("policy", policy_text)):
+        told = ["; ".join(words(getattr(rule.action, field))) or "none" for rule in (old, new)]
+        if told[0] != told[1]:
+            yield FieldChange(field, *told)
     for field, before, after in (
         *((field, getattr(old.action, field), getattr(new.action, field)) for field in _ACTION if field not in _IN_WORDS),
         *((field, getattr(old, field), getattr(new, field)) for field in _EFFECT),

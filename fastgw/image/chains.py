@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastgw.image import layout
+from fastgw.image.guard_records import add_guards
 from fastgw.image.layout import NONE, ImageError, lib
 from fastgw.image.link import Linker, Slots
 from fastgw.image.pieces import TailBuilder
@@ -77,6 +78,7 @@ def _add_chain(tail: TailBuilder, chain: Chain) -> None:
         chain.idle_timeout_ms if chain.kind == "tcp" else 0,
         NONE if service is None else tail.origin(service.kind, service.key, service.origin),
         tail.origin("", "", chain.origin),
+        NONE if chain.guards is None else add_guards(tail.tables, chain.guards),
         0 if context is None else chain_identity(context),
     )
 
@@ -92,4 +94,4 @@ def _add_action(tail: TailBuilder, action: Action) -> int:
         total += weight
         table.add(tail.tables.cluster(d.cluster), weight, total, *tail.tables.shared_span(d.cluster), *NO_EDITS)
     kind, sticky = layout.ACTIONS["route"], lib.FGW_STICKY_NONE
-    return tail.tables["actions"].add(kind, sticky, 0, total, first, len(shares), 0, 0, NONE, NONE, NONE, *NO_EDITS)
+    return tail.tables["actions"].add(kind, sticky, 0, total, first, len(shares), 0, 0, NONE, NONE, NONE, NONE, *NO_EDITS)

@@ -15,8 +15,8 @@ from fastgw.image.explain import ExplainedDestination, ExplainedRule, Explainer,
 from fastgw.image.left_out import with_left_out
 from fastgw.model.grpc import HTTP_STATUSES
 from fastgw.model.origin import NOWHERE
-from fastgw.model.plan import Action, Chain, LeftOut, Listener, Plan, RoutePolicy, Rule, ServerRef
-from fastgw.model.plan_text import edits_text, policy_text
+from fastgw.model.plan import Action, Chain, LeftOut, Listener, Plan, RoutePolicy, Rule, ServerRef, VirtualHost
+from fastgw.model.plan_text import edits_text, guards_text, policy_text
 
 NOTHING = ("no_listener", "closed", "not_found", "misdirected", "rejected")
 """Actions of requests that no rule takes."""
@@ -26,6 +26,7 @@ MISDIRECTED = 421
 REACHED = 200
 """Stands for the answer of an upstream that is reached: its status is its own affair."""
 UNREACHABLE = 503
+DENIED = 403
 PER_MILLION = 1_000_000
 
 
@@ -41,6 +42,7 @@ class Decider:
                 self._listeners.setdefault(server.port, listener)
         self._servers: dict[tuple[int, str, str], ServerRef] = {}
         self._rules: dict[tuple[str, int, int], Rule] = {}
+        self._hosts: dict[tuple[str, str | None], VirtualHost] = {}
 
     def decide(self, asked: Asked, port: int = 0, *, considered: bool = True) -> dict[str, Any]:
         """All keys of the interface; those that do not apply are null or empty. ``considered``: with the rules that failed."""
@@ -70,6 +72,8 @@ class Decider:
 
     def _answered(self, at: dict[str, Any], listener: Listener, asked: Asked, explanation: Explanation) -> dict[str, Any]:
         verdict = explanation.verdict
+        if explanation.denied:
+            return self._denied(at, listener, asked, explanation)
         if verdict == "require_tls":
             answer = _answer(asked, at, "redirect", "httpsRedirect of the Gateway's server", explanation)
             return answer | {"status": 301, "location": f"https://{asked.authority}{asked.target}"}
@@ -88,6 +92,28 @@ class Decider:
             words = "no rule matches" if verdict == "no_rule" else "no virtual host has this host"
             return _answer(asked, at, "not_found", words, explanation) | {"status": 404}
         return _answer(asked, at, "rejected", verdict, explanation) | {"status": REFUSALS[verdict]}
+
+    def _denied(self, at: dict[str, Any], listener: Listener, asked: Asked, explanation: Explanation) -> dict[str, Any]:
+        """Before anything else."""
+        words = f"{explanation.denied} lets no client of {asked.source_ip} in"
+        answer = _answer(asked, at, "denied", words, explanation)
+        if explanation.verdict == "tcp":
+            chain = _chain_of(listener, explanation.chain)
+            return answer | {"matched": _layer4_rule(chain), "guards": guards_text(chain.guards if chain else None)}
+        answer["matched"] = _rule(explanation.matched) if explanation.matched is not None else None
+        return answer | {"status": DENIED, "guards": self._guards(answer, explanation)}
+
+    def _guards(self, answer: dict[str, Any], explanation: Explanation) -> list[str]:
+        """Of the rule at its virtual host: other hosts may ask for something else of the same rule. Without a rule, of the host."""
+        if not self._hosts:
+            tables = self.plan.route_tables.values()
+            self._hosts = {(table.name, name): host for table in tables for host in table.virtual_hosts for name in host.domains}
+        host, matched = self._hosts.get((explanation.route_table, answer["virtualHost"])), answer["matched"]
+        if host is None or matched is None:
+            return guards_text(host.guards) if host is not None else []
+        wanted = (matched["virtualService"], matched["route"], matched["match"])
+        rules = (each for each in host.rules if (each.virtual_service.key, each.route_index, each.match_index) == wanted)
+        return next((guards_text(rule.action.guards) for rule in rules), [])
 
     def rule_of(self, answer: dict[str, Any]) -> Rule | None:
         """The Plan's rule behind ``answer["matched"]``, for what the image does not hold."""
@@ -150,6 +176,7 @@ class Decider:
         answer = _answer(asked, at, explanation.action, "", explanation)
         answer["matched"] = _rule(matched)
         rule = self.rule_of(answer)
+        answer["guards"] = self._guards(answer, explanation)
         if explanation.action in ("redirect", "direct_response"):
             return answer | _own_answer(explanation, asked, rule, at["name"])
         if explanation.action != "route":
@@ -300,6 +327,7 @@ def _answer(
         "request": {"path": path if asked.query is None else f"{path}?{asked.query}", "authority": asked.authority},
         "edits": [],
         "policy": [],
+        "guards": [],
         "considered": [_rule(rule) | {"failed": rule.failed} for rule in explanation.considered] if explanation else [],
     }
 

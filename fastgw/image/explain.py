@@ -56,6 +56,7 @@ class Explanation(msgspec.Struct, frozen=True):
 
     ``chain`` serves the connection; ``owner`` is that of the request's host, "" for none. ``route_table`` has decided.
     ``kept``: position of the destination that this client keeps (sticky), None when it is drawn by weight.
+    ``denied``: the policy that keeps a client out.
     ``location``: of a redirect. ``target``: path and query that the upstream gets, None when the rewritten path is too long.
     """
 
@@ -72,6 +73,7 @@ class Explanation(msgspec.Struct, frozen=True):
     route_table: str = ""
     sni: str = ""
     location: str = ""
+    denied: str = ""
     target: str | None = ""
 
 
@@ -100,15 +102,16 @@ class Explainer:
         row = self._reader.row("chains", chain)
         name = self._reader.text(row, "name")
         if row["kind"] == lib.FGW_CHAIN_TCP:
-            return self._relayed(row, name, sni)
+            return self._relayed(row, name, sni, request.source_ip)
         found = self._asked(index, chain, request, considered)
         return msgspec.structs.replace(found, chain=name, owner=found.owner or name, sni=sni)
 
-    def _relayed(self, chain: Row, name: str, sni: str) -> Explanation:
+    def _relayed(self, chain: Row, name: str, sni: str, source_ip: str) -> Explanation:
         if chain["action"] == NONE:
             return Explanation("no_chain", chain=name, owner=name, sni=sni)
         action = self._reader.row("actions", self._reader.number(chain, "action"))
-        return Explanation("tcp", action="tcp", destinations=self._destinations(action), chain=name, owner=name, sni=sni)
+        destinations, denied = self._destinations(action), self._denied(chain, source_ip)
+        return Explanation("tcp", action="tcp", destinations=destinations, chain=name, owner=name, sni=sni, denied=denied)
 
     def _asked(self, listener: int, chain: int, request: ExplainRequest, want_considered: bool) -> Explanation:
         refused = _head_of(request).refused
@@ -138,12 +141,13 @@ class Explainer:
         vhost = self._reader.row("vhosts", match.vhost)
         name = self._reader.text(vhost, "name")
         if match.verdict == "require_tls":
-            return Explanation(match.verdict, name, path=path)
+            return Explanation(match.verdict, name, path=path, denied=self._denied(vhost, source_ip))
         considered = self._considered(vhost, match.rule, request) if want_considered else ()
         if match.rule is None or match.action is None:
-            return Explanation(match.verdict, name, considered=considered, path=path)
+            return Explanation(match.verdict, name, considered=considered, path=path, denied=self._denied(vhost, source_ip))
         action = self._reader.row("actions", match.action)
         found = Explanation(match.verdict, name, self._rule(match.rule, ""), _ACTION_WORDS[action["kind"]], (), considered, path)
+        found = msgspec.structs.replace(found, denied=self._denied(action, source_ip))
         if found.action == "redirect":
             return msgspec.structs.replace(found, location=self._matcher.location(match.rule, request).decode("utf-8", "replace"))
         if found.action == "direct_response":
@@ -152,6 +156,12 @@ class Explainer:
         target = self._matcher.rewritten(match.rule, request)
         text = None if target is None else target.decode("utf-8", "replace")
         return msgspec.structs.replace(found, destinations=self._destinations(action), kept=kept, target=text)
+
+    def _denied(self, row: Row, source_ip: str) -> str:
+        """The policy that keeps the client out of a virtual host, an action or a chain; "" when it is not known who asks."""
+        guard = self._reader.number(row, "guard")
+        found = self._matcher.denied(guard, source_ip) if guard != NONE and source_ip else None
+        return "" if found is None else self._reader.text(self._reader.row("source_lists", found), "policy")
 
     # --- rules ---
 

@@ -92,7 +92,7 @@ TABLES = {
     ),
     "chains": Record(
         "fgw_img_chain",
-        "name.off name.len kind tls grpc_web tls_context route_table action idle_timeout_ms virtual_service origin identity",
+        "name.off name.len kind tls grpc_web tls_context route_table action idle_timeout_ms virtual_service origin guard identity",
     ),
     "sni_tables": Record("fgw_img_sni_table", _HOSTS),
     "tls_contexts": Record(
@@ -111,7 +111,7 @@ TABLES = {
         "fgw_img_route_table",
         "name.off name.len vhosts.off vhosts.count " + _HOSTS,
     ),
-    "vhosts": Record("fgw_img_vhost", "name.off name.len rules.off rules.count flags origin root_fold"),
+    "vhosts": Record("fgw_img_vhost", "name.off name.len rules.off rules.count flags origin root_fold guard"),
     "rules": Record(
         "fgw_img_rule",
         "name.off name.len path.off path.len path_kind ignore_case predicate_count predicates regex action virtual_service origin"
@@ -121,7 +121,7 @@ TABLES = {
     "actions": Record(
         "fgw_img_action",
         "kind sticky sticky_header_id total_weight destinations.off destinations.count sticky_name.off sticky_name.len"
-        f" sticky_ttl_s answer policy {_EDITS}",
+        f" sticky_ttl_s answer policy guard {_EDITS}",
     ),
     "destinations": Record("fgw_img_destination", f"cluster weight cumulative_weight cluster_name.off cluster_name.len {_EDITS}"),
     "answers": Record("fgw_img_answer", "text.off text.len scheme.off scheme.len authority.off authority.len status port new_path"),
@@ -142,6 +142,8 @@ TABLES = {
     ),
     "mirrors": Record("fgw_img_mirror", "cluster per_million"),
     "pages": Record("fgw_img_page", "content_type.off content_type.len body.off body.len low high"),
+    "guards": Record("fgw_img_guard", "sources.off sources.count max_request_bytes"),
+    "source_lists": Record("fgw_img_source_list", "networks.off networks.len policy.off policy.len otherwise"),
     "edits": Record("fgw_img_edit", "name.off name.len value.off value.count kind header_id"),
     "parts": Record("fgw_img_part", "code header_id other_id limit text.off text.len other.off other.len"),
     "clusters": Record(

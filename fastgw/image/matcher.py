@@ -120,6 +120,12 @@ class Matcher:
         answer = lib.fgw_rule_check(self._bytes, rule, c_request, self._regexes, self._calls)
         return None if answer < 0 else int(answer)
 
+    def denied(self, guard: int, source_ip: str) -> int | None:
+        """Index of the source list of a guard that keeps an address out; None when all let it in."""
+        raw, address, named = source_ip.encode(), ffi.new("fgw_ip *"), ffi.new("int *")
+        known = lib.fgw_ip_parse(raw, len(raw), address)
+        return _index(lib.fgw_guard_denies(self._bytes, guard, address if known else ffi.NULL, named))
+
     def sticky_key(self, action: int, request: RouteRequest, source_ip: str) -> int | None:
         """What the request brings that makes its client keep a destination of the action; None for nothing."""
         c_request, _alive = c_request_of(request)

@@ -33,6 +33,7 @@ REFERENCES: dict[str, dict[str, str]] = {
         "action": "actions",
         "virtual_service": "origins",
         "origin": "origins",
+        "guard": "guards",
     },
     "sni_tables": {},
     "tls_contexts": {
@@ -50,7 +51,13 @@ REFERENCES: dict[str, dict[str, str]] = {
     "upstream_tls": {"certificate": "strings", "ca": "strings", "sni": "strings", "sans": "texts"},
     "texts": {"off": "strings"},
     "route_tables": {"name": "strings"},
-    "vhosts": {"name": "strings", "rules": RULES_OF + "rules", "origin": "origins", "root_fold": RULES_OF + "nodes"},
+    "vhosts": {
+        "name": "strings",
+        "rules": RULES_OF + "rules",
+        "origin": "origins",
+        "root_fold": RULES_OF + "nodes",
+        "guard": "guards",
+    },
     "rules": {
         "name": "strings",
         "path": "strings",
@@ -66,6 +73,7 @@ REFERENCES: dict[str, dict[str, str]] = {
         "sticky_name": "strings",
         "answer": "answers",
         "policy": "route_policies",
+        "guard": "guards",
         **_EDITS,
     },
     "destinations": {"cluster": SHARED, "cluster_name": SHARED, **_EDITS},
@@ -88,6 +96,8 @@ REFERENCES: dict[str, dict[str, str]] = {
     },
     "mirrors": {"cluster": SHARED},
     "pages": {"content_type": "strings", "body": SHARED},
+    "guards": {"sources": "source_lists"},
+    "source_lists": {"networks": SHARED, "policy": "strings"},
     "edits": {"name": "strings", "value": "parts"},
     "parts": {"text": "strings", "other": "strings"},
     "clusters": {

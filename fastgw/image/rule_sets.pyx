@@ -15,6 +15,7 @@ from fastgw.native.route cimport (
 )
 
 from fastgw.image.layout import ACTIONS, EDITS, OPS, PATH_KINDS, STICKY, TARGETS, VALUES, ImageError
+from fastgw.image.guard_records import add_guards
 from fastgw.image.link import Host
 from fastgw.image.policy_records import add_direct_response, add_redirect, add_route_policy
 from fastgw.image.references import NUMBERS
@@ -33,6 +34,7 @@ cdef extern from "fgw/image.h" nogil:
         uint32_t flags
         uint32_t origin
         uint32_t root_fold
+        uint32_t guard
 
     ctypedef struct fgw_img_rule:
         fgw_span name
@@ -84,7 +86,7 @@ cdef class RuleSetBuilder:
 
     cdef Tables tables
     cdef TrieWriter tries
-    cdef dict actions, policies
+    cdef dict actions, policies, guards
     cdef object last_action, last_owner
     cdef uint32_t last_action_index, last_owner_index
 
@@ -98,7 +100,7 @@ cdef class RuleSetBuilder:
         cdef uint32_t rank = 0
         self.tables.clear()
         self.tries.begin(rules)
-        self.actions, self.policies, self.last_action, self.last_owner = {}, {}, None, None
+        self.actions, self.policies, self.guards, self.last_action, self.last_owner = {}, {}, {}, None, None
         for rule in rules:
             self.add_rule(rule, rank)
             rank += 1
@@ -188,7 +190,7 @@ cdef class RuleSetBuilder:
         cdef list shares = action.shares()
         cdef fgw_img_action *record = <fgw_img_action *>self.tables.add(ACTION_TABLE, 1)
         record.kind = ACTIONS[action.kind if shares or action.kind != "route" else "unsupported"]
-        record.sticky_ttl_s = record.answer = record.policy = FGW_NONE
+        record.sticky_ttl_s = record.answer = record.policy = record.guard = FGW_NONE
         record.destinations.off, record.destinations.count = self.tables.count_of(DESTINATIONS), <uint32_t>len(shares)
         for destination, weight in shares:
             self.add_destination(record, destination, weight)
@@ -202,7 +204,16 @@ cdef class RuleSetBuilder:
             record.answer = add_direct_response(self.tables, action.answer)
         if action.policy is not None:
             record.policy = self.policy(action.policy)
+        if action.guards is not None:
+            record.guard = self.guard(action.guards)
         return index
+
+    cdef uint32_t guard(self, guards) except? 0xffffffff:
+        """Index of the record; routes of which the same is asked share it."""
+        known = self.guards.get(guards)
+        if known is None:
+            known = self.guards[guards] = add_guards(self.tables, guards)
+        return known
 
     cdef uint32_t policy(self, policy) except? 0xffffffff:
         """Index of the record; routes that ask for the same share it."""
@@ -295,6 +306,7 @@ cdef class HostBuilder:
         record.origin = self.tables.origin("", "", vhost.origin)
         record.name = self.tables.place_text(vhost.name)
         record.rules.count, record.root_fold = rules.size, rules.root_fold
+        record.guard = FGW_NONE if vhost.guards is None else add_guards(self.tables, vhost.guards)
         domains = tuple([domain_of(domain) for domain in vhost.domains])
         return Host(self.tables.take(False, rules.piece), rules.piece, domains)
 

@@ -6,6 +6,7 @@ from weakref import WeakValueDictionary
 
 from fastgw.image.layout import ffi, lib
 from fastgw.image.link import Symbol
+from fastgw.model.cidr import cidr_set, parse_network
 
 
 def to_bytes(text: str) -> bytes:
@@ -20,6 +21,7 @@ class Symbols:
         self._strings: WeakValueDictionary[str, Symbol] = WeakValueDictionary()
         self._regexes: WeakValueDictionary[str, Symbol] = WeakValueDictionary()
         self._clusters: WeakValueDictionary[str, Symbol] = WeakValueDictionary()
+        self._networks: WeakValueDictionary[tuple[str, str], Symbol] = WeakValueDictionary()
         self._broken: set[str] = set()
         self._message = ffi.new("char[]", 256)
         self._prefix = ffi.new("char[]", 128)
@@ -29,6 +31,17 @@ class Symbols:
         found = self._strings.get(text)
         if found is None:
             found = self._strings[text] = Symbol("string", to_bytes(text))
+        return found
+
+    def networks(self, allow: str, deny: str) -> Symbol:
+        """The set of both lists, see fgw_img_source_list."""
+        key = (allow, deny)
+        found = self._networks.get(key)
+        if found is None:
+            given = [(each, lib.FGW_SOURCE_ALLOWED) for each in allow.split(", ") if each]
+            given += [(each, lib.FGW_SOURCE_DENIED) for each in deny.split(", ") if each]
+            raw = cidr_set((parse_network(text), value) for text, value in given)
+            found = self._networks[key] = Symbol("string", raw)
         return found
 
     def cluster(self, name: str) -> Symbol:

@@ -166,6 +166,11 @@ cdef class Tables:
         cdef fgw_span span = self.place_shared(text)
         return span.off, span.len
 
+    def networks_span(self, str allow, str deny):
+        """(number of the symbol of a set of networks, its length)."""
+        cdef Symbol symbol = self.symbols.networks(allow, deny)
+        return self.number_of(symbol), PyBytes_GET_SIZE(symbol.text)
+
     cpdef uint32_t cluster(self, str name) except? 0xffffffff:
         """The number of the cluster's symbol."""
         cdef Symbol symbol = self.clusters.get(name)

@@ -146,6 +146,8 @@ _COMPILER = (
     ),
     ("FGW0131", WARNING, "LocalityUnknown", "settings of localities need to know where the gateway is"),
     ("FGW0130", WARNING, "PolicyRefused", "a part of a DestinationRule that a gateway cannot do; the default counts"),
+    ("FGW0118", ERROR, "NetworkInvalid", "an entry of a list of addresses is none; it is left out, the others count"),
+    ("FGW0119", WARNING, "PolicyOverruled", "an older EdgePolicy for the same target has the same field; that one counts"),
     ("FGW0115", WARNING, "RoutesUnused", "http, tls or tcp routes of a VirtualService that no server of its Gateways looks at"),
 )
 

@@ -186,10 +186,34 @@ class RoutePolicy(msgspec.Struct, frozen=True):
 NO_POLICY = RoutePolicy()
 
 
+class SourceList(msgspec.Struct, frozen=True):
+    """Which clients are let in. ``allow``, ``deny``: networks with ", " between them, so that long lists are quick to compare; the
+    longest prefix of both decides, with ``allow`` all else is denied. ``policy``: "namespace/name" of who asks for it."""
+
+    policy: str
+    allow: str = ""
+    deny: str = ""
+    closed: bool = False
+    """``allow`` was given, be it that nothing of it can be used."""
+
+
+class Guards(msgspec.Struct, frozen=True):
+    """What is asked of a request before anything else is done with it. All of ``sources`` have to let the client in.
+
+    ``max_request_bytes``: of its body, 0 for any.
+    """
+
+    sources: tuple[SourceList, ...] = ()
+    max_request_bytes: int = 0
+
+
+NO_GUARDS = Guards()
+
+
 class Action(msgspec.Struct, frozen=True):
     """kind: route, redirect, direct_response, unsupported (it cannot be performed: answered with 503, never passed over).
 
-    ``edits`` are done after those of the destination (K6). ``policy``: of a route that asks for one.
+    ``edits`` are done after those of the destination (K6). ``policy``: of a route that asks for one. ``guards`` come first.
     """
 
     kind: str
@@ -200,6 +224,7 @@ class Action(msgspec.Struct, frozen=True):
     redirect: Redirect | None = None
     answer: DirectResponse | None = None
     policy: RoutePolicy | None = None
+    guards: Guards | None = None
 
     def shares(self) -> list[tuple[WeightedDestination, int]]:
         """The destinations that get anything, with the weights that they are drawn by: a lone one gets everything, whatever its
@@ -241,6 +266,8 @@ class VirtualHost(msgspec.Struct):
     require_tls: bool = False
     origin: Origin = NOWHERE
     left_out: list[LeftOut] = []
+    guards: Guards | None = None
+    """Of its Gateways: for requests that no rule takes."""
 
 
 class RouteTable(msgspec.Struct):
@@ -292,7 +319,7 @@ class Chain(msgspec.Struct):
     passthrough. ``server_names``: the SNI that leads here, lower case, exact or with one leading "*"; "*" is also a hello
     without a name. Unused for tls none. ``server``: "namespace/gateway#index", "" where several share the chain.
     ``virtual_service`` is behind a tcp chain, by this route and match of its tcp or tls block; ``idle_timeout_ms``: 0 for none.
-    ``grpc_web``: its requests are translated to gRPC.
+    ``grpc_web``: its requests are translated to gRPC. ``guards``: of a tcp chain.
     """
 
     name: str
@@ -308,6 +335,7 @@ class Chain(msgspec.Struct):
     virtual_service: ObjectRef | None = None
     route_index: int = 0
     match_index: int = 0
+    guards: Guards | None = None
     origin: Origin = NOWHERE
 
 

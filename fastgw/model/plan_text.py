@@ -13,6 +13,7 @@ from fastgw.model.plan import (
     Endpoint,
     ErrorPage,
     Fault,
+    Guards,
     HeaderEdit,
     PathMatch,
     Predicate,
@@ -20,9 +21,13 @@ from fastgw.model.plan import (
     Retries,
     RoutePolicy,
     Rule,
+    SourceList,
     WeightedDestination,
 )
 from fastgw.model.values import format_text
+
+LISTED = 8
+"""So many networks of a list are shown in a line."""
 
 
 def conditions_text(rule: Rule) -> str:
@@ -70,6 +75,25 @@ def policy_text(policy: RoutePolicy | None) -> list[str]:
     if policy.pages:
         lines.append(f"error pages: {', '.join(dict.fromkeys(_page(page) for page in policy.pages))}")
     return lines + [f"mirror: {each.cluster}, {_percent(each.per_million)}" for each in policy.mirrors]
+
+
+def guards_text(guards: Guards | None) -> list[str]:
+    """``clients of default/shop: 10.0.0.0/8, not 10.1.2.3/32``, one line for each thing that is asked for."""
+    if guards is None:
+        return []
+    lines = [f"clients of {each.policy}: {_clients(each)}" for each in guards.sources]
+    return [*lines, f"request body: at most {guards.max_request_bytes} bytes"] if guards.max_request_bytes else lines
+
+
+def _clients(sources: SourceList) -> str:
+    allow = (_few(sources.allow) or "none") if sources.closed else "all"
+    return f"{allow}, not {_few(sources.deny)}" if sources.deny else allow
+
+
+def _few(listed: str) -> str:
+    """The first of a long list."""
+    networks = listed.split(", ", LISTED)
+    return listed if len(networks) <= LISTED else f"{', '.join(networks[:LISTED])} and {networks[LISTED].count(',') + 1} more"
 
 
 def _page(page: ErrorPage) -> str:

@@ -63,6 +63,7 @@ EFFECTS: dict[str, dict[str, str]] = {
     "Endpoints": {"": YES, "subsets[].addresses[].hostname": NONE, "subsets[].addresses[].nodeName": NONE}
     | {"subsets[].ports[].protocol": NONE, "subsets[].ports[].appProtocol": NONE},
     "RouteTest": {"": YES},
+    "EdgePolicy": {"": YES},
     "Secret": {"": YES, "type": NONE, "immutable": NONE},
     "ConfigMap": {"": NONE, "data": YES},
 }

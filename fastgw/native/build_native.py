@@ -31,6 +31,7 @@ HEADERS = [
     "balance",
     "grpc",
     "retries",
+    "guard",
 ]
 MARKED = re.compile(r"/\* cffi:begin \*/(.*?)/\* cffi:end \*/", re.S)
 

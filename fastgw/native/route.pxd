@@ -139,6 +139,7 @@ cdef extern from "fgw/image.h" nogil:
         fgw_table tls_contexts
         fgw_table upstream_tls
         fgw_table texts
+        fgw_table vhosts
         fgw_table rules
         fgw_table actions
         fgw_table destinations
@@ -148,6 +149,8 @@ cdef extern from "fgw/image.h" nogil:
         fgw_table cors
         fgw_table mirrors
         fgw_table pages
+        fgw_table guards
+        fgw_table source_lists
         fgw_table edits
         fgw_table parts
         fgw_table clusters
@@ -183,7 +186,19 @@ cdef extern from "fgw/image.h" nogil:
         uint32_t idle_timeout_ms
         uint32_t virtual_service
         uint32_t origin
+        uint32_t guard
         uint64_t identity
+
+    ctypedef struct fgw_img_vhost:
+        uint32_t guard
+
+    ctypedef struct fgw_img_guard:
+        fgw_table sources
+        uint64_t max_request_bytes
+
+    ctypedef struct fgw_img_source_list:
+        fgw_span networks
+        fgw_span policy
 
     ctypedef struct fgw_img_tls_context:
         fgw_span name
@@ -250,6 +265,7 @@ cdef extern from "fgw/image.h" nogil:
         uint32_t sticky_ttl_s
         uint32_t answer
         uint32_t policy
+        uint32_t guard
         fgw_img_edits edits
 
     ctypedef struct fgw_img_answer:

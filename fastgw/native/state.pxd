@@ -70,6 +70,8 @@ cdef extern from "fgw/state.h" nogil:
         FGW_C_MIRRORS_LOST
         FGW_C_HTTP2_CONNECTIONS
         FGW_C_PROXY_HEADERS
+        FGW_C_SOURCES_DENIED
+        FGW_C_BODIES_REFUSED
         FGW_C_COUNTERS_END
         FGW_G_CLIENT_ACTIVE
         FGW_G_UPSTREAM_ACTIVE

@@ -8,7 +8,7 @@
 #include "base.h"
 
 /* cffi:begin */
-enum { FGW_IMAGE_VERSION = 10, FGW_NONE = 0xffffffff };
+enum { FGW_IMAGE_VERSION = 11, FGW_NONE = 0xffffffff };
 
 /* `count` records of the table's type, from `off`. */
 typedef struct fgw_table {
@@ -40,6 +40,8 @@ typedef struct fgw_image_header {
     fgw_table cors;         /* fgw_img_cors */
     fgw_table mirrors;      /* fgw_img_mirror, those of a policy adjacent */
     fgw_table pages;        /* fgw_img_page, the same */
+    fgw_table guards;       /* fgw_img_guard */
+    fgw_table source_lists; /* fgw_img_source_list, those of a guard adjacent */
     fgw_table edits;        /* fgw_img_edit, those of a block adjacent */
     fgw_table parts;        /* fgw_img_part, those of a value adjacent */
     fgw_table clusters;     /* fgw_img_cluster */
@@ -107,7 +109,7 @@ typedef struct fgw_img_chain {
     uint32_t idle_timeout_ms; /* FGW_CHAIN_TCP; 0: none */
     uint32_t virtual_service; /* FGW_CHAIN_TCP: origin of the VirtualService, FGW_NONE without one */
     uint32_t origin;          /* of the Gateway's server, or of the match of the tls or tcp route */
-    uint32_t reserved;
+    uint32_t guard;           /* FGW_CHAIN_TCP: its lists of clients, FGW_NONE: none */
     uint64_t identity; /* FGW_TLS_TERMINATE: of the certificates shown and of all that is asked of clients, the same over generations.
                           Between chains with the same one a request may pass (misdirected requests, requirement G5), and a connection
                           whose chain has another one now must not go on under it. */
@@ -190,7 +192,7 @@ typedef struct fgw_img_vhost {
     uint32_t flags;
     uint32_t origin;
     uint32_t root_fold; /* node: trie of the rules with ignoreUriCase, keys in lower case; FGW_NONE without one */
-    uint32_t reserved;
+    uint32_t guard;     /* of requests that no rule takes, FGW_NONE without one */
 } fgw_img_vhost;
 
 enum fgw_path_kind { FGW_PATH_ANY = 0, FGW_PATH_EXACT = 1, FGW_PATH_PREFIX = 2, FGW_PATH_REGEX = 3, FGW_PATH_SEGMENT_PREFIX = 4 };
@@ -339,6 +341,7 @@ typedef struct fgw_img_action {
     uint32_t sticky_ttl_s;  /* Max-Age of the cookie, FGW_NONE: until the browser closes */
     uint32_t answer;        /* FGW_ACTION_REDIRECT and FGW_ACTION_DIRECT, else FGW_NONE */
     uint32_t policy;        /* route policy of FGW_ACTION_ROUTE; FGW_NONE: nothing but defaults */
+    uint32_t guard;         /* before anything else; FGW_NONE: nothing is asked */
     fgw_img_edits edits;    /* after those of the destination (K6) */
 } fgw_img_action;
 
@@ -386,6 +389,21 @@ typedef struct fgw_img_page {
     uint16_t low;
     uint16_t high;
 } fgw_img_page;
+
+/* What is asked of a request before anything else is done with it. */
+typedef struct fgw_img_guard {
+    fgw_table sources;          /* all of these lists have to let the client in */
+    uint64_t max_request_bytes; /* of a body, 0: any */
+} fgw_img_guard;
+
+enum fgw_source { FGW_SOURCE_ALLOWED = 1, FGW_SOURCE_DENIED = 2 };
+
+typedef struct fgw_img_source_list {
+    fgw_span networks; /* a set of fgw/cidr.h, whose values are enum fgw_source */
+    fgw_span policy;   /* "namespace/name" of who asks for it */
+    uint8_t otherwise; /* enum fgw_source, of clients in none of the networks, and of those without an IP address */
+    uint8_t pad[3];
+} fgw_img_source_list;
 
 /* When a request is tried again: retryOn's conditions, named after Envoy's. */
 enum fgw_retry_on {

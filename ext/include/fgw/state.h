@@ -81,6 +81,8 @@ enum fgw_counter {
     FGW_C_MIRRORS_LOST,  /* copies not made, or not finished, so as not to hold anything up */
     FGW_C_HTTP2_CONNECTIONS,    /* with clients */
     FGW_C_PROXY_HEADERS,        /* connections that a proxy in front has told about */
+    FGW_C_SOURCES_DENIED,       /* requests and connections of clients that a list keeps out */
+    FGW_C_BODIES_REFUSED,       /* requests with a body that is too large for their route */
     FGW_C_COUNTERS_END,
     /* gauges */
     FGW_G_CLIENT_ACTIVE = 192,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from fastgw.model.kinds.authorization_policy import AuthorizationPolicy
 from fastgw.model.kinds.base import KindInfo
 from fastgw.model.kinds.destination_rule import DestinationRule
+from fastgw.model.kinds.edge_policy import EdgePolicy
 from fastgw.model.kinds.gateway import Gateway
 from fastgw.model.kinds.kubernetes import ConfigMap, Endpoints, EndpointSlice, Secret, Service
 from fastgw.model.kinds.peer_authentication import PeerAuthentication
@@ -54,7 +55,10 @@ _KUBERNETES = (
     KindInfo("Namespace", "", ("v1",), namespaced=False),
 )
 
-_OWN = (KindInfo("RouteTest", "gateway.fastgw.io", ("v1",), RouteTest),)
+_OWN = (
+    KindInfo("RouteTest", "gateway.fastgw.io", ("v1",), RouteTest),
+    KindInfo("EdgePolicy", "gateway.fastgw.io", ("v1",), EdgePolicy),
+)
 
 _ALL = (*_ISTIO_NETWORKING, *_ISTIO_POLICY, *_KUBERNETES, *_OWN)
 KINDS: dict[tuple[str, str], KindInfo] = {(info.group, info.kind): info for info in _ALL}

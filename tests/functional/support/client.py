@@ -174,6 +174,11 @@ class Client:
     def get(self, target: str, host: str, *headers: str) -> Response:
         return self.request(request_bytes("GET", target, host, headers))
 
+    def pull(self) -> bool:
+        """Receive what there is within a moment; True unless the connection has ended."""
+        self._pull_for(0.05)
+        return not self.ended
+
     def wait_closed(self, seconds: float | None = None) -> bool:
         """True when the gateway ends the connection (FIN or RST) within the time; bytes that still come are kept."""
         deadline = time.monotonic() + (seconds if seconds is not None else self.timeout_s)

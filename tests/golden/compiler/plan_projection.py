@@ -24,7 +24,7 @@ from fastgw.model.plan import (
     UpstreamTls,
     VirtualHost,
 )
-from fastgw.model.plan_text import action_text, edits_text, policy_text
+from fastgw.model.plan_text import action_text, edits_text, guards_text, policy_text
 
 
 def project(result: CompileResult) -> dict[str, Any]:
@@ -65,6 +65,7 @@ def _chain(chain: Chain) -> str:
     match = "" if chain.tls == "none" else f" SNI {' '.join(chain.server_names)} {chain.tls}"
     idle = "" if chain.idle_timeout_ms == 3_600_000 else f" idle {chain.idle_timeout_ms} ms"
     onward = f"route {chain.route_table}" if chain.kind == "http" else f"{_onward(chain.action)}{idle}"
+    onward += "".join(f" [{text}]" for text in guards_text(chain.guards))
     owner = f" by {chain.virtual_service.key}" if chain.virtual_service is not None else ""
     onward += ", gRPC-Web translated" if chain.grpc_web else ""
     return f"{chain.name}:{chain.origin.line}:{match} -> {onward}{owner}{_context(chain.tls_context)}"
@@ -87,6 +88,7 @@ def _context(context: TlsContext | None) -> str:
 
 def _virtual_host(host: VirtualHost) -> list[str]:
     first = ["301 to https"] if host.require_tls else []
+    first += [f"without a rule [{text}]" for text in guards_text(host.guards)]
     return first + [_rule(rule) for rule in host.rules]
 
 
@@ -97,15 +99,16 @@ def _rule(rule: Rule) -> str:
 
 
 def _action(rule: Rule) -> str:
+    guards = "".join(f" [{text}]" for text in guards_text(rule.action.guards))
     if rule.action.kind == "unsupported":
-        return f"{rule.action.kind} {rule.action.detail}"
+        return f"{rule.action.kind} {rule.action.detail}{guards}"
     if rule.action.kind != "route":
-        return f"{action_text(rule.action)}{_edits(rule.action.edits)}"
+        return f"{action_text(rule.action)}{_edits(rule.action.edits)}{guards}"
     kept = rule.action.sticky
     sticky = "" if kept is None else f" sticky {kept.kind} {kept.name} {kept.ttl_s}"
     own = _edits(rule.action.edits)
     policy = "".join(f" [{text}]" for text in policy_text(rule.action.policy))
-    return ", ".join(f"{d.weight} {d.cluster}{_edits(d.edits)}" for d in rule.action.destinations) + sticky + own + policy
+    return ", ".join(f"{d.weight} {d.cluster}{_edits(d.edits)}" for d in rule.action.destinations) + sticky + own + policy + guards
 
 
 def _edits(edits: Edits) -> str:

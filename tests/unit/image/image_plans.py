@@ -16,6 +16,7 @@ from fastgw.model.plan import (
     Cluster,
     Edits,
     Endpoint,
+    Guards,
     HeaderEdit,
     Listener,
     ObjectRef,
@@ -24,6 +25,7 @@ from fastgw.model.plan import (
     Predicate,
     RouteTable,
     Rule,
+    SourceList,
     Sticky,
     TlsContext,
     VirtualHost,
@@ -70,6 +72,14 @@ PSEUDO_REGEXES = {
 VALUE_REGEXES = [".*", "a.*", "[ab,]+", "v[0-9]", "v.*[13579]", "(a|v1.)?", ".*,.*", "", "[^a]*", "v(1|2)+"]
 
 
+GUARDS = (
+    None,
+    Guards((SourceList("default/edge", "10.0.0.0/8, 2001:db8::/32", "10.1.2.3/32", closed=True),), 1000),
+    None,
+    Guards((SourceList("default/edge", deny="192.0.2.0/24"), SourceList("default/more", "10.0.0.0/8", closed=True))),
+)
+
+
 def some_path(random: Random) -> str:
     path = "".join("/" + random.choice(SEGMENTS) for _ in range(random.randint(1, 3)))
     return path + random.choice(["", "", "", "/"])
@@ -110,7 +120,8 @@ def some_rule(random: Random, index: int, values: list[str], bare: float) -> Rul
     predicates = tuple(some_predicate(random, values) for _ in range(count))
     owner = ObjectRef("VirtualService", f"default/vs-{index % 3}", Origin("a.yaml", 1 + index % 3, 1))
     destinations = (WeightedDestination(f"cluster-{index % 4}", 1), WeightedDestination("cluster-0", 2, edits=EDITS[index % 2]))
-    action = Action("route", destinations[: 1 + index % 2], sticky=random.choice(STICKY), edits=random.choice(EDITS))
+    guards = GUARDS[index % len(GUARDS)]
+    action = Action("route", destinations[: 1 + index % 2], sticky=random.choice(STICKY), edits=random.choice(EDITS), guards=guards)
     return Rule(f"rule-{index}", owner, index, 0, action, some_path_match(random), predicates, Origin("a.yaml", 10 + index, 3))
 
 
@@ -161,7 +172,9 @@ def some_plan(random: Random, crowded: bool = False) -> Plan:
             else some_rule(random, i, values, 0.03 if crowded else 0.4)
             for i in range(size)
         ]
-        vhosts.append(VirtualHost(f"{own[0]}:80", own, rules, random.random() < 0.1, Origin("a.yaml", 5, 1)))
+        vhosts.append(
+            VirtualHost(f"{own[0]}:80", own, rules, random.random() < 0.1, Origin("a.yaml", 5, 1), guards=GUARDS[len(rules) % 2])
+        )
     clusters = {f"cluster-{i}": Cluster(f"cluster-{i}", f"svc-{i}", 80, endpoints=[Endpoint(f"10.0.0.{i}", 80)]) for i in range(3)}
     listener = Listener(LISTENER, "", 80, "HTTP", [], [Chain("http.80", route_table="http.80")])
     return Plan([listener], {"http.80": RouteTable("http.80", vhosts)}, clusters)

@@ -27,6 +27,7 @@ from fastgw.model.plan import (
     Edits,
     ErrorPage,
     Fault,
+    Guards,
     HeaderEdit,
     MirrorTarget,
     PathMatch,
@@ -36,6 +37,7 @@ from fastgw.model.plan import (
     Retries,
     Rewrite,
     RoutePolicy,
+    SourceList,
     WeightedDestination,
 )
 from fastgw.model.values import Part
@@ -84,6 +86,7 @@ def use(pointer: object, random: Random, plan: Plan) -> None:
     result = ffi.new("fgw_route_result *")
     calls = lib.fgw_regexes_calls()
     header = ffi.cast("fgw_image_header *", pointer)
+    address, named = ffi.new("fgw_ip *", [0, 0xFFFF0A000001]), ffi.new("int *")
     for _ in range(6):
         request, _alive = c_request_of(some_request(random, plan))
         for table in (*range(min(header.route_tables.count, 2)), lib.FGW_NONE):
@@ -92,6 +95,8 @@ def use(pointer: object, random: Random, plan: Plan) -> None:
             if verdict == lib.FGW_ROUTE_MATCH:
                 assert result.rule < header.rules.count and result.action < header.actions.count
                 keep_destination(pointer, result.action, request)
+        for guard in range(header.guards.count):
+            lib.fgw_guard_denies(pointer, guard, address, named)
         for rule_index in range(min(header.rules.count, 30)):
             lib.fgw_rule_check(pointer, rule_index, request, regexes, calls)
     lib.fgw_listener_find(pointer, b"x", 1)
@@ -161,13 +166,13 @@ def test_the_reason_for_a_refusal(field: str, value: int, reason: str) -> None:
 
 MUST_BE_CHECKED = {
     "listeners": "name.off name.len bind.len port plain sni origin chains.off chains.count",
-    "chains": "name.len kind tls tls_context route_table action virtual_service origin",
+    "chains": "name.len kind tls tls_context route_table action virtual_service origin guard",
     "route_tables": "name.len vhosts.off vhosts.count hosts.exact.off hosts.exact.count hosts.suffix.off hosts.suffix.count"
     " hosts.default_value hosts.suffix_max",
-    "vhosts": "name.len rules.off rules.count flags origin root_fold",
+    "vhosts": "name.len rules.off rules.count flags origin root_fold guard",
     "rules": "name.len path.len path_kind ignore_case predicate_count predicates regex action virtual_service origin",
     "predicates": "name.len value.len target op invert header_id regex",
-    "actions": "kind sticky sticky_header_id total_weight destinations.off destinations.count sticky_name.len answer policy"
+    "actions": "kind sticky sticky_header_id total_weight destinations.off destinations.count sticky_name.len answer policy guard"
     " edits.request.off"
     " edits.request.count edits.response.off edits.response.count edits.authority.len",
     "destinations": "cluster weight cumulative_weight cluster_name.len edits.request.off edits.request.count edits.response.off"
@@ -180,6 +185,8 @@ MUST_BE_CHECKED = {
     " ignore_unmatched",
     "mirrors": "cluster per_million",
     "pages": "content_type.len body.len high",
+    "guards": "sources.off sources.count",
+    "source_lists": "networks.off networks.len policy.len otherwise",
     "edits": "name.off name.len value.off value.count kind header_id",
     "parts": "code header_id other_id text.off text.len other.len",
     "clusters": "name.len host.len service_name.len service_namespace.len subset.len port discovery lb protocol endpoints.off"
@@ -195,7 +202,8 @@ MUST_BE_CHECKED = {
 
 
 SET_A = Edits(request=(HeaderEdit("set", "x-a", (Part("request_header", "a?b"), Part("text", "text"))),), authority="b.com")
-EDITED = Action("route", (WeightedDestination("outbound|80||a.example", 100, edits=SET_A),), edits=SET_A)
+GUARDS = Guards((SourceList("default/a", "10.0.0.0/8", "::1/128"),), 5)
+EDITED = Action("route", (WeightedDestination("outbound|80||a.example", 100, edits=SET_A),), edits=SET_A, guards=GUARDS)
 POLICY = RoutePolicy(
     Rewrite("path", "/b"),
     1000,

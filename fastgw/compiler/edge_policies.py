@@ -1,0 +1,188 @@
+"""What EdgePolicies ask for, and the annotations that stand for the same, each at its targets (README, "EdgePolicy").
+
+- ``gateway.fastgw.io/max-request-bytes: "1048576"``, of a VirtualService or a Gateway: ``maxRequestBytes``.
+- ``gateway.fastgw.io/allow-from`` and ``deny-from: "10.0.0.0/8, 2001:db8::/32"``, of the same: ``sources``.
+
+An annotation counts like a policy for the whole object that is younger than all others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import msgspec
+
+from fastgw.compiler.annotations import ALLOW_FROM, DENY_FROM, MAX_REQUEST_BYTES
+from fastgw.compiler.hosts import covers, full_name
+from fastgw.compiler.inventory import Inventory
+from fastgw.compiler.report import Report, place
+from fastgw.model.cidr import parse_network
+from fastgw.model.kinds.edge_policy import EdgePolicy, TargetRef
+from fastgw.model.plan import SourceList
+from fastgw.model.resource import Resource
+
+GATEWAY, SERVICE = "Gateway", "VirtualService"
+FIELDS = {"sources": "sources", "max_request_bytes": "maxRequestBytes"}
+"""Fields of Asked -> of the kind."""
+_DIGITS = re.compile(r"[0-9]{1,18}")
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What one policy asks for at one target; None: nothing is said of it. ``key``: of the target.
+
+    ``hosts``: lower case, exact or with a leading star; ``routes``: names. () for all.
+    """
+
+    policy: str
+    kind: str
+    key: str
+    hosts: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
+    sources: SourceList | None = None
+    max_request_bytes: int | None = None
+
+    def level(self) -> int:
+        """How specific it is: routes before hosts before the whole object."""
+        return 2 * bool(self.routes) + bool(self.hosts)
+
+    def at(self, domain: str) -> bool:
+        """Is it for a virtual host of this domain?"""
+        return not self.hosts or any(covers(host, domain) for host in self.hosts)
+
+
+class Found(msgspec.Struct):
+    """``asked`` with where it stands: ``path`` of the target, ``fields``: those of ``asked`` -> paths."""
+
+    asked: Asked
+    resource: Resource
+    path: str
+    fields: dict[str, str]
+
+
+def find_policies(inventory: Inventory, report: Report) -> list[Found]:
+    """In order of precedence; what names no target that exists is reported and left out."""
+    found: list[Found] = []
+    for policy in inventory.of("EdgePolicy"):
+        found += _of_policy(policy, inventory, report)
+    for kind in (SERVICE, GATEWAY):
+        for resource in inventory.of(kind):
+            if any(name in resource.annotations for name in (ALLOW_FROM, DENY_FROM, MAX_REQUEST_BYTES)):
+                found += _of_annotations(resource, report)
+    _report_conflicts(found, report)
+    return found
+
+
+def _of_policy(policy: Resource, inventory: Inventory, report: Report) -> Iterator[Found]:
+    spec: EdgePolicy = policy.spec
+    sources = None
+    if spec.sources is not None:
+        lists = ((spec.sources.allow, "spec.sources.allow[{}]"), (spec.sources.deny, "spec.sources.deny[{}]"))
+        allow, deny = (_networks(policy, texts, path.format, report) for texts, path in lists)
+        sources = SourceList(policy.key, allow, deny, bool(spec.sources.allow))
+    values = {"sources": sources, "max_request_bytes": spec.max_request_bytes}
+    fields = {name: f"spec.{FIELDS[name]}" for name, value in values.items() if value is not None}
+    for index, target in enumerate(spec.target_refs):
+        path = f"spec.targetRefs[{index}]"
+        if _exists(policy, target, path, inventory, report):
+            hosts = tuple(full_name(host, policy.namespace).lower() for host in target.hosts)
+            key = f"{policy.namespace}/{target.name}"
+            asked = Asked(policy.key, target.kind, key, hosts, target.routes, sources, spec.max_request_bytes)
+            yield Found(asked, policy, path, fields)
+
+
+def _exists(policy: Resource, target: TargetRef, path: str, inventory: Inventory, report: Report) -> bool:
+    key = f"{policy.namespace}/{target.name}"
+    there = {each.key: each for each in inventory.of(target.kind)}
+    resource = there.get(key)
+    if resource is None:
+        elsewhere = next((each for each in there.values() if each.name == target.name), None)
+        mend = f"; {elsewhere.key} exists: a policy stands in the namespace of its target" if elsewhere else ""
+        report.error("IST0101", policy, f"{path}.name", f'{target.kind} "{key}" not found{mend}: nothing is asked of it')
+        return False
+    names = {route.name for route in resource.spec.http} if target.kind == SERVICE else set()
+    missing = [name for name in target.routes if name not in names]
+    for name in missing:
+        known = ", ".join(sorted(filter(None, names))) or "none with a name"
+        report.error("IST0101", policy, f"{path}.routes", f'"{name}" is no http route of {target.kind} {key}; there is {known}')
+    return not target.routes or len(missing) < len(target.routes)
+
+
+def _of_annotations(resource: Resource, report: Report) -> Iterator[Found]:
+    paths = {name: f"metadata.annotations[{name}]" for name in (ALLOW_FROM, DENY_FROM, MAX_REQUEST_BYTES)}
+    values: dict[str, object] = {}
+    fields: dict[str, str] = {}
+    allow, deny = resource.annotations.get(ALLOW_FROM), resource.annotations.get(DENY_FROM)
+    if allow is not None or deny is not None:
+        lists = [
+            _networks(resource, _split(text or ""), lambda _, name=name: paths[name], report)  # type: ignore[misc]
+            for text, name in ((allow, ALLOW_FROM), (deny, DENY_FROM))
+        ]
+        values["sources"] = SourceList(resource.key, lists[0], lists[1], allow is not None)
+        fields["sources"] = paths[ALLOW_FROM if allow is not None else DENY_FROM]
+    limit = resource.annotations.get(MAX_REQUEST_BYTES, "").strip()
+    if _DIGITS.fullmatch(limit):
+        values["max_request_bytes"] = int(limit)
+        fields["max_request_bytes"] = paths[MAX_REQUEST_BYTES]
+    elif MAX_REQUEST_BYTES in resource.annotations:
+        words = f'{MAX_REQUEST_BYTES}: "{limit}" is no number of bytes: it has no effect'
+        report.warning("FGW0110", resource, paths[MAX_REQUEST_BYTES], words)
+    if values:
+        asked = msgspec.structs.replace(Asked(resource.key, resource.kind, resource.key), **values)
+        yield Found(asked, resource, "metadata.annotations", fields)
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _networks(resource: Resource, texts: Sequence[str], path: Callable[[int], str], report: Report) -> str:
+    """In the order in which they are written, each as its network."""
+    found: dict[str, None] = {}
+    for index, text in enumerate(texts):
+        try:
+            found[str(parse_network(text))] = None
+        except ValueError as problem:
+            report.error("FGW0118", resource, path(index), f"{problem}: this entry is left out")
+    return ", ".join(found)
+
+
+# --- what is said about them ---
+
+
+def _report_conflicts(found: Sequence[Found], report: Report) -> None:
+    """Of what is for the same hosts and routes of an object the first that says something of a field counts."""
+    groups: dict[tuple[str, str, int], list[Found]] = {}
+    for each in found:
+        groups.setdefault((each.asked.kind, each.asked.key, each.asked.level()), []).append(each)
+    for members in groups.values():
+        for position, later in enumerate(members):
+            for earlier in members[:position]:
+                if later.resource is not earlier.resource and _overlap(earlier.asked, later.asked):
+                    _report_conflict(earlier, later, report)
+
+
+def _report_conflict(earlier: Found, later: Found, report: Report) -> None:
+    for name, path in later.fields.items():
+        if name in earlier.fields:
+            winner = f"{earlier.resource.kind} {earlier.resource.key} at {place(earlier.resource, earlier.fields[name])}"
+            words = f"{winner} counts for {later.asked.kind} {later.asked.key}, of which both say this: it has no effect there"
+            report.warning("FGW0119", later.resource, path, words)
+
+
+def _overlap(one: Asked, other: Asked) -> bool:
+    hosts = not one.hosts or any(covers(a, b) or covers(b, a) for a in one.hosts for b in other.hosts)
+    return hosts and (not one.routes or bool(set(one.routes) & set(other.routes)))
+
+
+def report_idle(found: Iterable[Found], served: dict[str, set[str]], report: Report) -> None:
+    """Hosts of targets that are served under other hosts only. ``served``: "kind namespace/name" -> domains."""
+    for each in found:
+        domains = served.get(f"{each.asked.kind} {each.asked.key}")
+        for index, host in enumerate(each.asked.hosts):
+            if domains and not any(covers(host, domain) for domain in domains):
+                listed = ", ".join(sorted(domains)[:5])
+                words = (
+                    f'{each.asked.kind} {each.asked.key} is not served under "{host}" but under [{listed}]: nothing is asked there'
+                )
+                report.error("IST0101", each.resource, f"{each.path}.hosts[{index}]", words)

@@ -1,0 +1,156 @@
+"""Guards of virtual hosts, rules and chains: which policies are for them, and what that comes to.
+
+Of the policies for a VirtualService the most specific one that says something of a field counts: for the route, for the host, for
+the whole. Where a delegate's rules are concerned, what is for the delegate is more specific than what is for its root. What is
+asked for a Gateway holds as well: its lists beside all others; its size of requests where nothing is said of a VirtualService's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from fastgw.compiler.edge_policies import GATEWAY, SERVICE, Asked, Found, report_idle
+from fastgw.compiler.http_routes import CompiledRules
+from fastgw.compiler.report import Report
+from fastgw.model.plan import NO_GUARDS, Action, Chain, Guards, Rule, SourceList
+from fastgw.model.resource import Resource
+
+
+class GuardBook:
+    """The policies by target, for one compilation."""
+
+    __slots__ = ("_by_target", "_found", "_served")
+
+    def __init__(self, found: Sequence[Found]) -> None:
+        self._found = found
+        self._by_target: dict[str, list[Asked]] = {}
+        for each in found:
+            self._by_target.setdefault(f"{each.asked.kind} {each.asked.key}", []).append(each.asked)
+        self._served: dict[str, set[str]] = {}
+
+    def is_empty(self) -> bool:
+        return not self._by_target
+
+    def names(self, kind: str, key: str) -> bool:
+        """Is anything for this object?"""
+        return f"{kind} {key}" in self._by_target
+
+    def at(self, domain: str, gateways: Iterable[str], parts: Iterable[CompiledRules]) -> tuple[Asked, ...]:
+        """All that concerns a virtual host: what is for its Gateways, then what is for its VirtualServices."""
+        if not self._by_target:
+            return ()
+        owners = dict.fromkeys(owner for part in parts for owner in part.owners)
+        targets = [f"{GATEWAY} {key}" for key in gateways] + [f"{SERVICE} {key}" for key in owners]
+        asked = [each for target in targets for each in self._of(target, (domain,))]
+        return tuple(each for each in asked if each.at(domain))
+
+    def of_chain(self, chain: Chain) -> Guards | None:
+        """Of a chain of kind tcp: lists of clients alone. What is for some hosts holds where it covers a server name, or where
+        there are none."""
+        if not self._by_target:
+            return None
+        names = chain.server_names or ("*",)
+        asked = self._of(f"{GATEWAY} {chain.server.rpartition('#')[0]}", names)
+        if chain.virtual_service is not None:
+            asked = asked + self._of(f"{SERVICE} {chain.virtual_service.key}", names)
+        held = [each for each in asked if not each.routes and (not chain.server_names or any(map(each.at, names)))]
+        guards = guards_of(held, SERVICE, "")
+        return Guards(guards.sources) if guards.sources else None
+
+    def report_idle(self, report: Report) -> None:
+        """To be called when everything has been asked for."""
+        report_idle(self._found, self._served, report)
+
+    def _of(self, target: str, domains: Iterable[str]) -> list[Asked]:
+        asked = self._by_target.get(target)
+        if asked is None:
+            return []
+        self._served.setdefault(target, set()).update(domains)
+        return asked
+
+
+class GuardedRules:
+    """The rules of VirtualServices with their guards, kept from one compilation to the next: the same rules, the same objects."""
+
+    __slots__ = ("_last", "_next", "_services")
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[CompiledRules, tuple[Asked, ...]], CompiledRules] = {}
+        self._next: dict[tuple[CompiledRules, tuple[Asked, ...]], CompiledRules] = {}
+        self._services: Mapping[str, Resource] = {}
+
+    def begin(self, services: Mapping[str, Resource]) -> None:
+        """A compilation of these VirtualServices, by key."""
+        self._last, self._next, self._services = self._next, {}, services
+
+    def of(self, part: CompiledRules, asked: tuple[Asked, ...]) -> CompiledRules:
+        """``asked``: of the virtual host."""
+        concerned = tuple(each for each in asked if each.kind == GATEWAY or each.key in part.owners)
+        if not concerned:
+            return part
+        key = (part, concerned)
+        found = self._next.get(key) or self._last.get(key)
+        if found is None:
+            found = self._guard(part, concerned)
+        self._next[key] = found
+        return found
+
+    def _guard(self, part: CompiledRules, asked: Sequence[Asked]) -> CompiledRules:
+        actions: dict[tuple[int, Guards], Action] = {}
+        rules = [self._guard_rule(part, position, rule, asked, actions) for position, rule in enumerate(part.all())]
+        if part.catch_all is None:
+            return msgspec.structs.replace(part, rules=rules)
+        return msgspec.structs.replace(part, rules=rules[:-1], catch_all=rules[-1])
+
+    def _guard_rule(
+        self, part: CompiledRules, position: int, rule: Rule, asked: Sequence[Asked], actions: dict[tuple[int, Guards], Action]
+    ) -> Rule:
+        owner = rule.virtual_service.key
+        names = {owner: self._name(owner, rule.route_index)}
+        if part.roots:
+            names.setdefault(part.service, self._name(part.service, part.roots[position]))
+        held = [each for each in asked if each.kind == GATEWAY or each.key in names]
+        guards = guards_of([each for each in held if not each.routes or names[each.key] in each.routes], SERVICE, owner)
+        if guards == NO_GUARDS:
+            return rule
+        action = actions.get((id(rule.action), guards))
+        if action is None:
+            action = actions[id(rule.action), guards] = msgspec.structs.replace(rule.action, guards=guards)
+        return msgspec.structs.replace(rule, action=action)
+
+    def _name(self, service: str, route_index: int) -> str:
+        resource = self._services.get(service)
+        name: str = resource.spec.http[route_index].name if resource is not None else ""
+        return name
+
+
+def guards_of(asked: Iterable[Asked], kind: str, owner: str) -> Guards:
+    """What policies come to that all concern the same thing. ``kind`` GATEWAY: only theirs. ``owner``: the VirtualService that a
+    rule stands in."""
+    by_gateway: dict[str, list[Asked]] = {}
+    own: list[Asked] = []
+    for each in asked:
+        if each.kind == GATEWAY:
+            by_gateway.setdefault(each.key, []).append(each)
+        elif kind == SERVICE:
+            own.append(each)
+    groups = [sorted(group, key=lambda each: -each.level()) for group in by_gateway.values()]
+    own.sort(key=lambda each: (-each.level(), each.key != owner))
+    return Guards(_sources([*groups, own]), _max_request_bytes(groups, own))
+
+
+def _sources(groups: Iterable[Sequence[Asked]]) -> tuple[SourceList, ...]:
+    """One list of each."""
+    firsts = (next((each.sources for each in group if each.sources is not None), None) for group in groups)
+    return tuple(dict.fromkeys(each for each in firsts if each is not None and (each.closed or each.deny)))
+
+
+def _max_request_bytes(gateways: Iterable[Sequence[Asked]], own: Sequence[Asked]) -> int:
+    """Of several Gateways the smallest."""
+    for each in own:
+        if each.max_request_bytes is not None:
+            return each.max_request_bytes
+    firsts = (next((each.max_request_bytes for each in group if each.max_request_bytes is not None), 0) for group in gateways)
+    return min((each for each in firsts if each), default=0)

@@ -9,13 +9,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from wire.h2 import GOAWAY, PING, PREFACE, headers, ping, settings
 
 from .conftest import StartGateway, StartTls
 from .support.certificates import Authority, mount
 from .support.config import gateway_of, http_server, https_server, route, simple, text_of, virtual_service
 from .support.curl import curl
 from .support.gateway import Gateway
-from .support.h2_wire import GOAWAY, PING, PREFACE, H2Wire, headers, ping, settings
+from .support.h2_wire import H2Wire
 from .support.origin import RecordingOrigin, Reply
 from .support.poll import eventually
 from .support.tls_client import client_context
@@ -77,7 +78,7 @@ def test_bytes_of_the_other_protocol(tls_world: TlsWorld) -> None:
     with H2Wire(secure(tls_world, "h2")) as wire:
         wire.send(f"GET / HTTP/1.1\r\nHost: {PLAIN}\r\n\r\n".encode())
         wire.read_until(lambda: False)
-        assert wire.ended and not wire.fields
+        assert wire.ended and not wire.statuses
 
 
 def test_the_preface_decides_on_a_plain_port(start_gateway: StartGateway, origin: RecordingOrigin) -> None:
@@ -160,12 +161,12 @@ def test_a_drain_loses_nothing(start_gateway: StartGateway, origin: RecordingOri
         wire.start().send(*(wire.get(stream) for stream in (1, 3, 5)))
         eventually(lambda: len(origin.seen) == 3, "three requests at the origin")
         gateway.signal(signal.SIGTERM)
-        wire.read_until(lambda: any(kind == GOAWAY for kind, *_ in wire.frames))
-        assert next(p for kind, _, _, p in wire.frames if kind == GOAWAY)[:4] == b"\x7f\xff\xff\xff"
+        wire.read_until(lambda: any(f.kind == GOAWAY for f in wire.frames))
+        assert next(f.payload for f in wire.frames if f.kind == GOAWAY)[:4] == b"\x7f\xff\xff\xff"
         wire.send(wire.get(7))
-        asked = next(p for kind, flags, _, p in wire.frames if kind == PING and not flags)
+        asked = next(f.payload for f in wire.frames if f.kind == PING and not f.flags)
         wire.send(ping(asked, 1))
-        wire.read_until(lambda: sum(kind == GOAWAY for kind, *_ in wire.frames) == 2)
+        wire.read_until(lambda: sum(f.kind == GOAWAY for f in wire.frames) == 2)
         eventually(lambda: len(origin.seen) == 4, "the late request at the origin")
         for connection in origin.connections:
             origin.call(lambda c=connection: origin.send(c, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
@@ -173,7 +174,7 @@ def test_a_drain_loses_nothing(start_gateway: StartGateway, origin: RecordingOri
         assert [wire.status(stream) for stream in (1, 3, 5, 7)] == [200] * 4
         assert (wire.goaway, wire.ended) == (0, "eof")
         assert gateway.wait_exit() == 0
-        last = [p for kind, _, _, p in wire.frames if kind == GOAWAY][1]
+        last = [f.payload for f in wire.frames if f.kind == GOAWAY][1]
         assert int.from_bytes(last[:4], "big") == 7
 
 

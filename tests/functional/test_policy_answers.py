@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from wire.h2 import PROTOCOL_ERROR, headers
 
 from .support.bench import CLIENTS, LEGS, Bench, Leg, both, destination_rule, rule, running_bench, to, under_policy
 from .support.client import Client, request_bytes
 from .support.config import Document, destination, gateway_of, http_server, service_entry, virtual_service
-from .support.h2_wire import END_HEADERS, PROTOCOL_ERROR, headers
 from .support.poll import eventually
 from .support.ports import free_port
 from .support.scripted import ScriptedOrigin
@@ -233,7 +233,7 @@ def test_i24_a_request_that_takes_too_long(bench: Bench, client: Leg) -> None:
             status = slow.response("POST").status
     else:
         with bench.wire(client.host) as wire:
-            wire.start().send(headers(1, wire.request(method=b"POST", path=target.encode()), END_HEADERS))
+            wire.start().send(headers(1, wire.request(method=b"POST", path=target.encode()), end=False))
             wire.read_until(lambda: wire.answered(1))
             status = wire.status(1)
     line = bench.logged(target)

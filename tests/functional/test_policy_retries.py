@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from wire.h2 import data, headers
 
 from .support.bench import CLIENTS, LEGS, Bench, Leg, both, destination_rule, rule, running_bench, to, under_policy
 from .support.config import Document, service_entry
 from .support.curl import curl
-from .support.h2_wire import END_HEADERS, data, headers
 from .support.poll import eventually
 from .support.ports import free_port
 from .support.scripted import Asked, Say, ScriptedOrigin
@@ -111,9 +111,9 @@ def test_j2_the_time_begins_with_the_end_of_the_request(bench: Bench, leg: Leg) 
             assert client.request("hello", "POST").status == 200
     else:
         with bench.wire(leg.host) as wire:
-            wire.start().send(headers(1, wire.request(method=b"POST", path=b"/timed"), END_HEADERS), data(1, b"hello", 0))
+            wire.start().send(headers(1, wire.request(method=b"POST", path=b"/timed"), end=False), data(1, b"hello"))
             assert bench.ask(leg, "/timed").status == 504
-            wire.send(data(1, b"hello"))
+            wire.send(data(1, b"hello", end=True))
             wire.read_until(lambda: wire.answered(1))
             assert wire.status(1) == 200
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wire.h2 import data, headers, long_headers, rst_stream
+
 from .client import Client, Disconnected, request_bytes
 from .config import NETWORKING, Document, destination, gateway_of, http_server, service_entry, virtual_service
 from .gateway import Gateway
-from .h2_wire import END_HEADERS, END_STREAM, H2Wire, continuation, data, headers, reset
+from .h2_wire import H2Wire
 from .http1 import Response
 from .poll import eventually
 from .scripted import Asked, OriginHttp1, OriginHttp2, Pair, ScriptedOrigin
@@ -102,7 +104,7 @@ class Begun:
         """Returns when that much of the body has come."""
         if isinstance(self.peer, H2Wire):
             wire = self.peer
-            wire.read_until(lambda: piece in wire.bodies.get(1, b""))
+            wire.read_until(lambda: piece in wire.body(1))
             return
         while piece not in self.peer.received:
             assert self.peer._receive(), f"ended: {self.peer.ended}"
@@ -115,7 +117,7 @@ class Begun:
     def cancel(self) -> None:
         """HTTP/2: the stream alone; HTTP/1.1: the connection."""
         if isinstance(self.peer, H2Wire):
-            self.peer.send(reset(1))
+            self.peer.send(rst_stream(1))
         else:
             self.peer.close()
 
@@ -236,20 +238,13 @@ def answer_http1(response: Response, *, cut: bool = False) -> Answer:
 
 def ask_http2(wire: H2Wire, target: str, fields: list[tuple[bytes, bytes]], method: str, body: bytes | None) -> Answer:
     block = wire.request(*fields, method=method.encode(), path=target.encode("latin-1"))
-    wire.send(*head_frames(1, block, 0 if body else END_STREAM))
+    wire.send(long_headers(1, block, end=not body))
     content = body or b""
     if len(content) > 65535:
         raise ValueError("larger than the first window")
     for at in range(0, len(content), FRAME_BYTES):
-        wire.send(data(1, content[at : at + FRAME_BYTES], END_STREAM if at + FRAME_BYTES >= len(content) else 0))
+        wire.send(data(1, content[at : at + FRAME_BYTES], end=at + FRAME_BYTES >= len(content)))
     return end_http2(wire)
-
-
-def head_frames(stream: int, block: bytes, flags: int) -> list[bytes]:
-    """A header block in frames of the size that every peer takes."""
-    pieces = [block[at : at + FRAME_BYTES] for at in range(0, len(block), FRAME_BYTES)]
-    frames = [headers(stream, pieces[0], flags | (END_HEADERS if len(pieces) == 1 else 0))]
-    return frames + [continuation(stream, piece, END_HEADERS if piece is pieces[-1] else 0) for piece in pieces[1:]]
 
 
 def end_http2(wire: H2Wire) -> Answer:
@@ -266,9 +261,8 @@ def ask_together(wire: H2Wire, targets: Sequence[str], fields: list[tuple[bytes,
 
 
 def answer_http2(wire: H2Wire, stream: int) -> Answer:
-    pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in wire.fields.get(stream, [])]
-    plain = [pair for pair in pairs if not pair[0].startswith(":")]
-    return Answer(wire.status(stream), plain, wire.bodies.get(stream, b""), not wire.answered(stream))
+    plain = [(name, value) for name, value in wire.head(stream) if not name.startswith(":")]
+    return Answer(wire.status(stream), plain, wire.body(stream), not wire.answered(stream))
 
 
 Rules = Callable[[str], list[Document]]

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .h2_wire import COMPRESSION_ERROR, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, PROTOCOL_ERROR, H2Wire, ping, window
+from wire.h2 import (
+    COMPRESSION_ERROR,
+    FLOW_CONTROL_ERROR,
+    FRAME_SIZE_ERROR,
+    PROTOCOL_ERROR,
+    ping,
+    window_update,
+)
+
+from .h2_wire import H2Wire
 
 Check = Callable[[H2Wire], None]
 
@@ -82,10 +91,10 @@ def body_of(stream: int, *sizes: int) -> Check:
         for at, size in enumerate(sizes):
             want += size
             if at:
-                wire.send(window(stream, size))
-            wire.read_until(lambda want=want: len(wire.bodies.get(stream, b"")) >= want)  # type: ignore[misc]
+                wire.send(window_update(stream, size))
+            wire.read_until(lambda want=want: len(wire.body(stream)) >= want)  # type: ignore[misc]
             alive(wire)
-            assert len(wire.bodies.get(stream, b"")) == want, wire
+            assert len(wire.body(stream)) == want, wire
 
     return check
 

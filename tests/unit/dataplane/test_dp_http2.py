@@ -30,7 +30,7 @@ def test_a_request_and_its_answer(gateway: Gateway) -> None:
         ":status", "content-length", "date", "x-envoy-upstream-service-time", "server",
     ]  # fmt: skip
     assert [f.kind for f in stream.frames] == [h2.HEADERS, h2.DATA]
-    assert client.seen.settings == {h2.STREAMS: 100, h2.LIST_SIZE: 61440, 9: 1}
+    assert client.seen.settings == {h2.MAX_CONCURRENT_STREAMS: 100, h2.MAX_HEADER_LIST_SIZE: 61440, 9: 1}
 
 
 def test_what_does_not_come_again_stays_out_of_the_table(gateway: Gateway) -> None:
@@ -319,7 +319,7 @@ def test_a_slow_reader_stops_the_upstream(gateway: Gateway) -> None:
     """Of an answer that the client does not let come, a bounded part is read."""
     upstream = gateway.upstream()
     gateway.serve(upstream)
-    client = H2Peer(gateway, hello=h2.hello({h2.WINDOW: 0}))
+    client = H2Peer(gateway, hello=h2.hello({h2.INITIAL_WINDOW_SIZE: 0}))
     client.send(h2.headers(1, h2.head()), h2.headers(3, h2.head()))
     up, fast = upstream.accept(gateway), upstream.accept(gateway)
     up.request()
@@ -346,7 +346,9 @@ def test_a_slow_reader_stops_the_upstream(gateway: Gateway) -> None:
 def test_a_large_answer_is_whole(gateway: Gateway) -> None:
     upstream = gateway.upstream()
     gateway.serve(upstream)
-    client = H2Peer(gateway, hello=h2.hello({h2.WINDOW: 1 << 30, h2.FRAME_SIZE: (1 << 24) - 1}) + h2.window_update(0, 1 << 30))
+    client = H2Peer(
+        gateway, hello=h2.hello({h2.INITIAL_WINDOW_SIZE: 1 << 30, h2.MAX_FRAME_SIZE: (1 << 24) - 1}) + h2.window_update(0, 1 << 30)
+    )
     client.send(h2.headers(1, h2.head()))
     up = upstream.accept(gateway)
     up.request()
@@ -452,7 +454,7 @@ def test_window_of_a_stream_changed_by_settings(gateway: Gateway) -> None:
     client = H2Peer(gateway)
     client.send(h2.headers(1, h2.head()))
     upstream.accept(gateway)
-    client.send(h2.window_update(1, 2**31 - 1 - 65535), h2.settings({h2.WINDOW: 65536}))
+    client.send(h2.window_update(1, 2**31 - 1 - 65535), h2.settings({h2.INITIAL_WINDOW_SIZE: 65536}))
     assert client.stream().end == "FLOW_CONTROL"
 
 

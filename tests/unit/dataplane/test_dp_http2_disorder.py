@@ -14,7 +14,14 @@ from wire import h2
 ROUNDS = int(os.environ.get("FASTGW_DISORDER_ROUNDS", "25"))
 
 
-SETTINGS = [(h2.TABLE_SIZE, 0), (h2.TABLE_SIZE, 65536), (h2.WINDOW, 0), (h2.WINDOW, 1000), (h2.WINDOW, 100_000), (0x99, 7)]
+SETTINGS = [
+    (h2.HEADER_TABLE_SIZE, 0),
+    (h2.HEADER_TABLE_SIZE, 65536),
+    (h2.INITIAL_WINDOW_SIZE, 0),
+    (h2.INITIAL_WINDOW_SIZE, 1000),
+    (h2.INITIAL_WINDOW_SIZE, 100_000),
+    (0x99, 7),
+]
 
 
 class Talker:

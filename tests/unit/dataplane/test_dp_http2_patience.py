@@ -59,7 +59,7 @@ def test_answers_that_are_not_let_through(make_gateway: Callable[..., Gateway]) 
     gateway = make_gateway(limits={"write_timeout_ms": 10000})
     upstream = gateway.upstream(backlog=128)
     gateway.serve(upstream)
-    client = H2Peer(gateway, hello=h2.hello({h2.WINDOW: 0}))
+    client = H2Peer(gateway, hello=h2.hello({h2.INITIAL_WINDOW_SIZE: 0}))
     client.send(*(h2.headers(2 * i + 1, h2.head()) for i in range(100)))
     ups = [upstream.accept(gateway) for _ in range(100)]
     for up in ups:
@@ -85,7 +85,7 @@ def test_a_window_that_opens_byte_by_byte(make_gateway: Callable[..., Gateway]) 
     gateway = make_gateway(limits={"write_timeout_ms": 10000})
     upstream = gateway.upstream()
     gateway.serve(upstream)
-    trickle, slow = (H2Peer(gateway, hello=h2.hello({h2.WINDOW: 1})) for _ in range(2))
+    trickle, slow = (H2Peer(gateway, hello=h2.hello({h2.INITIAL_WINDOW_SIZE: 1})) for _ in range(2))
     up = None
     for client in (trickle, slow):
         client.send(GET)
@@ -106,7 +106,7 @@ def test_a_connection_that_does_not_read(make_gateway: Callable[..., Gateway]) -
     upstream = gateway.upstream()
     gateway.serve(upstream)
     gateway.open_listener("0.0.0.0_81", send_bytes=4096)
-    client = H2Peer(gateway, hello=h2.hello({h2.WINDOW: 1 << 30}) + h2.window_update(0, 1 << 30), receive_bytes=4096)
+    client = H2Peer(gateway, hello=h2.hello({h2.INITIAL_WINDOW_SIZE: 1 << 30}) + h2.window_update(0, 1 << 30), receive_bytes=4096)
     client.send(GET)
     up = upstream.accept(gateway)
     up.request()
@@ -251,7 +251,7 @@ def test_the_number_of_streams_is_an_option(make_gateway: Callable[..., Gateway]
     client = H2Peer(gateway)
     client.send(*(h2.headers(n, h2.head("POST", "/"), end=False) for n in (1, 3, 5, 7)))
     assert client.stream(7).end == "REFUSED"
-    assert client.seen.settings[h2.STREAMS] == 3
+    assert client.seen.settings[h2.MAX_CONCURRENT_STREAMS] == 3
 
 
 def test_a_conversation_may_fall_silent(gateway: Gateway) -> None:

@@ -270,7 +270,7 @@ def test_streams_both_ways_at_once(gateway: Gateway, upstream: Upstream) -> None
 
 
 def test_a_stream_that_is_not_read_does_not_stop_its_neighbour(gateway: Gateway, upstream: Upstream) -> None:
-    client = H2Peer(gateway, hello=wire.hello({wire.WINDOW: 0}))
+    client = H2Peer(gateway, hello=wire.hello({wire.INITIAL_WINDOW_SIZE: 0}))
     client.send(wire.headers(1, wire.head("GET", "/slow")), wire.headers(3, wire.head("GET", "/quick")))
     up = accept(gateway, upstream)
     up.streams(2)

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
-from fastgw.compiler.destinations import ClusterKey, Finder, choose_port, cluster_key, cluster_name
+from fastgw.compiler.destinations import ClusterKey, Finder, weighted
 from fastgw.compiler.header_edits import RouteEdits, edits_of
-from fastgw.compiler.hosts import full_name
 from fastgw.compiler.local_actions import InvalidAnswer, direct_response_of, redirect_of
 from fastgw.compiler.route_policies import route_policy
 from fastgw.model.kinds.http_route import HttpRoute, HttpRouteDestination
@@ -93,38 +92,15 @@ def _route(
         if weight == 0:
             continue
         field = f".route[{index}].destination"
-        destination, key = _destination(entry, weight, namespace, server_port, finder)
+        assert entry.destination is not None
+        found = weighted(entry.destination, weight, namespace, server_port, finder)
         own = edits.destinations[index]
-        destinations.append(msgspec.structs.replace(destination, edits=own) if own != NO_EDITS else destination)
-        if key is not None:
-            clusters.append((key, field))
+        destinations.append(msgspec.structs.replace(found.destination, edits=own) if own != NO_EDITS else found.destination)
+        if found.key is not None:
+            clusters.append((found.key, field))
         else:
-            why = _why_missing(entry, destination, namespace, finder)
-            remarks.append(Remark("error", "IST0101", field, f"{why}: answered 503 (NC)"))
+            remarks.append(Remark("error", "IST0101", field, f"{found.why_missing}: answered 503 (NC)"))
     return Built(Action("route", tuple(destinations), edits=edits.route), tuple(clusters), tuple(remarks))
-
-
-def _destination(
-    entry: HttpRouteDestination, weight: int, namespace: str, server_port: int, finder: Finder
-) -> tuple[WeightedDestination, ClusterKey | None]:
-    destination = entry.destination
-    assert destination is not None
-    found = finder.find(destination.host, namespace)
-    if found is None:
-        host = full_name(destination.host, namespace).lower()
-        port = destination.port.number if destination.port else server_port
-        name = cluster_name(host, port, destination.subset)
-        return WeightedDestination(name, weight, host, destination.subset, port), None
-    port = choose_port(found, destination, server_port)
-    name = cluster_name(found.host, port, destination.subset)
-    return WeightedDestination(name, weight, found.host, destination.subset, port), cluster_key(found, port, destination.subset)
-
-
-def _why_missing(entry: HttpRouteDestination, destination: WeightedDestination, namespace: str, finder: Finder) -> str:
-    assert entry.destination is not None
-    if finder.find(entry.destination.host, namespace) is None:
-        return finder.why_not(entry.destination.host, namespace)
-    return f"{destination.host} has no port {destination.port}"
 
 
 def _destination_problem(entries: tuple[HttpRouteDestination, ...]) -> Remark | None:

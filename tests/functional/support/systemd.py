@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import array
 import os
 import socket
 import sys
 import threading
 import time
 from pathlib import Path
+
+from wire.journal import receive
 
 from .poll import eventually
 
@@ -101,25 +102,7 @@ class Journal:
 
     def entry(self) -> dict[str, str]:
         """The next one."""
-        data, ancillary, _, _ = self.sock.recvmsg(1 << 20, socket.CMSG_SPACE(4))
-        for _, _, rights in ancillary:
-            (fd,) = array.array("i", rights)
-            data = os.pread(fd, os.fstat(fd).st_size, 0)
-            os.close(fd)
-        return decode(data)
+        return receive(self.sock)
 
     def close(self) -> None:
         self.sock.close()
-
-
-def decode(data: bytes) -> dict[str, str]:
-    """An entry of the journal's native protocol."""
-    fields = {}
-    while data:
-        line, _, data = data.partition(b"\n")
-        name, equals, value = line.partition(b"=")
-        if not equals:
-            length = int.from_bytes(data[:8], "little")
-            value, data = data[8 : 8 + length], data[8 + length + 1 :]
-        fields[name.decode()] = value.decode()
-    return fields

@@ -49,6 +49,22 @@ def raw(gateway: Gateway) -> Iterator[Callable[..., RawTls]]:
         client.close()
 
 
+@pytest.fixture
+def half_shaken(gateway: Gateway, raw: Callable[..., RawTls]) -> Callable[[], RawTls]:
+    """A client of TLS 1.3 that has all of the gateway's handshake and holds back its own end of it; there are tickets to be had."""
+
+    def begin() -> RawTls:
+        gateway.context.take_ticket_keys([key()])
+        client = raw(version=TLS_1_3)
+        client.lib.SSL_do_handshake(client.ssl)
+        client.flush()
+        client.feed()
+        assert client.lib.SSL_do_handshake(client.ssl) == 1
+        return client
+
+    return begin
+
+
 def relay_plan(upstream: Upstream) -> Plan:
     tls = TlsContext("default/gw#0", certificates=("cert",))
     chain = tcp_chain("tls", tls="terminate", server_names=(HOST,), tls_context=tls)
@@ -410,15 +426,10 @@ def test_an_upstream_that_ends_first(gateway: Gateway, raw: Callable[..., RawTls
     assert up.until_end() == "fin"
 
 
-def test_an_end_finds_a_ticket_that_waits(gateway: Gateway, raw: Callable[..., RawTls]) -> None:
+def test_an_end_finds_a_ticket_that_waits(gateway: Gateway, half_shaken: Callable[[], RawTls]) -> None:
     """The ticket was held for an answer, but there is none."""
     upstream = relay(gateway)
-    gateway.context.take_ticket_keys([key()])
-    client = raw(version=TLS_1_3)
-    client.lib.SSL_do_handshake(client.ssl)
-    client.flush()
-    client.feed()
-    assert client.lib.SSL_do_handshake(client.ssl) == 1
+    client = half_shaken()
     client.peer.send(client.taken() + client.records(b"question"))
     up = upstream.accept(gateway)
     up.until(lambda data: data == b"question")
@@ -492,15 +503,12 @@ def test_a_hello_over_many_records(gateway: Gateway, size: int) -> None:
         served(gateway, client, upstream)
 
 
-def test_a_wait_for_an_answer_holds_no_ticket_for_ever(gateway: Gateway, raw: Callable[..., RawTls]) -> None:
+def test_a_wait_for_an_answer_holds_no_ticket_for_ever(
+    gateway: Gateway, raw: Callable[..., RawTls], half_shaken: Callable[[], RawTls]
+) -> None:
     """A ticket that was held goes out with the answer, and the next connection resumes by it."""
     upstream = serve(gateway)
-    gateway.context.take_ticket_keys([key()])
-    client = raw(version=TLS_1_3)
-    client.lib.SSL_do_handshake(client.ssl)
-    client.flush()
-    client.feed()
-    assert client.lib.SSL_do_handshake(client.ssl) == 1
+    client = half_shaken()
     client.peer.send(client.taken() + client.records(GET))
     far = upstream.accept(gateway)
     far.request()

@@ -27,6 +27,15 @@ def serve(gateway: Gateway, tmp_path: Path, pair: Pair | None = None, **tls: Any
     return upstream, ServerContext(pair or authority().issue(NAME), tmp_path)
 
 
+def believed(gateway: Gateway, upstream: Upstream, server: ServerContext) -> None:
+    """A request over a new connection of an upstream that is believed."""
+    client = gateway.client().send(GET)
+    connection = accept(gateway, upstream, server)
+    connection.request()
+    connection.send(OK)
+    assert client.response().status == 200
+
+
 def refused(gateway: Gateway, upstream: Upstream, server: ServerContext, request: bytes = GET) -> str:
     """A request that ends in 503 since the upstream is not believed; the upstream has got none of it."""
     client = gateway.client().send(request)
@@ -120,11 +129,7 @@ def test_a_self_signed_certificate_is_a_503(gateway: Gateway, tmp_path: Path) ->
 
 def test_a_wildcard_certificate_covers_one_label(gateway: Gateway, tmp_path: Path) -> None:
     upstream, server = serve(gateway, tmp_path, authority().issue("*.example.org"))
-    client = gateway.client().send(GET)
-    connection = accept(gateway, upstream, server)
-    connection.request()
-    connection.send(OK)
-    assert client.response().status == 200
+    believed(gateway, upstream, server)
 
 
 @pytest.mark.parametrize("sans", [
@@ -133,11 +138,7 @@ def test_a_wildcard_certificate_covers_one_label(gateway: Gateway, tmp_path: Pat
 def test_one_of_the_alternative_names_is_enough(gateway: Gateway, tmp_path: Path, sans: tuple[str, ...]) -> None:
     names = ("real.example.org", "spiffe://mesh/ns/a/sa/b", "10.1.2.3", "*.wild.example.org")
     upstream, server = serve(gateway, tmp_path, authority().issue(*names), sans=sans)
-    client = gateway.client().send(GET)
-    connection = accept(gateway, upstream, server)
-    connection.request()
-    connection.send(OK)
-    assert client.response().status == 200
+    believed(gateway, upstream, server)
     assert server.seen == [NAME]
 
 
@@ -151,22 +152,14 @@ def test_alternative_names_replace_the_sni(gateway: Gateway, tmp_path: Path, san
 @pytest.mark.parametrize("pair", [UNTRUSTED.issue("other"), authority().issue("other", days=-5)])
 def test_nothing_is_verified_when_that_is_asked_for(gateway: Gateway, tmp_path: Path, pair: Pair) -> None:
     upstream, server = serve(gateway, tmp_path, pair, verify="none", ca="")
-    client = gateway.client().send(GET)
-    connection = accept(gateway, upstream, server)
-    connection.request()
-    connection.send(OK)
-    assert client.response().status == 200
+    believed(gateway, upstream, server)
 
 
 def test_the_chain_alone(gateway: Gateway, tmp_path: Path) -> None:
     upstream, server = serve(
         gateway, tmp_path, authority().issue("spiffe://mesh/ns/a/sa/b"), verify="chain", sni="outbound_.80_._.c"
     )
-    client = gateway.client().send(GET)
-    connection = accept(gateway, upstream, server)
-    connection.request()
-    connection.send(OK)
-    assert client.response().status == 200
+    believed(gateway, upstream, server)
     assert server.seen == ["outbound_.80_._.c"]
 
 
@@ -180,11 +173,7 @@ def test_revoked(gateway: Gateway, tmp_path: Path) -> None:
     ca = {"ca": Content(ca=authority().pem, crl=authority().revoke(bad))}
     upstream, server = serve(gateway, tmp_path, bad, credentials=ca)
     refused(gateway, upstream, server)
-    client = gateway.client().send(GET)
-    connection = accept(gateway, upstream, ServerContext(good, tmp_path))
-    connection.request()
-    connection.send(OK)
-    assert client.response().status == 200
+    believed(gateway, upstream, ServerContext(good, tmp_path))
 
 
 def test_the_systems_authorities(gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,11 +181,7 @@ def test_the_systems_authorities(gateway: Gateway, tmp_path: Path, monkeypatch: 
     bundle.write_bytes(authority().pem)
     monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
     upstream, server = serve(gateway, tmp_path, credentials={}, ca="system")
-    client = gateway.client().send(GET)
-    connection = accept(gateway, upstream, server)
-    connection.request()
-    connection.send(OK)
-    assert client.response().status == 200
+    believed(gateway, upstream, server)
     assert UNTRUSTED.pem not in bundle.read_bytes()
 
 
@@ -216,11 +201,7 @@ def test_without_its_ca_no_connection_is_made(gateway: Gateway, tmp_path: Path, 
     assert not upstream.has_connection(gateway)
     give_credentials(gateway, {"ca": Content(ca=authority().pem)})
     gateway.serve(upstream, tls=UpstreamTls(ca="ca"))
-    client = gateway.client().send(GET)
-    connection = accept(gateway, upstream, server)
-    connection.request()
-    connection.send(OK)
-    assert client.response().status == 200
+    believed(gateway, upstream, server)
 
 
 def test_without_the_certificate_to_show_no_connection_is_made(gateway: Gateway, tmp_path: Path) -> None:

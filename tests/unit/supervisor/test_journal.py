@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-import array
 import logging
 import os
 import socket
 from pathlib import Path
 
 import pytest
+from wire.journal import receive
 
 from fastgw.model.diagnostic import Diagnostic
 from fastgw.model.origin import Origin
 from fastgw.supervisor.journal import JournalHandler, is_journal, log_diagnostics
-
-
-def decode(data: bytes) -> dict[str, str]:
-    fields = {}
-    while data:
-        line, _, data = data.partition(b"\n")
-        name, equals, value = line.partition(b"=")
-        if not equals:
-            length = int.from_bytes(data[:8], "little")
-            value, data = data[8 : 8 + length], data[8 + length + 1 :]
-        fields[name.decode()] = value.decode()
-    return fields
-
-
-def receive(sock: socket.socket) -> dict[str, str]:
-    data, ancillary, _, _ = sock.recvmsg(1 << 20, socket.CMSG_SPACE(4))
-    for _, _, rights in ancillary:
-        (fd,) = array.array("i", rights)
-        data = os.pread(fd, os.fstat(fd).st_size, 0)
-        os.close(fd)
-    return decode(data)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 A Buffer holds a block only while it has bytes in it: release() gives it back, so that idle connections hold none. Freed
 blocks are kept for reuse up to POOL_LIMIT_BYTES, last in first out (cache-warm).
 """
-from libc.stdlib cimport free, malloc
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.string cimport memcpy, memmove
 
 
@@ -45,7 +45,7 @@ cdef char *block_take(int cls) except NULL:
         pool_bytes -= SIZES[cls]
         block = <char *>pool_blocks[cls][pool_count[cls]]
     else:
-        block = <char *>malloc(SIZES[cls])
+        block = <char *>PyMem_RawMalloc(SIZES[cls])  # plain malloc, and within reach of the tests that let it fail
         if block == NULL:
             raise MemoryError("buffer block")
     taken_bytes += SIZES[cls]
@@ -60,7 +60,18 @@ cdef void block_give(char *block, int cls) noexcept:
         pool_count[cls] += 1
         pool_bytes += SIZES[cls]
     else:
-        free(block)
+        PyMem_RawFree(block)
+
+
+def give_back_spare():
+    """Free what is kept for reuse."""
+    global pool_bytes
+    cdef int cls
+    for cls in range(CLASSES):
+        while pool_count[cls]:
+            pool_count[cls] -= 1
+            pool_bytes -= SIZES[cls]
+            PyMem_RawFree(pool_blocks[cls][pool_count[cls]])
 
 
 cdef class Buffer:

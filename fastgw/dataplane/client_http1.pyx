@@ -161,8 +161,13 @@ cdef class ClientHttp1(ClientStream):
         self.deadline_ms = 0
         connections -= 1
         self.ctx.gauge(FGW_G_CLIENT_ACTIVE, -1)
-        self.ctx.loop.doomed.append(self)
-        return owner.serve_http2(self, self.transport, p, n)
+        self.ctx.loop.keep(self)
+        try:
+            return owner.serve_http2(self, self.transport, p, n)
+        except BaseException:
+            if self.transport.protocol is self:  # nobody has taken the connection over: it ends as ours
+                owner.on_client_closed(self)
+            raise
 
     cdef int begin_exchange(self, const char *head) except -1:
         cdef Exchange x = self.spare
@@ -303,7 +308,7 @@ cdef class ClientHttp1(ClientStream):
         connections -= 1
         self.ctx.gauge(FGW_G_CLIENT_ACTIVE, -1)
         self.ctx.loop.count(FGW_C_CLIENT_CONNECTIONS_CLOSED)
-        self.ctx.loop.doomed.append(self)  # a method of ours may be on the stack
+        self.ctx.loop.keep(self)  # a method of ours may be on the stack
         owner = self.owner
         self.owner = None
         self.exchange = None

@@ -439,7 +439,7 @@ cdef class ClientHttp2(Http2Session):
         connections -= 1
         self.ctx.gauge(FGW_G_CLIENT_ACTIVE, -1)
         self.ctx.loop.count(FGW_C_CLIENT_CONNECTIONS_CLOSED)
-        self.ctx.loop.doomed.append(self)  # a method of ours may be on the stack, and one of the frame layer
+        self.ctx.loop.keep(self)  # a method of ours may be on the stack, and one of the frame layer
         owner.on_client_closed(self.place)
         self.place.connection = None
         return 0

@@ -4,6 +4,7 @@ from libc.stdint cimport uint32_t
 from fastgw.dataplane.admission cimport Admission, Door
 from fastgw.dataplane.client_http2_stream cimport StreamPool
 from fastgw.dataplane.context cimport Context
+from fastgw.dataplane.newcomer cimport Newcomer
 from fastgw.dataplane.served cimport ClientSide, ConnectionOwner
 from fastgw.dataplane.streams cimport Connector, ExchangeObserver
 from fastgw.dataplane.tls_context cimport TlsContexts
@@ -21,6 +22,7 @@ cdef class Listener(Door):
     cdef bint proxied              # before them comes a PROXY header
     cdef int accept_some(self) except -1
     cdef int take(self, int fd, const sockaddr_storage *address) except -1
+    cdef int admit(self, int fd, Newcomer c, Transport transport) except -1
 
 
 cdef class Server(ConnectionOwner):
@@ -35,4 +37,5 @@ cdef class Server(ConnectionOwner):
     cdef readonly Admission admission
     cdef int reserve_fd            # given up to accept and close when descriptors run out
     cdef int relay(self, ClientSide accepted, Transport transport, uint32_t chain, const char *p, size_t n) except -1
+    cdef int enter(self, ClientSide client) except -1
     cdef int shed(self, int fd) except -1

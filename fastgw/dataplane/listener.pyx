@@ -74,6 +74,11 @@ cdef class Listener(Door):
     cdef int on_events(self, uint32_t events) except -1:
         return self.accept_some()
 
+    cdef int on_bug(self) except -1:
+        """The connection that could not be taken is lost, others wait in the queue: a worker without its listeners would live
+        on, deaf. It does not spin, for each failure has taken a connection, and a client that knows can try again."""
+        return 1
+
     cdef int accept_some(self) except -1:
         cdef Server server = self.server
         cdef sockaddr_storage address
@@ -95,13 +100,28 @@ cdef class Listener(Door):
         return 0
 
     cdef int take(self, int fd, const sockaddr_storage *address) except -1:
+        """Serve an accepted connection, or close it and raise."""
+        cdef Newcomer c = None
+        cdef Transport transport = None
+        try:
+            c = Newcomer(self.server.ctx, self.server, self.server.contexts)
+            transport = c.transport = TlsTransport() if self.looks else Transport()
+            c.listener = self.index
+            c.listener_name = self.name_bytes
+            take_socket_address(c, address)
+            self.admit(fd, c, transport)
+        except BaseException:
+            self.server.on_client_closed(c)
+            if transport is None or transport.loop is None:  # nobody owns the descriptor yet
+                close(fd)
+            elif transport.protocol is not None:
+                transport.on_bug()
+            raise
+        return 0
+
+    cdef int admit(self, int fd, Newcomer c, Transport transport) except -1:
         cdef Server server = self.server
-        cdef Newcomer c = Newcomer(server.ctx, server, server.contexts)
-        cdef Transport transport = TlsTransport() if self.looks else Transport()
-        c.listener = self.index
-        c.listener_name = self.name_bytes
-        take_socket_address(c, address)
-        server.clients.add(c)
+        server.enter(c)
         if 0 < server.ctx.max_connections <= len(server.clients):
             self.admission.hold(HOLD_FULL)
         server.ctx.loop.count(FGW_C_CLIENT_CONNECTIONS)
@@ -158,7 +178,10 @@ cdef class Server(ConnectionOwner):
 
     def drain(self):
         for client in list(self.clients):
-            client.drain()
+            try:
+                client.drain()
+            except Exception:
+                self.ctx.loop.report_bug()  # the others shall hear of it, too
 
     def cut(self):
         for client in list(self.clients):
@@ -176,22 +199,30 @@ cdef class Server(ConnectionOwner):
         client = ClientHttp1(self.ctx, self.connector, self.observer, self)
         client.take_place(accepted)
         self.clients.discard(accepted)
-        self.clients.add(client)
+        self.enter(client)
         return client.start(transport, p, n)
 
     cdef int serve_http2(self, ClientSide accepted, Transport transport, const char *p, size_t n) except -1:
         cdef ClientHttp2 client = ClientHttp2(self.streams, self)
         client.place.take_place(accepted)
         self.clients.discard(accepted)
-        self.clients.add(client.place)
+        self.enter(client.place)
         return client.start(transport, p, n)
 
     cdef int relay(self, ClientSide accepted, Transport transport, uint32_t chain, const char *p, size_t n) except -1:
         """The bytes of a connection, decrypted ones when it is TLS, go to an upstream."""
         cdef Tunnel tunnel = Tunnel(self.ctx, self.observer, self)
         self.clients.discard(accepted)
-        self.clients.add(tunnel.client)
+        self.enter(tunnel.client)
         return tunnel.start(accepted, transport, chain, p, n)
+
+    cdef int enter(self, ClientSide client) except -1:
+        try:
+            self.clients.add(client)
+        except MemoryError:
+            self.clients.discard(client)  # a set that cannot grow raises with the new entry in it
+            raise
+        return 0
 
     cdef int on_client_closed(self, ClientSide client) except -1:
         self.clients.discard(client)

@@ -42,7 +42,8 @@ cdef class Loop:
     cdef readonly long watched  # of them
     cdef list slots            # of the timer wheel: list heads
     cdef list turn_end         # Turn objects of this turn
-    cdef list doomed           # kept alive until the end of the turn
+    cdef list doomed           # the first doomed_count are kept alive until the end of the turn, the others are None
+    cdef Py_ssize_t doomed_count
     cdef int64_t now_ms        # monotonic, of this turn
     cdef int64_t now_ns
     cdef int64_t skipped_ns    # added to the clock by tests
@@ -60,6 +61,7 @@ cdef class Loop:
     cdef int add(self, Watcher w, uint32_t events) except -1
     cdef int modify(self, Watcher w, uint32_t events) except -1
     cdef int remove(self, Watcher w) except -1
+    cdef int keep(self, ended) except -1
     cdef int set_deadline(self, Timer t, int64_t deadline_ms) except -1
     cdef int unlink(self, Timer t) except -1
     cdef int at_turn_end(self, Turn t) except -1

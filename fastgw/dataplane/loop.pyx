@@ -22,6 +22,7 @@ from fastgw.native.system cimport (
 cdef enum:
     MAX_EVENTS = 256
     IDLE_WAIT_MS = 250
+    DOOMED_ROOM = 1024        # objects that end in one turn, without more memory
 
 
 cdef class Watcher:
@@ -33,7 +34,7 @@ cdef class Watcher:
         raise NotImplementedError
 
     cdef int on_bug(self) except -1:
-        """A callback of this watcher raised: close, whatever the state."""
+        """A callback of this watcher raised: end, whatever the state. 1: the descriptor stays open and watched."""
         return 0
 
 
@@ -68,7 +69,7 @@ cdef class Loop:
             head.prev = head.next = head
             self.slots.append(head)
         self.turn_end = []
-        self.doomed = []
+        self.doomed = [None] * DOOMED_ROOM
         self.hooks = []
         self.bug_handler = bug_handler
         self.generation = 0
@@ -117,7 +118,7 @@ cdef class Loop:
         if w.shared:
             epoll_ctl(self.epfd, EPOLL_CTL_DEL, fd, &ev)
         if fd < len(self.watchers) and self.watchers[fd] is w:
-            self.doomed.append(w)
+            self.keep(w)
             self.watchers[fd] = None
             self.watched -= 1
         w.fd = -1
@@ -129,9 +130,18 @@ cdef class Loop:
         cdef epoll_event ev
         if w.fd >= 0 and self.watchers[w.fd] is w:
             epoll_ctl(self.epfd, EPOLL_CTL_DEL, w.fd, &ev)
-            self.doomed.append(w)
+            self.keep(w)
             self.watchers[w.fd] = None
             self.watched -= 1
+
+    cdef int keep(self, ended) except -1:
+        """Keep an object that has ended alive until the end of the turn. What ends must not need memory for it."""
+        if self.doomed_count < len(self.doomed):
+            self.doomed[self.doomed_count] = ended
+        else:
+            self.doomed.append(ended)
+        self.doomed_count += 1
+        return 0
 
     # ---- deadlines
 
@@ -239,8 +249,8 @@ cdef class Loop:
 
     cdef int at_turn_end(self, Turn t) except -1:
         if not t.scheduled:
+            self.turn_end.append(t)  # takes memory: what is not in the list must not count as scheduled
             t.scheduled = True
-            self.turn_end.append(t)
         return 0
 
     cdef int report_bug(self) except -1:
@@ -293,7 +303,8 @@ cdef class Loop:
         if w is None:
             return 0
         try:
-            w.on_bug()
+            if w.on_bug():
+                return 0
         except BaseException:
             self.report_bug()
         return self.remove(w)
@@ -316,8 +327,9 @@ cdef class Loop:
                 (<Turn>item).on_turn_end()
             except BaseException:
                 self.report_bug()
-        if self.doomed:
-            self.doomed.clear()
+        while self.doomed_count:  # a last reference may go here, and what its end takes along
+            self.doomed_count -= 1
+            self.doomed[self.doomed_count] = None
         return 0
 
     def turn(self, int timeout_ms):

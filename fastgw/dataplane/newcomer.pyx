@@ -159,10 +159,15 @@ cdef class Newcomer(ClientSide):
         self.owner = None
         self.ctx.loop.unlink(self)
         self.deadline_ms = 0
-        self.ctx.loop.doomed.append(self)
-        if chain != FGW_NONE and chain != self.chain:
-            self.choose_chain(chain)
-        owner.serve(self, self.transport, chain, p, n)
+        self.ctx.loop.keep(self)
+        try:
+            if chain != FGW_NONE and chain != self.chain:
+                self.choose_chain(chain)
+            owner.serve(self, self.transport, chain, p, n)
+        except BaseException:
+            if self.transport.protocol is self:  # nobody has taken the connection over: it ends as ours
+                self.owner = owner
+            raise
         if self.pending is not None:
             self.pending.release()
         return 0
@@ -179,7 +184,7 @@ cdef class Newcomer(ClientSide):
             self.ctx.loop.count(FGW_C_TLS_FAILED)
         self.ctx.loop.unlink(self)
         self.deadline_ms = 0
-        self.ctx.loop.doomed.append(self)
+        self.ctx.loop.keep(self)
         self.transport.close()
         if self.pending is not None:
             self.pending.release()

@@ -154,11 +154,16 @@ cdef class Pool(Connector):
         c.address = to[0]
         copy_name(&c.peer, &peer)
         c.exchange = x
-        if not c.start_connect(connect_timeout_ms):
+        try:
+            if c.start_connect(connect_timeout_ms):
+                return c
+        except BaseException:
             c.exchange = None
             release_connection(self.ctx, cell)
-            return None
-        return c
+            raise
+        c.exchange = None
+        release_connection(self.ctx, cell)
+        return None
 
     cdef UpstreamStream acquire_http2(self, Exchange x, const Address *to, PeerName *peer, int64_t connect_timeout_ms, bint fresh):
         cdef const fgw_img_cluster *cluster = &x.image.clusters[x.cluster]

@@ -65,23 +65,29 @@ cdef class ReadAgain(Turn):
         cdef Transport t = self.transport
         if t is None or t.fd < 0:
             return 0
-        if t.failed:
-            t.read_rest()
-            t.lose(CLOSE_RESET, t.error)
-        elif t.readable and not t.paused:
-            t.read_ready()
+        try:
+            if t.failed:
+                t.read_rest()
+                t.lose(CLOSE_RESET, t.error)
+            elif t.readable and not t.paused:
+                t.read_ready()
+        except BaseException:
+            t.loop.report_bug()
+            t.on_bug()
         return 0
 
 
 cdef class Transport(Watcher):
+    def __cinit__(self):
+        self.out = Buffer()  # here: open() does not fail for want of memory before the descriptor has an owner
+        self.again = ReadAgain()
+
     cdef int open(self, Loop loop, int fd, Protocol protocol, bint connecting) except -1:
         """Take over a non-blocking descriptor. With connecting, on_connected() or on_closed() follows."""
         self.loop = loop
         self.fd = fd
         self.protocol = protocol
         self.connecting = connecting
-        self.out = Buffer()
-        self.again = ReadAgain()
         self.again.transport = self
         # after connect() in progress nothing may be sent before EPOLLOUT; an accepted socket is tried at once
         loop.add(self, <uint32_t>(EPOLLIN | EPOLLOUT | EPOLLRDHUP) | <uint32_t>EPOLLET)

@@ -277,7 +277,7 @@ cdef class Tunnel(Served):
             avoid = self.address.cell
 
     cdef bint connect(self) except -1:
-        cdef TunnelUpstream up
+        cdef TunnelUpstream up = TunnelUpstream()
         cdef PeerName peer
         cdef Transport transport
         cdef const fgw_img_policy *policy
@@ -292,7 +292,6 @@ cdef class Tunnel(Served):
             keep_alive(fd, policy)
         self.ctx.gauge(FGW_G_UPSTREAM_ACTIVE, 1)
         self.ctx.loop.count(FGW_C_UPSTREAM_CONNECTS)
-        up = TunnelUpstream()
         up.tunnel = self
         up.transport = transport
         up.transport.counter_in = FGW_C_UPSTREAM_BYTES_IN
@@ -443,8 +442,8 @@ cdef class Tunnel(Served):
         self.ctx.gauge(FGW_G_CLIENT_ACTIVE, -1)
         self.ctx.gauge(FGW_G_TUNNELS_ACTIVE, -1)
         self.ctx.loop.count(FGW_C_CLIENT_CONNECTIONS_CLOSED)
-        self.ctx.loop.doomed.append(self)  # a method of ours may be on the stack
-        self.ctx.loop.doomed.append(client)
+        self.ctx.loop.keep(self)  # a method of ours may be on the stack
+        self.ctx.loop.keep(client)
         client.tunnel = None
         return self.owner.on_client_closed(client)
 
@@ -453,7 +452,7 @@ cdef class Tunnel(Served):
         if up is None:
             return 0
         self.upstream = None
-        self.ctx.loop.doomed.append(up)
+        self.ctx.loop.keep(up)
         up.tunnel = None
         if reset:
             up.transport.reset()

@@ -8,6 +8,7 @@ from fastgw.dataplane.served cimport Address
 from fastgw.dataplane.transport cimport Protocol, Transport
 from fastgw.dataplane.upstream_tls cimport PeerName, make_transport
 from fastgw.native.route cimport FGW_NONE, FGW_POLICY_KEEPALIVE, fgw_img_policy
+from fastgw.native.system cimport close
 from fastgw.native.state cimport (
     FGW_C_UPSTREAM_BYTES_IN, FGW_C_UPSTREAM_BYTES_OUT, FGW_C_UPSTREAM_CLOSED, FGW_C_UPSTREAM_CONNECTS, FGW_G_UPSTREAM_ACTIVE,
 )
@@ -35,9 +36,18 @@ cdef Transport start_connection(Exchange x, Protocol protocol, const Address *to
     transport.counter_in = FGW_C_UPSTREAM_BYTES_IN
     transport.counter_out = FGW_C_UPSTREAM_BYTES_OUT
     transport.reads_rest = True
-    transport.preface = proxy_header_for(x)
-    obey(ctx, x.image.policy_of(x.cluster), fd, terms)
-    transport.open(ctx.loop, fd, protocol, True)
+    try:
+        transport.preface = proxy_header_for(x)
+        obey(ctx, x.image.policy_of(x.cluster), fd, terms)
+        transport.open(ctx.loop, fd, protocol, True)
+    except BaseException:
+        if transport.loop is None:  # the descriptor is nobody's yet
+            close(fd)
+        transport.close()
+        connections -= 1
+        ctx.gauge(FGW_G_UPSTREAM_ACTIVE, -1)
+        ctx.loop.count(FGW_C_UPSTREAM_CLOSED)
+        raise
     return transport
 
 

@@ -430,7 +430,7 @@ cdef class UpstreamHttp1(UpstreamStream):
         if self.state == U_IDLE:
             self.pool.forget(self)
         self.state = U_CLOSED
-        self.ctx.loop.doomed.append(self)  # a method of ours may be on the stack
+        self.ctx.loop.keep(self)  # a method of ours may be on the stack
         self.ctx.loop.unlink(self)
         self.deadline_ms = 0
         t.close()

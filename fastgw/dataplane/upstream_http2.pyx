@@ -397,7 +397,7 @@ cdef class UpstreamHttp2(Http2Session):
         self.state = H_CLOSED
         self.update_idle()
         self.failure = failure_of(self.transport)
-        self.ctx.loop.doomed.append(self)  # a method of ours may be on the stack
+        self.ctx.loop.keep(self)  # a method of ours may be on the stack
         self.ctx.loop.unlink(self)
         self.deadline_ms = 0
         self.packer.session = None

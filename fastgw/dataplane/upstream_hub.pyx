@@ -94,12 +94,18 @@ cdef class Hub(StreamOwner):
         c.terms.limit_cell = cell
         c.address = self.address
         copy_name(&c.peer, &self.peer)
-        if not c.start_connect(x, timeout_ms):
-            release_connection(self.ctx, cell)
-            return 0
         self.connections.append(c)
-        self.connecting += 1
-        return 1
+        try:
+            if c.start_connect(x, timeout_ms):
+                self.connecting += 1
+                return 1
+        except BaseException:
+            self.connections.remove(c)
+            release_connection(self.ctx, cell)
+            raise
+        self.connections.remove(c)
+        release_connection(self.ctx, cell)
+        return 0
 
     # ---- the queue
 
@@ -244,7 +250,7 @@ cdef class Hubs:
             before.beside = hub.beside
         hub.beside = None
         self.owned.remove(hub)
-        self.ctx.loop.doomed.append(hub)
+        self.ctx.loop.keep(hub)
         return 0
 
     cdef bint give_up_one(self, uint32_t limit_cell) except -1:

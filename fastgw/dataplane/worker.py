@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import array
+import contextlib
 import ctypes
 import gc
 import os
@@ -36,6 +37,7 @@ from fastgw.dataplane import (
 from fastgw.model import worker_protocol as protocol
 
 EPOLLIN = 1
+EX_SOFTWARE = 70
 MAX_FDS = 250
 ORPHAN_DRAIN_S = 5.0
 QUIET_TURNS_MS = 300
@@ -61,7 +63,6 @@ class Worker:
         self.patient_until_s = 0.0
         self.quiet_ms = 0
         self.orphan = False
-        self.exit_code = 0
         self.handlers: dict[type, Callable[..., None]] = {
             protocol.Start: self.on_start,
             protocol.Listen: self.on_listen,
@@ -116,9 +117,12 @@ class Worker:
             self.start_drain(ORPHAN_DRAIN_S)
 
     def on_control_failure(self) -> None:
-        """A worker that cannot follow the supervisor any more is better replaced than deaf."""
-        self.exit_code = 70
-        self.loop.stop()
+        """A worker that cannot follow the supervisor any more is better replaced than deaf. At once: half of a change has been
+        done, and connections may point into an image that is gone."""
+        with contextlib.suppress(Exception):
+            if self.log is not None:
+                self.log.flush()
+        os._exit(EX_SOFTWARE)
 
     def on_bug(self, text: str) -> None:
         # without memory nothing can be put into words, and the encoder would not survive the attempt
@@ -197,6 +201,7 @@ class Worker:
 
     def on_drain_tick(self) -> None:
         assert self.server is not None
+        self.drain_timer.start(DRAIN_POLL_MS)  # first: what goes wrong below must not be the end of the drain
         if time.monotonic() >= self.patient_until_s:
             self.server.drain()
         self.quiet_ms = 0 if self.server.clients else self.quiet_ms + DRAIN_POLL_MS
@@ -204,8 +209,6 @@ class Worker:
             self.server.cut()
             self.say(protocol.Drained())
             self.loop.stop()
-            return
-        self.drain_timer.start(DRAIN_POLL_MS)
 
 
 def received_fds(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
@@ -256,7 +259,7 @@ def main() -> int:
     control.setblocking(False)
     worker = Worker(control)
     worker.run()
-    return worker.exit_code
+    return 0
 
 
 if __name__ == "__main__":

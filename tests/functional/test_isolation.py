@@ -7,11 +7,12 @@ import os
 import re
 import resource
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 from .conftest import StartGateway
-from .support.client import Client, request_bytes
+from .support.client import Client, Disconnected, request_bytes
 from .support.config import Document, route, simple, virtual_service
 from .support.config import gateway as server
 from .support.load import Load
@@ -91,6 +92,43 @@ def test_a_full_disk_from_the_start(start_gateway: StartGateway, origin: Recordi
         load.more(200)
     assert not load.failures
     eventually(lambda: gateway.metrics().total("fastgw_access_log_lines_dropped_total") >= load.answers)
+
+
+def test_a_worker_without_memory_harms_itself_alone(start_gateway: StartGateway, origin: RecordingOrigin) -> None:
+    """No more memory for one of two workers, under load that wants some. Afterwards all is well.
+
+    It either serves on or is replaced. What it must not do is live on deaf: when an accepted connection could not be made for want
+    of memory, the listener was closed with it, and the kernel went on to send that worker its share of new connections.
+    """
+    gateway = start_gateway(simple(HOST, origin.port))
+    victim, other = gateway.worker_pids()
+    head = request_bytes("GET", "/", HOST, [f"X-Fill-{n}: {'x' * 7000}" for n in range(8)])[:-2]
+    with limited(victim, resource.RLIMIT_AS, address_space(victim) + (1 << 20)):
+        clients = []
+        for _ in range(200):
+            with contextlib.suppress(OSError):
+                clients.append(socket.create_connection(("127.0.0.1", gateway.port()), 5))
+                clients[-1].sendall(head)
+        answered = 0
+        for _ in range(40):
+            with contextlib.suppress(Disconnected, OSError), Client(gateway.port(), timeout_s=5) as client:
+                answered += client.get("/", HOST).status == 200
+        assert answered >= 5, "the other worker goes on"
+        for sock in clients:
+            sock.close()
+    eventually(lambda: len(gateway.worker_pids()) == 2, "both are there", 20)
+    assert alive(other) and "SIGSEGV" not in gateway.said()
+    assert [gateway.get("/", HOST).status for _ in range(30)] == [200] * 30
+    gateway.write(
+        "more.yaml",
+        [server("more", ["more.test"]), virtual_service("more", ["more.test"], [route("webapp", 8080)], gateways=["more"])],
+    )
+    eventually(lambda: {worker["generation"] for worker in gateway.admin("/workers")} == {2})
+    assert gateway.get("/", "more.test").status == 200
+    gateway.assert_no_leaks()
+    gateway.signal(signal.SIGTERM)  # not stop(): connections that were closed for want of memory count as bugs
+    assert gateway.wait_exit() == 0
+    gateway.assert_nothing_left()
 
 
 def test_a_supervisor_without_descriptors_serves_on_and_recovers(start_gateway: StartGateway, origin: RecordingOrigin) -> None:

@@ -456,7 +456,7 @@ class Gateway:
         cells = [number for _, number in self.numbers._cells.items()] + self.dns_cells
         assert {n: self.state.cells[n].active for n in cells} == dict.fromkeys(cells, 0)
         assert {n: self.stats.active[n] for n in cells} == dict.fromkeys(cells, 0)
-        assert self.alive() == dict.fromkeys(self.alive(), 0)
+        assert self.alive() == dict.fromkeys(self.alive(), 0), self.alive()
         gauges = ("CLIENT_ACTIVE", "UPSTREAM_ACTIVE", "UPSTREAM_IDLE", "EXCHANGES_ACTIVE", "TUNNELS_ACTIVE")
         assert {g: self.counter(f"FGW_G_{g}") for g in gauges} == dict.fromkeys(gauges, 0)
         assert not self.server.clients

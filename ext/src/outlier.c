@@ -45,12 +45,13 @@ static int is_error(const fgw_img_policy *p, uint32_t status) {
 }
 
 int fgw_outlier_answer(const fgw_img_policy *p, fgw_cell *cell, uint32_t status) {
+    const int error = is_error(p, status);
     int too_many = 0;
-    if (is_error(p, status))
+    if (error)
         too_many = one_more(&cell->errors_in_a_row, p->consecutive_errors);
     else
         forget(&cell->errors_in_a_row);
-    if (status >= 502 && status <= 504)
+    if (error && status >= 502 && status <= 504)
         too_many |= one_more(&cell->gateway_errors_in_a_row, p->consecutive_gateway_errors);
     else
         forget(&cell->gateway_errors_in_a_row);
@@ -60,7 +61,9 @@ int fgw_outlier_answer(const fgw_img_policy *p, fgw_cell *cell, uint32_t status)
 int fgw_outlier_local(const fgw_img_policy *p, fgw_cell *cell) {
     if (p->flags & FGW_POLICY_SPLIT_LOCAL)
         return one_more(&cell->local_errors_in_a_row, p->consecutive_local_errors);
-    return fgw_outlier_answer(p, cell, 503); /* counts as one (Q8) */
+    /* counts as 503 (Q8), whatever statuses the policy names: those are of answers */
+    return one_more(&cell->errors_in_a_row, p->consecutive_errors) |
+           one_more(&cell->gateway_errors_in_a_row, p->consecutive_gateway_errors);
 }
 
 void fgw_outlier_connected(const fgw_img_policy *p, fgw_cell *cell, int whole) {

@@ -80,8 +80,9 @@ def _curve(warmup: Warmup) -> list[int]:
 
 
 def _code_bits(codes: tuple[int, ...]) -> list[int]:
+    """Those that are named take the place of 5xx (Q9)."""
     words = [0] * 8
-    for code in (*_SERVER_ERRORS, *codes):
+    for code in codes or _SERVER_ERRORS:
         if 0 <= code - 100 < 512:
             words[(code - 100) // 64] |= 1 << (code - 100) % 64
     return words

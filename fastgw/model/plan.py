@@ -422,7 +422,7 @@ class Pool(msgspec.Struct, frozen=True):
 
 
 class Outlier(msgspec.Struct, frozen=True):
-    """outlierDetection; 0 for a number of errors: those never eject. ``error_codes``: beside 5xx."""
+    """outlierDetection; 0 for a number of errors: those never eject. ``error_codes``: instead of 5xx."""
 
     consecutive_errors: int = 5
     consecutive_gateway_errors: int = 0

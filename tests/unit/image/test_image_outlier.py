@@ -43,9 +43,17 @@ def test_what_is_no_error_ends_the_row(status: int) -> None:
     assert answers(detecting(consecutive_errors=2), 0, 500, status, 500, 500) == [False, False, False, True]
 
 
-def test_zero_never_ejects_and_codes_can_be_added() -> None:
+def test_zero_never_ejects() -> None:
     assert not any(answers(detecting(consecutive_errors=0), 0, *[500] * 50))
-    assert answers(detecting(consecutive_errors=2, error_codes=(429,)), 0, 429, 429) == [False, True]
+
+
+def test_statuses_that_are_named_are_the_only_errors() -> None:
+    """Q9. Failures of connections are no answers, and count all the same."""
+    world = detecting(consecutive_errors=2, consecutive_gateway_errors=1, error_codes=(429, 503))
+    assert answers(world, 0, 429, 500, 429, 429) == [False, False, False, True]
+    assert answers(world, 0, 502, 504, 503) == [False, False, True]
+    world = detecting(consecutive_errors=2, error_codes=(429,))
+    assert [lib.fgw_outlier_local(world.policy, world.cell(0)) for _ in range(2)] == [0, 1]
 
 
 def test_gateway_errors_are_counted_by_themselves() -> None:

@@ -306,11 +306,12 @@ def under_policy(origin: ScriptedOrigin, host: str, policy: Document) -> list[Do
 def running_bench(
     folder: Path, make: Callable[[dict[str, ScriptedOrigin]], list[Document]], *others: str, **options: Any
 ) -> Iterator[Bench]:
-    """``make`` gives the resources beside the gateway's server and the upstreams' entries; ``others`` are more of HTTP/1.1."""
+    """``make`` gives the resources beside the gateway's server and the upstreams' entries; ``others`` are more
+    of HTTP/1.1 or, named h2-..., of HTTP/2."""
     log = folder / "access.log"
     log.touch()
     origins: dict[str, ScriptedOrigin] = {"HTTP/1.1": OriginHttp1("one"), "HTTP/2": OriginHttp2("two")}
-    more: dict[str, ScriptedOrigin] = {name: OriginHttp1(name) for name in others}
+    more: dict[str, ScriptedOrigin] = {name: (OriginHttp2 if name.startswith("h2-") else OriginHttp1)(name) for name in others}
     every = {origin.name: origin for origin in (*origins.values(), *more.values())}
     try:
         documents = [gateway_of("gw", [http_server()]), *make(every), *(entry_of(origin) for origin in every.values())]
@@ -318,6 +319,8 @@ def running_bench(
         with Gateway(folder, documents, options=words, **options) as running:
             yield Bench(running, origins, log, more)
             running.assert_no_bugs()
+            for origin in every.values():  # a worker watches idle connections that count for a limit with a timer
+                origin.close_connections()
             running.assert_no_leaks()
     finally:
         for origin in every.values():

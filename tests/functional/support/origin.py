@@ -371,14 +371,18 @@ class ThreadedOrigin:
         finally:
             self._open.discard(sock)
 
-    def stop(self) -> None:
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
+    def close_connections(self) -> None:
+        """End every open connection from this side."""
         for sock in list(self._open):
             try:
                 sock.shutdown(socket.SHUT_RDWR)
             except OSError:
                 continue
+
+    def stop(self) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.close_connections()
         assert not self.errors, self.errors
 
 

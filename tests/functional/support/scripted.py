@@ -98,6 +98,10 @@ class ScriptedOrigin:
         """Ends the connections of all requests that wait for the rest of an answer."""
         raise NotImplementedError
 
+    def close_connections(self) -> None:
+        """Ends all of them from this side."""
+        raise NotImplementedError
+
     def reset(self) -> None:
         """As at the beginning; nobody waits any more."""
         self.release()
@@ -139,6 +143,9 @@ class OriginHttp1(ScriptedOrigin):
             self._waiting.clear()
 
         self.under.call(end)
+
+    def close_connections(self) -> None:
+        self.under.close_connections()
 
     def _connection(self, number: int) -> Any:
         return next(c for c in self.under.connections if c.number == number)
@@ -203,10 +210,16 @@ class OriginHttp2(ScriptedOrigin):
             with contextlib.suppress(OSError):
                 connection.sock.shutdown(socket.SHUT_RDWR)
 
+    def close_connections(self) -> None:
+        self.under.close_connections()
+
     def _serve(self, sock: socket.socket) -> None:
-        connection = _Connection(sock)
+        with contextlib.suppress(h2.exceptions.ProtocolError):  # a peer that speaks something else is sent away
+            self._converse(_Connection(sock))
+
+    def _converse(self, connection: _Connection) -> None:
         requests: dict[int, Asked] = {}
-        while data := sock.recv(65536):
+        while data := connection.sock.recv(65536):
             for event in connection.take(data):
                 if isinstance(event, h2.events.RequestReceived):
                     requests[event.stream_id] = asked_http2(event.headers)

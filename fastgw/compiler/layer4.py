@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from fastgw.compiler.annotations import keep_clients
 from fastgw.compiler.clusters import ClusterBuilder, Use
 from fastgw.compiler.delegates import resolve_gateway_name
 from fastgw.compiler.destination_rules import DEFAULT_IDLE_TIMEOUT_MS
@@ -18,7 +19,7 @@ from fastgw.compiler.http_routes import BoundService
 from fastgw.compiler.servers import PlacedServer
 from fastgw.model.kinds.virtual_service import L4RouteDestination, TcpMatch, TlsMatch
 from fastgw.model.origin import Origin
-from fastgw.model.plan import Action, WeightedDestination
+from fastgw.model.plan import Action, Sticky, WeightedDestination
 
 MAX_TOTAL_WEIGHT = 0xFFFF_FFFF
 FULL_WEIGHT = 100
@@ -111,7 +112,8 @@ class Layer4:
             if found.key is None:
                 service.report.error("IST0101", resource, field, f"{found.why_missing}: connections are closed (NC)")
         known = tuple(use for use in uses if use is not None)
-        return Layer4Route(*number, Action("route", tuple(destinations)), known, uses[0], path, resource.at(path))
+        action = keep_clients(Action("route", tuple(destinations)), _sticky_by_address(service))
+        return Layer4Route(*number, action, known, uses[0], path, resource.at(path))
 
 
 def _holds(match: TcpMatch | TlsMatch, service: BoundService, server: PlacedServer) -> bool:
@@ -119,6 +121,12 @@ def _holds(match: TcpMatch | TlsMatch, service: BoundService, server: PlacedServ
         return False
     names = (resolve_gateway_name(name, service.resource.namespace) for name in match.gateways)
     return not match.gateways or server.gateway.key in names
+
+
+def _sticky_by_address(service: BoundService) -> Sticky | None:
+    """Of a connection nothing but its client's address is known: a cookie or a header keeps nobody."""
+    sticky = service.wishes.sticky
+    return sticky if sticky is not None and sticky.kind == "source_ip" else None
 
 
 def _problem(entries: Sequence[L4RouteDestination]) -> tuple[str, str] | None:

@@ -6,7 +6,7 @@ from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.pipes cimport Pipe
 from fastgw.dataplane.served cimport ClientSide, ConnectionOwner, Observer, Served
 from fastgw.dataplane.transport cimport Protocol, Transport
-from fastgw.native.route cimport fgw_img_chain
+from fastgw.native.route cimport fgw_img_action, fgw_img_chain
 from fastgw.native.state cimport fgw_tcp_series
 
 cdef enum TunnelState:
@@ -77,6 +77,7 @@ cdef class Tunnel(Served):
 
     cdef int start(self, ClientSide accepted, Transport transport, uint32_t chain, const char *p, size_t n) except -1
     cdef int decide(self, const fgw_img_chain *chain) except -1
+    cdef uint32_t draw_destination(self, uint32_t action, const fgw_img_action *a) noexcept
     cdef int try_upstream(self) except -1
     cdef bint connect(self) except -1
     cdef int connect_failed(self, int counter) except -1

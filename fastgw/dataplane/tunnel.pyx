@@ -8,7 +8,7 @@ G14); a reset ends both.
 A flow holds one piece of input at the most: what the sink's socket does not take waits in its queue or in a pipe, and the source
 is not read meanwhile. Bulk goes through a pipe by splice(2) when both sides are plain sockets; see DECISIONS.md.
 """
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastgw.dataplane.balancer cimport PICK_ONE, PICK_WAIT, pick
 from fastgw.dataplane.buffers cimport Buffer
@@ -27,7 +27,8 @@ from fastgw.dataplane.upstream_tls cimport note_connected as note_transport
 from fastgw.native.balance cimport fgw_hash_key
 from fastgw.native.base cimport fgw_span
 from fastgw.native.route cimport (
-    FGW_ACTION_ROUTE, FGW_NONE, FGW_POLICY_KEEPALIVE, fgw_img_action, fgw_img_chain, fgw_img_destination, fgw_img_policy,
+    FGW_ACTION_ROUTE, FGW_NONE, FGW_POLICY_KEEPALIVE, FGW_STICKY_SOURCE_IP, fgw_img_action, fgw_img_chain, fgw_img_destination,
+    fgw_img_policy, fgw_sticky_key, fgw_sticky_pick,
 )
 from fastgw.native.state cimport (
     FGW_C_CLIENT_CONNECTIONS_CLOSED, FGW_C_SOURCES_DENIED, FGW_C_TUNNEL_TIMEOUTS, FGW_C_TUNNELS, FGW_C_UPSTREAM_BYTES_IN,
@@ -237,7 +238,7 @@ cdef class Tunnel(Served):
             return self.fail(FGW_F_NR, b"action_not_supported")
         if a.destinations.count == 0:
             return self.fail(FGW_F_NC, b"cluster_not_found")
-        d = image.destinations + a.destinations.off + self.draw(a)
+        d = image.destinations + a.destinations.off + self.draw_destination(chain.action, a)
         self.cluster = d.cluster
         if self.observer is not None:
             self.cluster_text = image.text(d.cluster_name)[:d.cluster_name.len]
@@ -248,6 +249,14 @@ cdef class Tunnel(Served):
         if policy != NULL and policy.hash_on:  # of a connection only the client's address is known
             self.has_key = fgw_hash_key(image.base, policy, NULL, self.client.peer, self.client.peer_len, &self.hash_key)
         return self.try_upstream()
+
+    cdef uint32_t draw_destination(self, uint32_t action, const fgw_img_action *a) noexcept:
+        """The one that clients of this address keep, where the route is sticky, else by weight (H5)."""
+        cdef uint64_t key
+        if a.sticky == FGW_STICKY_SOURCE_IP and a.destinations.count > 1 and fgw_sticky_key(
+                self.image.base, action, NULL, self.client.peer, self.client.peer_len, &key):
+            return fgw_sticky_pick(self.image.base, action, key)
+        return self.draw(a)
 
     cdef int try_upstream(self) except -1:
         """Pick an endpoint and begin to connect; a connect that fails on the spot counts as an attempt."""

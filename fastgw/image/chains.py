@@ -85,6 +85,8 @@ def _add_chain(tail: TailBuilder, chain: Chain) -> None:
 
 def _add_action(tail: TailBuilder, action: Action) -> int:
     """Weighted destinations of connections. Rules' actions are written by rule_sets, which has the tables of its piece in C."""
+    if action.sticky is not None and action.sticky.kind != "source_ip":
+        raise ImageError(f"connections cannot be kept by {action.sticky.kind}")
     shares = action.shares()
     if not shares:
         raise ImageError("an action of a tcp chain has no destination")
@@ -93,5 +95,5 @@ def _add_action(tail: TailBuilder, action: Action) -> int:
     for d, weight in shares:
         total += weight
         table.add(tail.tables.cluster(d.cluster), weight, total, *tail.tables.shared_span(d.cluster), *NO_EDITS)
-    kind, sticky = layout.ACTIONS["route"], lib.FGW_STICKY_NONE
+    kind, sticky = layout.ACTIONS["route"], lib.FGW_STICKY_SOURCE_IP if action.sticky is not None else lib.FGW_STICKY_NONE
     return tail.tables["actions"].add(kind, sticky, 0, total, first, len(shares), 0, 0, NONE, NONE, NONE, NONE, *NO_EDITS)

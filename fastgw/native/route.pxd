@@ -85,6 +85,7 @@ cdef extern from "fgw/image.h" nogil:
         FGW_VALUE_COUNT
         FGW_STICKY_NONE
         FGW_STICKY_COOKIE
+        FGW_STICKY_SOURCE_IP
         FGW_DISCOVERY_STATIC
         FGW_DISCOVERY_DNS
         FGW_LB_LEAST_REQUEST

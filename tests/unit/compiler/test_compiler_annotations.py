@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from made_resources import gateway, to, virtual_service
+from made_resources import gateway, resource, to, virtual_service
 
 from fastgw.compiler.annotations import (
     MAX_PRIORITY,
@@ -153,3 +153,15 @@ def test_error_pages() -> None:
 def test_error_pages_that_cannot_be_understood(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_error_pages(text)
+
+
+@pytest.mark.parametrize(("value", "kept"), [("source-ip", Sticky("source_ip")), ("cookie:v", None), ("header:x-user", None)])
+def test_connections_are_kept_by_address_only(value: str, kept: Sticky | None) -> None:
+    ports = [{"number": 9000, "name": "tcp", "protocol": "TCP"}]
+    entries = [resource("ServiceEntry", name, {"hosts": [name], "ports": ports, "resolution": "DNS"}) for name in ("a.db", "b.db")]
+    halves = [{"destination": {"host": name, "port": {"number": 9000}}, "weight": 50} for name in ("a.db", "b.db")]
+    spec = {"hosts": ["*"], "gateways": ["default/gw"], "tcp": [{"route": halves}]}
+    service = resource("VirtualService", "db", spec, annotations={STICKY: value})
+    plan = compile_plan([gateway(port=9000, protocol="TCP"), service, *entries]).plan
+    action = plan.listeners[0].chains[0].action
+    assert action is not None and action.sticky == kept

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 from dataplane_support import Gateway, Peer, free_port, tcp_chain
 
 from fastgw.dataplane import pipes
 from fastgw.image.layout import lib
-from fastgw.model.plan import Endpoint
+from fastgw.model.plan import Cluster, Endpoint, Sticky
 
 BULK = 4 << 20
 
@@ -444,3 +445,23 @@ def test_the_connection_limit_counts_it(make_gateway: Callable[..., Gateway]) ->
     for up in (gateway.upstreams[0].accept(gateway), gateway.upstreams[0].accept(gateway)):
         up.finish()
     gateway.until(lambda: gateway.server.admission.holds == 0)
+
+
+def test_a_sticky_route_keeps_the_destination_of_an_address(gateway: Gateway) -> None:
+    """All connections of this client go one way, whatever the weights draw."""
+    ups = {name: gateway.upstream() for name in "abcd"}
+    clusters = [Cluster(name, name, 80, endpoints=[Endpoint("127.0.0.1", up.port)]) for name, up in ups.items()]
+    chain = tcp_chain(destinations=[(name, 1) for name in ups])
+    assert chain.action is not None
+    chain.action = msgspec.structs.replace(chain.action, sticky=Sticky("source_ip"))
+    gateway.attach_chains([chain], clusters)
+    chosen = set()
+    for _ in range(12):
+        client = gateway.client()
+        found: list[str] = []
+        gateway.until(
+            lambda found=found: bool(found.extend(n for n, up in ups.items() if up.has_connection(gateway))) or bool(found)
+        )
+        chosen.update(found)
+        client.close()
+    assert len(chosen) == 1

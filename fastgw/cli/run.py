@@ -79,6 +79,7 @@ OPTIONS = [
     click.option("--lenient", multiple=True, type=click.Choice(list(LENIENCIES)), help="Accept what is refused by default."),
     click.option("--underscores", type=click.Choice(UNDERSCORES), help="Header names with an underscore [default: drop]."),
     click.option("--path-normalization", type=click.Choice(list(PATH_NORMALIZATIONS)), help="Of request paths [default: base]."),
+    click.option("--trusted-proxies", multiple=True, metavar="CIDR[,CIDR...]", help="Proxies in front that are believed."),
     _count("--trusted-hops", "Proxies in front whose x-forwarded-for is trusted [default: 0]."),
     click.option("--misdirected", type=int, metavar="421|404", help="For a host of another server's certificate [default: 421]."),
     _count("--head-bytes", "Longest request head [default: 61440]."),
@@ -135,6 +136,8 @@ def overrides(options: dict[str, Any]) -> dict[str, Any]:
         given["labels"] = parse_labels(given["labels"])
     if "listen_map" in given:
         given["listen_map"] = {str(wanted): opened for wanted, opened in map(parse_listen_map, given["listen_map"])}
+    if "trusted_proxies" in given:
+        given["trusted_proxies"] = [text.strip() for words in given["trusted_proxies"] for text in words.split(",")]
     if "resolve" in given:
         given["resolve"] = dict(map(parse_resolve, given["resolve"]))
     return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}

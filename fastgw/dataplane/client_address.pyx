@@ -15,17 +15,23 @@ cdef enum:
     TEXT_CAP = 48              # of an address
 
 
-cdef int take_socket_address(ClientSide client, const sockaddr_storage *a) noexcept:
+cdef fgw_ip socket_ip(const sockaddr_storage *a) noexcept:
+    """A unix socket's peer is this machine."""
     cdef uint8_t[4] loopback = [127, 0, 0, 1]
     if a.ss_family == AF_INET:
-        client.ip = fgw_ip_of_v4(<const uint8_t *>&(<const sockaddr_in *>a).sin_addr)
+        return fgw_ip_of_v4(<const uint8_t *>&(<const sockaddr_in *>a).sin_addr)
+    if a.ss_family == AF_INET6:
+        return fgw_ip_of_v6(<const uint8_t *>&(<const sockaddr_in6 *>a).sin6_addr)
+    return fgw_ip_of_v4(loopback)
+
+
+cdef int take_socket_address(ClientSide client, const sockaddr_storage *a) noexcept:
+    client.ip = socket_ip(a)
+    client.peer_len = write_ip(client.peer, client.ip)
+    if a.ss_family == AF_INET:
         client.peer_port = ntohs((<const sockaddr_in *>a).sin_port)
     elif a.ss_family == AF_INET6:
-        client.ip = fgw_ip_of_v6(<const uint8_t *>&(<const sockaddr_in6 *>a).sin6_addr)
         client.peer_port = ntohs((<const sockaddr_in6 *>a).sin6_port)
-    else:
-        client.ip = fgw_ip_of_v4(loopback)  # a unix socket's peer is this machine
-    client.peer_len = write_ip(client.peer, client.ip)
     return 0
 
 

@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from fastgw.dataplane.loop cimport Loop
 from fastgw.native.base cimport fgw_field, fgw_span
+from fastgw.native.cidr cimport fgw_ip
 from fastgw.native.http1 cimport fgw_limits
 from fastgw.native.route cimport (
     FGW_NONE, fgw_img_action, fgw_img_answer, fgw_img_chain, fgw_img_cluster, fgw_img_cors, fgw_img_destination, fgw_img_edit,
@@ -115,6 +116,8 @@ cdef class Context:
     cdef readonly int retry_budget_percent   # 0: none
     cdef readonly bint retry_any_method
     cdef readonly int trusted_hops
+    cdef bytes trusted_proxies        # a set of networks (ext/include/fgw/cidr.h), None: every peer is one where hops are trusted
+    cdef const void *trusted          # the same
     cdef readonly int64_t hello_timeout_ms
     cdef readonly int64_t handshake_timeout_ms
     cdef readonly int misdirected_status
@@ -131,4 +134,5 @@ cdef class Context:
     cdef int64_t expiry(self) noexcept
     cdef int uuid4(self, char *out) noexcept
     cdef int reject(self, int reason) noexcept
+    cdef bint believes(self, fgw_ip peer) noexcept
     cdef int gauge(self, int which, int64_t delta) noexcept

@@ -8,6 +8,7 @@ from libc.time cimport gmtime_r, strftime, time_t, tm
 
 from fastgw.dataplane.pipes import pipe_limit
 from fastgw.native.base cimport FGW_R_COUNT, fgw_field, fgw_span
+from fastgw.native.cidr cimport fgw_cidr_check, fgw_cidr_find, fgw_ip
 from fastgw.native.credentials cimport fgw_credentials_check, fgw_credentials_header
 from fastgw.native.route cimport (
     FGW_IMAGE_VERSION, fgw_image_header, fgw_img_action, fgw_img_answer, fgw_img_chain, fgw_img_cluster, fgw_img_cors,
@@ -178,12 +179,20 @@ cdef class Context:
         self.retry_budget_percent = limits.retry_budget_percent
         self.retry_any_method = limits.retry_any_method
         self.trusted_hops = limits.trusted_hops
+        self.trust(limits.trusted_proxies)
         self.hello_timeout_ms = limits.hello_timeout_ms
         self.handshake_timeout_ms = limits.handshake_timeout_ms
         self.misdirected_status = limits.misdirected_status
         self.server_name = limits.server_name.encode("latin-1")
         self.server = self.server_name
         self.server_len = len(self.server_name)
+
+    def trust(self, bytes networks):
+        """A set of networks; empty: none is given."""
+        if networks and not fgw_cidr_check(<const char *>networks, <size_t>len(networks)):
+            raise ValueError("not a set of networks")
+        self.trusted_proxies = networks or None
+        self.trusted = <const char *>networks if networks else NULL
 
     def attach(self, Image image, Credentials credentials=None):
         """Assignments between two turns; exchanges in flight keep the image they began with."""
@@ -282,6 +291,10 @@ cdef class Context:
         if 0 < reason < FGW_R_COUNT:
             self.stats.rejected[reason] += 1
         return 0
+
+    cdef bint believes(self, fgw_ip peer) noexcept:
+        """Is what this peer says of others, in X-Forwarded-For and -Proto, to be believed?"""
+        return self.trusted_hops > 0 if self.trusted == NULL else fgw_cidr_find(self.trusted, peer) != 0
 
     cdef int gauge(self, int which, int64_t delta) noexcept:
         self.stats.counters[which] += <uint64_t>delta

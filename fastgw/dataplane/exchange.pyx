@@ -82,7 +82,7 @@ cdef class Exchange(Served):
         exchanges += 1
         self.active = True
         self.start_record(self.observer is not None)
-        self.head.reset(self.ctx, self.client.peer, self.client.peer_len, self.client.secure)
+        self.head.reset(self.ctx, self.client.peer, self.client.peer_len, self.client.ip, self.client.secure)
         if self.client.tls is not None:
             self.head.client_cert = self.client.tls.forwarded()
         self.gives_cookie = self.gives_hash_cookie = False

@@ -23,6 +23,8 @@ cdef class Listener(Door):
     cdef int accept_some(self) except -1
     cdef int take(self, int fd, const sockaddr_storage *address) except -1
     cdef int admit(self, int fd, Newcomer c, Transport transport) except -1
+    cdef int refused(self, const sockaddr_storage *address) noexcept
+    cdef int turn_away(self, int fd, int reason) except -1
 
 
 cdef class Server(ConnectionOwner):

@@ -6,7 +6,7 @@ never spins: one connection is accepted and closed with the reserve descriptor, 
 from libc.stdint cimport uint32_t
 
 from fastgw.dataplane.admission cimport HOLD_FULL, Admission, Door
-from fastgw.dataplane.client_address cimport take_socket_address
+from fastgw.dataplane.client_address cimport socket_ip, take_socket_address
 from fastgw.dataplane.client_http1 cimport ClientHttp1
 from fastgw.dataplane.client_http2 cimport ClientHttp2
 from fastgw.dataplane.client_http2_stream cimport StreamPool
@@ -25,11 +25,13 @@ from fastgw.dataplane.tls_context cimport TlsContexts
 from fastgw.dataplane.tls_transport cimport TlsTransport
 from fastgw.dataplane.transport cimport Transport
 from fastgw.dataplane.tunnel cimport Tunnel
+from fastgw.native.base cimport FGW_R_PROXY_UNTRUSTED
 from fastgw.native.route cimport (
     FGW_CHAIN_TCP, FGW_LISTENER_PROXY_PROTOCOL, FGW_NONE, fgw_img_chain, fgw_img_listener, fgw_listener_find,
 )
 from fastgw.native.state cimport (
     FGW_C_ACCEPT_ERRORS, FGW_C_CLIENT_BYTES_IN, FGW_C_CLIENT_BYTES_OUT, FGW_C_CLIENT_CONNECTIONS,
+    FGW_C_CLIENT_CONNECTIONS_CLOSED,
 )
 from fastgw.native.system cimport (
     EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLIN, IPPROTO_TCP, O_CLOEXEC, O_RDONLY, SOCK_CLOEXEC, SOCK_NONBLOCK,
@@ -83,14 +85,18 @@ cdef class Listener(Door):
         cdef Server server = self.server
         cdef sockaddr_storage address
         cdef socklen_t n
-        cdef int fd, _i
+        cdef int fd, why, _i
         for _i in range(ACCEPTS_PER_TURN):
             if self.holds | self.admission.holds:
                 return 0
             n = sizeof(address)
             fd = accept4(self.fd, <sockaddr *>&address, &n, SOCK_NONBLOCK | SOCK_CLOEXEC)
             if fd >= 0:
-                self.take(fd, &address)
+                why = self.refused(&address)
+                if why:
+                    self.turn_away(fd, why)
+                else:
+                    self.take(fd, &address)
             elif errno == EAGAIN:
                 return 0
             elif errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
@@ -130,6 +136,21 @@ cdef class Listener(Door):
         transport.open(server.ctx.loop, fd, c, False)
         self.admission.look_at_descriptors()
         return c.start(transport, self.plain, self.looks, self.proxied)
+
+    cdef int refused(self, const sockaddr_storage *address) noexcept:
+        """The fgw_reason not to serve somebody of this address, 0 for none."""
+        cdef Context ctx = self.server.ctx
+        if self.proxied and ctx.trusted != NULL and not ctx.believes(socket_ip(address)):
+            return FGW_R_PROXY_UNTRUSTED
+        return 0
+
+    cdef int turn_away(self, int fd, int reason) except -1:
+        """Close at once what has just been accepted."""
+        close(fd)
+        self.server.ctx.reject(reason)
+        self.server.ctx.loop.count(FGW_C_CLIENT_CONNECTIONS)
+        self.server.ctx.loop.count(FGW_C_CLIENT_CONNECTIONS_CLOSED)
+        return 0
 
 
 cdef class Server(ConnectionOwner):

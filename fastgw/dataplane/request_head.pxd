@@ -5,6 +5,7 @@ from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.field_table cimport FieldTable
 from fastgw.dataplane.headers cimport RequestMarks
 from fastgw.native.base cimport fgw_field
+from fastgw.native.cidr cimport fgw_ip
 from fastgw.native.http1 cimport fgw_request
 from fastgw.native.route cimport fgw_route_request
 
@@ -26,8 +27,11 @@ cdef class RequestHead(FieldTable):
     cdef uint32_t attempts_at      # offset of x-envoy-attempt-count's digit
     cdef char remote[64]           # the trusted client address
     cdef uint32_t remote_len
+    cdef fgw_ip remote_ip          # the same
+    cdef bint believing            # the peer is a proxy whose fields we believe
+    cdef bint forwarded            # remote is from X-Forwarded-For
 
-    cdef int reset(self, Context ctx, const char *peer, uint32_t peer_len, bint secure) except -1
+    cdef int reset(self, Context ctx, const char *peer, uint32_t peer_len, fgw_ip ip, bint secure) except -1
     cdef int take(self, const char *p, const fgw_request *r, const fgw_field *fields) except -1
     cdef int count_leniencies(self, uint32_t used) except -1
     cdef int copy(self, RequestHead other) except -1
@@ -40,7 +44,7 @@ cdef class RequestHead(FieldTable):
     cdef int add_own_fields(self, const RequestMarks *marks) except -1
     cdef bint referer_is_url(self) noexcept
     cdef int add_fixed_fields(self) except -1
-    cdef int trust(self, const char *forwarded, size_t n) except -1
+    cdef int find_client(self, const char *forwarded, size_t n) except -1
     cdef int believe_proto(self) except -1
 
 

@@ -6,6 +6,7 @@ parse and no Python object. A codec that decodes fields instead of parsing them 
 from libc.stdint cimport uint32_t
 from libc.string cimport memcmp, memcpy, memset
 
+from fastgw.dataplane.client_address cimport write_ip
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.field_table cimport FieldTable
 from fastgw.dataplane.headers cimport RequestMarks, drop_all, is_absolute_url, join_values, mark_request, place, write_decimal
@@ -14,6 +15,8 @@ from fastgw.native.base cimport (
     FGW_HDR_X_FORWARDED_CLIENT_CERT, FGW_HDR_X_FORWARDED_FOR, FGW_HDR_X_FORWARDED_PROTO, FGW_HDR_X_REQUEST_ID, FGW_R_UNDERSCORE,
     fgw_field,
 )
+from fastgw.native.cidr cimport fgw_ip, fgw_ip_parse
+from fastgw.native.forwarded cimport fgw_forwarded_client
 from fastgw.native.http1 cimport (
     FGW_LENIENT_ABSOLUTE_HOST, FGW_LENIENT_EQUAL_LENGTHS, FGW_LENIENT_FRAGMENT, FGW_LENIENT_LF_IN_HEAD, FGW_MSG_ASTERISK_FORM,
     FGW_MSG_PATH_SPECIAL, fgw_path_is_normal, fgw_path_normalize, fgw_request,
@@ -23,7 +26,6 @@ from fastgw.native.state cimport (
     FGW_C_LENIENT_ABSOLUTE_HOST, FGW_C_LENIENT_EQUAL_LENGTHS, FGW_C_LENIENT_FRAGMENT, FGW_C_LENIENT_LF_IN_HEAD,
     FGW_C_UNDERSCORE_FIELDS_DROPPED,
 )
-from fastgw.native.system cimport AF_INET, AF_INET6, inet_pton
 
 cdef enum:
     OWN_FIELDS = 12              # fields the gateway may add to a request
@@ -37,7 +39,7 @@ cdef enum:
 
 
 cdef class RequestHead(FieldTable):
-    cdef int reset(self, Context ctx, const char *peer, uint32_t peer_len, bint secure) except -1:
+    cdef int reset(self, Context ctx, const char *peer, uint32_t peer_len, fgw_ip ip, bint secure) except -1:
         """No request yet, from a client with this address; secure: over TLS."""
         self.ctx = ctx
         self.peer = peer
@@ -51,6 +53,8 @@ cdef class RequestHead(FieldTable):
         self.request_id_at = 0
         self.remote_len = peer_len
         memcpy(self.remote, peer, peer_len)
+        self.remote_ip = ip
+        self.forwarded = False
         memset(&self.req, 0, sizeof(self.req))
         self.req.minor = 1
         return 0
@@ -79,7 +83,7 @@ cdef class RequestHead(FieldTable):
 
     cdef int copy(self, RequestHead other) except -1:
         """The same head, with an arena of its own; nothing of the client is referred to."""
-        self.reset(other.ctx, other.remote, other.remote_len, other.secure)
+        self.reset(other.ctx, other.remote, other.remote_len, other.remote_ip, other.secure)
         self.peer, self.peer_len = NULL, 0
         self.load(other.base, other.extra_at, other.fields, other.field_count, 256, 4)
         self.req = other.req
@@ -122,7 +126,8 @@ cdef class RequestHead(FieldTable):
             return FGW_R_UNDERSCORE
         if marks.underscores:
             self.ctx.loop.count_add(FGW_C_UNDERSCORE_FIELDS_DROPPED, marks.underscores)
-        if self.ctx.trusted_hops:
+        self.believing = self.ctx.believes(self.remote_ip)
+        if self.believing:
             self.believe_proto()
         self.add_own_fields(&marks)
         return 0
@@ -164,8 +169,8 @@ cdef class RequestHead(FieldTable):
         n = 0
         if marks.forwarded_for:
             n = join_values(to, self.base, self.fields, count, FGW_HDR_X_FORWARDED_FOR, b",", 1)
-            if self.ctx.trusted_hops:
-                self.trust(to, n)
+            if self.believing:
+                self.find_client(to, n)
             if n:
                 to[n] = 44  # ','
                 n += 1
@@ -201,26 +206,11 @@ cdef class RequestHead(FieldTable):
         self.extra_at = at + FIXED_BYTES + self.remote_len + 36
         return 0
 
-    cdef int trust(self, const char *forwarded, size_t n) except -1:
-        """With N trusted hops: the client is the Nth address from the right of what came in, and X-Forwarded-Proto is
-        believed (K14, K15); too few or an unreadable address: the peer."""
-        cdef size_t end = n, start = n
-        cdef int hop = 0
-        while True:
-            start = end
-            while start and forwarded[start - 1] != 44:
-                start -= 1
-            hop += 1
-            if hop == self.ctx.trusted_hops or start == 0:
-                break
-            end = start - 1
-        while start < end and forwarded[start] == 32:
-            start += 1
-        while end > start and forwarded[end - 1] == 32:
-            end -= 1
-        if hop == self.ctx.trusted_hops and is_address(forwarded + start, end - start):
-            self.remote_len = <uint32_t>(end - start)
-            memcpy(self.remote, forwarded + start, self.remote_len)
+    cdef int find_client(self, const char *forwarded, size_t n) except -1:
+        """Whom a trusted peer speaks for, by what it has put into X-Forwarded-For; nothing usable: for itself."""
+        if fgw_forwarded_client(forwarded, n, <uint32_t>self.ctx.trusted_hops, self.ctx.trusted, &self.remote_ip):
+            self.remote_len = write_ip(self.remote, self.remote_ip)
+            self.forwarded = True
         return 0
 
     cdef int believe_proto(self) except -1:
@@ -263,10 +253,5 @@ cdef class RequestHead(FieldTable):
 
 cdef bint is_address(const char *p, size_t n) noexcept:
     """IPv4 or IPv6 text."""
-    cdef char text[64]
-    cdef char parsed[16]
-    if n == 0 or n >= sizeof(text):
-        return False
-    memcpy(text, p, n)
-    text[n] = 0
-    return inet_pton(AF_INET, text, parsed) == 1 or inet_pton(AF_INET6, text, parsed) == 1
+    cdef fgw_ip ip
+    return fgw_ip_parse(p, n, &ip)

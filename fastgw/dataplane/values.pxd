@@ -51,7 +51,7 @@ cdef class Values(Pen):
     cdef int grpc_value(self, int code, Exchange x) except -1
     cdef int address_value(self, int code, Served x) except -1
     cdef int upstream_local(self, Served x) except -1
-    cdef size_t remote(self, ClientSide client, char *out) except? 0
+    cdef size_t remote(self, Served x, char *out) except? 0
     cdef int tls_value(self, int code, TlsFacts tls) except -1
     cdef int certificate_value(self, int code, CertificateTexts peer) except -1
     cdef int other_value(self, int code, Served x) except -1

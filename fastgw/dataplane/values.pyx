@@ -229,13 +229,13 @@ cdef class Values(Pen):
         elif code == FGW_VALUE_DOWNSTREAM_LOCAL_ADDRESS:
             n = <size_t>client.local_address(text)
         elif code == FGW_VALUE_DOWNSTREAM_REMOTE_ADDRESS:
-            n = self.remote(client, text)
+            n = self.remote(x, text)
         elif code == FGW_VALUE_DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT:
             if isinstance(x, Exchange):
                 return self.outside((<Exchange>x).head.remote, (<Exchange>x).head.remote_len)
             return self.outside(client.peer, client.peer_len)
         elif code == FGW_VALUE_DOWNSTREAM_REMOTE_PORT and client.peer_port:
-            return self.number(client.peer_port)
+            return self.number(0 if is_forwarded(x) else client.peer_port)
         return self.outside(text, n)
 
     cdef int upstream_local(self, Served x) except -1:
@@ -245,22 +245,29 @@ cdef class Values(Pen):
             return self.outside(text, <size_t>(<Exchange>x).upstream.local_address(text))
         return self.outside(x.upstream_local, <size_t>x.upstream_local_len)
 
-    cdef size_t remote(self, ClientSide client, char *out) except? 0:
+    cdef size_t remote(self, Served x, char *out) except? 0:
+        """With the port, which a proxy in front has not told when the address is from X-Forwarded-For: then it is 0."""
+        cdef ClientSide client = x.client_side()
+        cdef bint told = is_forwarded(x)
+        cdef const char *address = &client.peer[0]
         cdef size_t n = client.peer_len
-        cdef bint six = memchr(client.peer, 58, n) != NULL
         cdef size_t at = 0
+        cdef bint six
+        if told:
+            address, n = &(<Exchange>x).head.remote[0], (<Exchange>x).head.remote_len
+        six = memchr(address, 58, n) != NULL
         if six:
             out[0] = 91
             at = 1
-        memcpy(out + at, client.peer, n)
+        memcpy(out + at, address, n)
         at += n
         if six:
             out[at] = 93
             at += 1
-        if client.peer_port:
+        if client.peer_port or told:
             out[at] = 58
             at += 1
-            at += fgw_write_decimal(out + at, client.peer_port)
+            at += fgw_write_decimal(out + at, 0 if told else client.peer_port)
         return at
 
     cdef int other_value(self, int code, Served x) except -1:
@@ -431,6 +438,11 @@ cdef class Values(Pen):
                 self.at[0] = <char>c
                 self.at += 1
         return 0
+
+
+cdef bint is_forwarded(Served x) noexcept:
+    """Is its client somebody whom a trusted proxy speaks for?"""
+    return isinstance(x, Exchange) and (<Exchange>x).head.forwarded
 
 
 cdef size_t format_endpoint(const Address *a, char *out) noexcept:

@@ -19,7 +19,10 @@ class ListenerSpec(msgspec.Struct):
 
 
 class Limits(msgspec.Struct):
-    """Limits and time-outs of a worker. Bytes and milliseconds as the names say; 0 switches a time-out off."""
+    """Limits and time-outs of a worker. Bytes and milliseconds as the names say; 0 switches a time-out off.
+
+    ``trusted_proxies``: a set of networks (fastgw.model.cidr), empty for none.
+    """
 
     head_bytes: int = 61_440
     target_bytes: int = 16_384
@@ -44,6 +47,7 @@ class Limits(msgspec.Struct):
     http2_idle_timeout_ms: int = 300_000
     http2_websockets: bool = False
     trusted_hops: int = 0
+    trusted_proxies: bytes = b""
     server_name: str = "fastgw"
     connect_attempts: int = 3
     retry_budget_percent: int = 20

@@ -20,6 +20,7 @@ HEADERS = [
     "uri",
     "cidr",
     "proxy_proto",
+    "forwarded",
     "tls_hello",
     "image",
     "route",

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from fastgw.model.cidr import cidr_set, parse_network
 from fastgw.model.names import is_ip
 from fastgw.model.worker_protocol import Limits
 from fastgw.native._native import lib
@@ -35,6 +36,7 @@ MISDIRECTED = (421, 404)
 UNDERSCORES = ("drop", "allow", "reject")
 OFF = "off"
 DNS_PORT = 53
+MAX_TRUSTED_PROXIES = 2_000
 MAX_WORKERS = lib.FGW_STATE_WORKERS
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?=[A-Za-z0-9._-]*")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
@@ -75,6 +77,7 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
     underscores: str = "drop"
     path_normalization: str = "base"
     trusted_hops: int = 0
+    trusted_proxies: list[str] = []
     misdirected: int = 421
 
     head_bytes: int = 61_440
@@ -117,6 +120,11 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
         """ "ADDR:PORT" of each; None: those of the system."""
         return [_with_port(*split_resolve(server)) for server in self.resolver] or None
 
+    def trusted_networks(self) -> bytes:
+        """A set of networks for ``ext/src/cidr.c``; empty when none is given."""
+        networks = [parse_network(text) for text in self.trusted_proxies]
+        return cidr_set((network, 1) for network in networks) if networks else b""
+
     def sources(self) -> dict[str, Any]:
         """What the compile child is told (compile_protocol.Configure)."""
         return {
@@ -155,6 +163,7 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
             http2_idle_timeout_ms=_ms(self.http2_idle_timeout),
             http2_websockets=self.http2_websockets,
             trusted_hops=self.trusted_hops,
+            trusted_proxies=self.trusted_networks(),
             server_name=self.server_header,
             connect_attempts=self.connect_attempts,
             retry_budget_percent=self.retry_budget,
@@ -221,6 +230,7 @@ def _check_addresses(settings: Settings) -> None:
             raise SettingsError(f"--proxy-protocol {number}: ports are 1 to 65535")
     for name, value in settings.resolve.items():
         _check_resolve(name, value)
+    _check_trusted_proxies(settings.trusted_proxies)
     for server in settings.resolver:
         host, port = split_resolve(server)
         if not is_ip(host) or (port is not None and not 1 <= port <= 65535):
@@ -229,6 +239,18 @@ def _check_addresses(settings: Settings) -> None:
         parse_address("--status", settings.status)
     if settings.admin != OFF:
         _check_admin(settings)
+
+
+def _check_trusted_proxies(networks: list[str]) -> None:
+    if len(networks) > MAX_TRUSTED_PROXIES:
+        raise SettingsError(f"--trusted-proxies: {len(networks)} networks, more than {MAX_TRUSTED_PROXIES}")
+    for text in networks:
+        try:
+            network = parse_network(text)
+        except ValueError as error:
+            raise SettingsError(f"--trusted-proxies {text}: {error}") from None
+        if network.length == 0:
+            raise SettingsError(f"--trusted-proxies {text}: everybody is no proxy; whoever connects could claim any address")
 
 
 def _check_admin(settings: Settings) -> None:

@@ -15,12 +15,13 @@ HAPROXY = """
 global
     maxconn 200
 defaults
-    mode tcp
+    mode {mode}
     timeout connect 10s
     timeout client 30s
     timeout server 30s
 listen front
     bind 127.0.0.1:{port}
+    {lines}
     server gateway 127.0.0.1:{gateway} {options}
 """
 
@@ -43,11 +44,11 @@ STREAM_MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 
 
 @contextmanager
-def haproxy(directory: Path, gateway: int, options: str) -> Iterator[int]:
-    """The port of a HAProxy that relays bytes; ``options`` of its server line, such as send-proxy."""
+def haproxy(directory: Path, gateway: int, options: str = "", mode: str = "tcp", lines: str = "") -> Iterator[int]:
+    """The port of a HAProxy that relays bytes, or requests (mode http). ``options`` of its server line, such as send-proxy."""
     port = free_port()
     config = directory / f"haproxy-{port}.cfg"
-    config.write_text(HAPROXY.format(port=port, gateway=gateway, options=options))
+    config.write_text(HAPROXY.format(port=port, gateway=gateway, options=options, mode=mode, lines=lines))
     with _running([_program("haproxy"), "-db", "-f", str(config)], port, directory):
         yield port
 

@@ -51,6 +51,10 @@ def test_options_become_settings(served: list[Settings]) -> None:
             "80",
             "--proxy-protocol",
             "443",
+            "--trusted-proxies",
+            "10.0.0.0/8, ::1",
+            "--trusted-proxies",
+            "192.0.2.1",
         ],
         *[
             "--admin",
@@ -86,6 +90,7 @@ def test_options_become_settings(served: list[Settings]) -> None:
     expected = Settings(
         paths=["a", "b"], workers=2, labels={"x": "y", "z": "w"}, namespace="ns", bind=["127.0.0.1", "::1"],
         listen_map={80: 8080, 443: 8443}, proxy_protocol=[80, 443],
+        trusted_proxies=["10.0.0.0/8", "::1", "192.0.2.1"],
         admin="unix:/tmp/s", status="off", resolve={"w": "10.0.0.1:81", "v": "::1"},
         access_log="-", access_log_format="json", drain_time=3.5, server_header="edge", http10=True,
         lenient=["fragment", "lf-in-head"], head_timeout=2.0, fields=50,

@@ -1,6 +1,7 @@
 """The event loop of a worker: descriptors, deadlines, end-of-turn work."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from fastgw.native.overload cimport fgw_shedder
 from fastgw.native.state cimport fgw_worker_state
 from fastgw.native.system cimport epoll_event
 
@@ -8,6 +9,7 @@ cdef enum:
     SCRATCH_BYTES = 32768      # one receive buffer for all connections of the worker
     WHEEL_SLOTS = 1024
     TICK_MS = 64               # granularity of deadlines
+    SAMPLE_MS = 250            # requirement I1
 
 
 cdef class Watcher:
@@ -34,6 +36,13 @@ cdef class Turn:
     cdef int on_turn_end(self) except -1
 
 
+cdef class Probe(Watcher):
+    """A descriptor that is ready when we say so: how long does what becomes ready now wait for us?"""
+    cdef Loop loop
+    cdef int64_t sent_ns       # 0: none is under way
+    cdef int send(self) except -1
+
+
 cdef class Loop:
     cdef int epfd
     cdef uint32_t generation
@@ -57,6 +66,10 @@ cdef class Loop:
     cdef fgw_worker_state *stats
     cdef object bug_handler    # called with the traceback text of an exception caught in dispatch
     cdef list hooks            # Turn objects run at the end of every turn
+    cdef fgw_shedder shedder   # told how long events wait
+    cdef Probe probe           # None until epoll_wait() has been full once
+    cdef Turn sampler          # called every SAMPLE_MS, and when the shedder may have changed its mind; None: nobody
+    cdef int64_t sample_at_ms
 
     cdef int add(self, Watcher w, uint32_t events) except -1
     cdef int modify(self, Watcher w, uint32_t events) except -1
@@ -77,3 +90,6 @@ cdef class Loop:
     cdef int link(self, Timer t) except -1
     cdef int fire_slot(self, int64_t slot_ms) except -1
     cdef int end_turn(self) except -1
+    cdef int take_stock(self, int64_t started_ns, bint full) except -1
+    cdef int note_delay(self, int64_t delay_ns) except -1
+    cdef int sample(self) except -1

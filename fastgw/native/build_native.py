@@ -33,6 +33,7 @@ HEADERS = [
     "grpc",
     "retries",
     "guard",
+    "overload",
 ]
 MARKED = re.compile(r"/\* cffi:begin \*/(.*?)/\* cffi:end \*/", re.S)
 

@@ -80,6 +80,8 @@ COUNTERS = {
     "FGW_C_MIRRORS_LOST": ("mirrors_lost", "Copies not made or not finished, so as not to hold anything up"),
     "FGW_C_SOURCES_DENIED": ("sources_denied", "Requests and connections of clients that a list of an EdgePolicy keeps out"),
     "FGW_C_BODIES_REFUSED": ("request_bodies_refused", "Requests with a body that is larger than maxRequestBytes"),
+    "FGW_C_SHED_STREAMS": ("overload_reset_streams", "Streams reset for want of memory"),
+    "FGW_C_HANDSHAKES_DEFERRED": ("overload_deferred_accepts", "Turns of a late worker that left TLS connections in the queue"),
     "FGW_C_HTTP2_CONNECTIONS": ("http2_connections", "Client connections that have spoken HTTP/2"),
     "FGW_C_PROXY_HEADERS": ("proxy_headers", "Client connections that began with a good PROXY header"),
 }
@@ -91,7 +93,12 @@ TIMEOUTS = ("head", "idle", "body", "write")
 HOLDS = ("connections", "descriptors", "pause", "memory")
 """Bits of FGW_G_ACCEPT_HELD, lowest first: why a worker accepts nothing."""
 
+MEMORY_STEPS = ("shrink", "part", "refuse", "reset")
+"""enum fgw_memory_step from 1 on: what is done about memory."""
+
 GAUGES = {
+    "FGW_G_HTTP2_BYTES": ("http2_bytes", "Memory of HTTP/2 sessions"),
+    "FGW_G_TLS_BYTES": ("tls_bytes", "Memory of TLS sessions, about"),
     "FGW_G_CLIENT_ACTIVE": ("client_connections_active", "Open client connections"),
     "FGW_G_UPSTREAM_ACTIVE": ("upstream_connections_active", "Open upstream connections"),
     "FGW_G_UPSTREAM_IDLE": ("upstream_connections_idle", "Upstream connections kept for the next request"),
@@ -137,6 +144,7 @@ class GatewayCollector(Collector):
         yield _loop_lag(counters)
         yield from spread_metrics(counters)
         yield from admission_metrics(counters)
+        yield from overload_metrics(counters)
         yield rejected_metric([sum(column) for column in zip(*(state.rejected(slot) for slot in slots), strict=True)])
         yield from self._process_metrics()
         yield from self._config_metrics()
@@ -293,6 +301,35 @@ def admission_metrics(counters: list[tuple[int, ...]]) -> Iterator[Metric]:
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     limit = inf if soft == resource.RLIM_INFINITY else soft
     yield _gauge("worker_descriptors_limit", "Descriptors that a worker may have", limit)
+
+
+def overload_metrics(counters: list[tuple[int, ...]]) -> Iterator[Metric]:
+    """Memory and delay of each worker, and what was done about them."""
+    refused = CounterMetricFamily("fastgw_overload_refused_requests", "New requests refused in overload", labels=["cause"])
+    refused.add_metric(["delay"], sum(values[lib.FGW_C_SHED_DELAY] for values in counters))
+    refused.add_metric(["memory"], sum(values[lib.FGW_C_SHED_MEMORY] for values in counters))
+    yield refused
+    begun = CounterMetricFamily("fastgw_memory_steps", "Times that a step against want of memory began", labels=["step"])
+    for index, step in enumerate(MEMORY_STEPS):
+        begun.add_metric([step], sum(values[lib.FGW_C_MEMORY_STEPS + index] for values in counters))
+    yield begun
+    gauges = (
+        ("fastgw_worker_memory_bytes", "Private memory of a worker", lib.FGW_G_MEMORY_BYTES, 1.0),
+        ("fastgw_worker_memory_budget_bytes", "What it may be", lib.FGW_G_MEMORY_BUDGET, 1.0),
+        ("fastgw_worker_memory_step", "What is done about memory, 0: nothing, 4: the most", lib.FGW_G_MEMORY_STEP, 1.0),
+        ("fastgw_worker_loop_delay_seconds", "Shortest wait of events for a worker lately", lib.FGW_G_LOOP_DELAY_US, 1e6),
+        (
+            "fastgw_worker_shed_share",
+            "Of new requests, what is refused because events wait too long",
+            lib.FGW_G_SHED_SHARE,
+            lib.FGW_SHEDDER_ALL,
+        ),
+    )
+    for name, text, which, scale in gauges:
+        family = GaugeMetricFamily(name, text, labels=["worker"])
+        for slot, values in enumerate(counters):
+            family.add_metric([str(slot)], values[which] / scale)
+        yield family
 
 
 def rejected_metric(values: list[int]) -> Metric:

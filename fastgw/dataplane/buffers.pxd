@@ -54,3 +54,4 @@ cdef class Pen:
 
 
 cdef size_t live_bytes() noexcept
+cdef int drop_pool() noexcept

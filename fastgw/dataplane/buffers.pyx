@@ -63,15 +63,21 @@ cdef void block_give(char *block, int cls) noexcept:
         PyMem_RawFree(block)
 
 
-def give_back_spare():
+cdef int drop_pool() noexcept:
     """Free what is kept for reuse."""
     global pool_bytes
     cdef int cls
     for cls in range(CLASSES):
         while pool_count[cls]:
             pool_count[cls] -= 1
-            pool_bytes -= SIZES[cls]
             PyMem_RawFree(pool_blocks[cls][pool_count[cls]])
+    pool_bytes = 0
+    return 0
+
+
+def give_back_spare():
+    """For tests: the same."""
+    drop_pool()
 
 
 cdef class Buffer:

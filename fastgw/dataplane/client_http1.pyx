@@ -30,7 +30,7 @@ from fastgw.native.http1 cimport (
 from fastgw.native.route cimport FGW_NONE, FGW_SET_COOKIE_MAX
 from fastgw.native.state cimport (
     FGW_C_CLIENT_CONNECTIONS_CLOSED, FGW_C_CLIENT_TIMEOUTS_BODY, FGW_C_CLIENT_TIMEOUTS_HEAD, FGW_C_CLIENT_TIMEOUTS_IDLE,
-    FGW_C_CLIENT_TIMEOUTS_WRITE, FGW_G_CLIENT_ACTIVE,
+    FGW_C_CLIENT_TIMEOUTS_WRITE, FGW_F_OM, FGW_G_CLIENT_ACTIVE,
 )
 cdef enum:
     LINGER_MS = 2000             # requirement A13
@@ -320,7 +320,7 @@ cdef class ClientHttp1(ClientStream):
     # ---- the exchange's side
 
     cdef bint must_close(self, Exchange x) noexcept:
-        return (self.close_after or self.ctx.draining or not x.request_done or self.route_table == FGW_NONE
+        return (self.close_after or self.ctx.draining or self.ctx.parting or not x.request_done or self.route_table == FGW_NONE
                 or x.reject_reason != FGW_OK
                 or (self.ctx.max_requests_per_connection != 0
                     and self.requests >= <uint64_t>self.ctx.max_requests_per_connection)
@@ -632,6 +632,25 @@ cdef class ClientHttp1(ClientStream):
         return 1
 
     # ---- for the listener
+
+    cdef int hurry(self) except -1:
+        return self.arm() if self.state == READ_HEAD else 0
+
+    cdef size_t held_bytes(self) noexcept:
+        cdef Exchange x = self.exchange
+        cdef size_t n = self.pending.cap + self.transport.out.cap + self.transport.sealed
+        if x is not None:
+            n += x.replay.cap if x.replay is not None else 0
+            n += x.upstream.held_bytes() if x.upstream is not None else 0
+        return n
+
+    cdef int drop_largest(self) except -1:
+        cdef Exchange x = self.exchange
+        self.transport.reset()
+        self.state = CLOSED
+        if x is not None:
+            x.give_up(FGW_F_OM, b"overload")
+        return self.destroy()
 
     def drain(self):
         """No new request: idle connections end now, busy ones after their answer."""

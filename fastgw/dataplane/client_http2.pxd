@@ -22,6 +22,7 @@ cdef class ConnectionPlace(ClientSide):
     cdef ClientHttp2 connection
     cdef int locate(self, uint32_t listener) except -1
     cdef int socket_address(self, char *out) noexcept
+    cdef ClientHttp2Stream largest(self)
 
 
 cdef class GoOn(Turn):

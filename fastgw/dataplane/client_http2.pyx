@@ -70,6 +70,27 @@ cdef class ConnectionPlace(ClientSide):
     cdef int socket_address(self, char *out) noexcept:
         return local_text(self.connection.transport.fd, out) if self.connection is not None else 0
 
+    cdef ClientHttp2Stream largest(self):
+        """The stream that holds most, None without streams."""
+        cdef ClientHttp2Stream stream = self.connection.first if self.connection is not None else None
+        cdef ClientHttp2Stream found = stream
+        while stream is not None:
+            if stream.held_bytes() > found.held_bytes():
+                found = stream
+            stream = stream.next
+        return found
+
+    cdef int hurry(self) except -1:
+        return self.connection.arm() if self.connection is not None else 0
+
+    cdef size_t held_bytes(self) noexcept:
+        cdef ClientHttp2Stream stream = self.largest()
+        return stream.held_bytes() if stream is not None else 0
+
+    cdef int drop_largest(self) except -1:
+        cdef ClientHttp2Stream stream = self.largest()
+        return stream.drop_largest() if stream is not None else 0
+
     def drain(self):
         """No new request once the client has heard of it; then the end."""
         self.connection.part()
@@ -256,7 +277,8 @@ cdef class ClientHttp2(Http2Session):
         else:
             request.head_len = self.head.len
             stream.begin(&request)
-        if self.ctx.max_requests_per_connection and self.requests >= <uint64_t>self.ctx.max_requests_per_connection:
+        if self.ctx.parting or (
+                self.ctx.max_requests_per_connection and self.requests >= <uint64_t>self.ctx.max_requests_per_connection):
             return self.part()
         return 0
 

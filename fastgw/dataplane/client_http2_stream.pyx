@@ -30,7 +30,7 @@ from fastgw.native.nghttp2 cimport (
     nghttp2_submit_rst_stream,
 )
 from fastgw.native.route cimport FGW_SET_COOKIE_MAX
-from fastgw.native.state cimport FGW_C_CLIENT_TIMEOUTS_BODY, FGW_C_CLIENT_TIMEOUTS_WRITE
+from fastgw.native.state cimport FGW_C_CLIENT_TIMEOUTS_BODY, FGW_C_CLIENT_TIMEOUTS_WRITE, FGW_F_OM
 
 cdef enum:
     POOLED_STREAMS = 1024
@@ -315,6 +315,19 @@ cdef class ClientHttp2Stream(ClientStream):
         nghttp2_submit_rst_stream(self.connection.session, NGHTTP2_FLAG_NONE, self.id, code)
         self.request_ended = True  # nothing more is to be said to the client
         return self.connection.pack_later()
+
+    cdef size_t held_bytes(self) noexcept:
+        cdef Exchange x = self.exchange
+        cdef size_t n = self.pending.cap + self.queue.bytes.cap
+        if x is not None:
+            n += x.replay.cap if x.replay is not None else 0
+            n += x.upstream.held_bytes() if x.upstream is not None else 0
+        return n
+
+    cdef int drop_largest(self) except -1:
+        self.drop_pending()
+        self.abort_response()
+        return self.exchange.give_up(FGW_F_OM, b"overload") if self.exchange is not None else 0
 
     cdef int send_interim(self, ResponseHead *head) except -1:
         cdef nghttp2_nv *nva

@@ -86,6 +86,7 @@ cdef class Context:
     cdef object guard             # Guard, the same
     cdef object filters           # RouteFilter, the same
     cdef object mirrors           # Mirrors, the same
+    cdef object gate              # Gate, the same
     cdef object upstream_tls      # UpstreamContexts, made when first asked for
     # borrowed: mapped for the life of the process
     cdef fgw_state *state
@@ -123,6 +124,10 @@ cdef class Context:
     cdef readonly int misdirected_status
     # state
     cdef readonly bint draining
+    # overload, see overload.pyx
+    cdef readonly uint32_t refuse_share      # of new requests, in FGW_SHEDDER_ALL; mostly 0
+    cdef readonly bint late                  # events wait too long for the loop
+    cdef readonly bint parting               # connections end after the answer
     cdef bytes server_name
     cdef const char *server
     cdef size_t server_len

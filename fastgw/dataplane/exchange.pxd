@@ -92,6 +92,7 @@ cdef class Exchange(Served):
     cdef int on_request_end(self) except -1
     cdef int on_request_error(self, int reason) except -1
     cdef int on_client_gone(self) except -1
+    cdef int give_up(self, uint32_t flags, const char *details) except -1
     cdef int on_client_writable(self) except -1
     cdef int on_upstream_writable(self) except -1
     cdef int on_interim(self, ResponseHead *head) except -1

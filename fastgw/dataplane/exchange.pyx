@@ -24,7 +24,7 @@ from fastgw.dataplane.outlier cimport note_answer, note_connected, note_local
 from fastgw.dataplane.own_answers cimport give_body
 from fastgw.dataplane.request_head cimport RequestHead
 from fastgw.dataplane.served cimport ClientSide, Served, clock_ns
-from fastgw.dataplane.steps cimport Guard, LocalAnswers, Mirrors, RetryPolicy, RouteFilter
+from fastgw.dataplane.steps cimport Gate, Guard, LocalAnswers, Mirrors, RetryPolicy, RouteFilter
 from fastgw.dataplane.streams cimport (
     FAULT_CLOSED, FAULT_OVERFLOW, FAULT_REFUSED, FAULT_RESET, FAULT_TIMEOUT, ClientStream, Connector, ExchangeObserver,
     ResponseHead,
@@ -41,8 +41,8 @@ from fastgw.native.route cimport (
     fgw_img_edits, fgw_img_policy, fgw_regexes_calls, fgw_request_table, fgw_route_match, fgw_route_request,
 )
 from fastgw.native.state cimport (
-    FGW_C_CLIENT_REQUESTS, FGW_C_MISDIRECTED, FGW_C_STREAM_TIMEOUTS, FGW_F_DC, FGW_F_DPE, FGW_F_NC, FGW_F_NR, FGW_F_SI, FGW_F_UC,
-    FGW_F_UR, FGW_G_EXCHANGES_ACTIVE, FGW_G_WEBSOCKETS_ACTIVE, FGW_PROTOCOL_GRPC, FGW_PROTOCOL_HTTP, fgw_series_add,
+    FGW_C_CLIENT_REQUESTS, FGW_C_MISDIRECTED, FGW_C_STREAM_TIMEOUTS, FGW_F_DC, FGW_F_DPE, FGW_F_NC, FGW_F_NR, FGW_F_OM, FGW_F_SI,
+    FGW_F_UC, FGW_F_UR, FGW_G_EXCHANGES_ACTIVE, FGW_G_WEBSOCKETS_ACTIVE, FGW_PROTOCOL_GRPC, FGW_PROTOCOL_HTTP, fgw_series_add,
     fgw_series_key, fgw_series_key_grpc, fgw_series_of,
 )
 from fastgw.native.system cimport CLOCK_MONOTONIC
@@ -157,6 +157,8 @@ cdef class Exchange(Served):
         cdef fgw_route_request q
         cdef uint32_t table = self.client.route_table
         cdef uint32_t guard
+        if self.ctx.refuse_share and (<Gate?>self.ctx.gate).refuses(self):
+            return self.reply(503, FGW_F_OM, b"overload", b"envoy overloaded", 16)
         if self.image is None or (table == FGW_NONE and not self.client.secure):
             return self.reply(404, FGW_F_NR, b"route_not_found", NULL, 0)
         self.head.describe(&q)
@@ -324,8 +326,12 @@ cdef class Exchange(Served):
         return self.reply(fgw_reason_status(reason), FGW_F_DPE, fgw_reason_name(reason), NULL, 0)
 
     cdef int on_client_gone(self) except -1:
-        self.flags |= FGW_F_DC
-        self.details = b"downstream_remote_disconnect"
+        return self.give_up(FGW_F_DC, b"downstream_remote_disconnect")
+
+    cdef int give_up(self, uint32_t flags, const char *details) except -1:
+        """The end, without a word to the client."""
+        self.flags |= flags
+        self.details = details
         abandon_upstream(self)
         return self.finish()
 

@@ -3,3 +3,4 @@ from fastgw.native.nghttp2 cimport nghttp2_mem
 
 
 cdef nghttp2_mem *session_memory() noexcept
+cdef size_t session_bytes() noexcept

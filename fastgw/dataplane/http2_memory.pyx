@@ -20,6 +20,9 @@ cdef extern from "<sys/mman.h>" nogil:
     int MADV_NOHUGEPAGE
     int madvise(void *address, size_t length, int advice)
 
+cdef extern from "<malloc.h>" nogil:
+    size_t malloc_usable_size(void *p)
+
 cdef enum:
     PAGE_BYTES = 4096          # with larger pages there is nothing to be won
     LARGE_BYTES = 16384        # from here on it is the frame buffer
@@ -32,6 +35,7 @@ cdef size_t places_open = 0    # of them can be used
 cdef size_t places_used = 0    # have been given out at least once
 cdef void *vacant = NULL       # a list through the first word of those that were given back
 cdef bint unavailable = False
+cdef size_t taken_bytes = 0    # of malloc, and the pages of places that have surely come to life
 
 
 cdef bint is_place(const void *p) noexcept nogil:
@@ -80,31 +84,50 @@ cdef void give_place(void *p) noexcept nogil:
 # ---- what the library calls
 
 cdef void *take(size_t n, void *user_data) noexcept nogil:
+    global taken_bytes
     cdef void *p = take_place() if LARGE_BYTES <= n <= PLACE_BYTES else NULL
-    return p if p != NULL else malloc(n)
+    if p != NULL:
+        taken_bytes += PAGE_BYTES
+        return p
+    p = malloc(n)
+    taken_bytes += malloc_usable_size(p)
+    return p
 
 
 cdef void give(void *p, void *user_data) noexcept nogil:
+    global taken_bytes
     if is_place(p):
+        taken_bytes -= PAGE_BYTES
         give_place(p)
     else:
+        taken_bytes -= malloc_usable_size(p)
         free(p)
 
 
 cdef void *take_zeroed(size_t count, size_t n, void *user_data) noexcept nogil:
-    return calloc(count, n)
+    global taken_bytes
+    cdef void *p = calloc(count, n)
+    taken_bytes += malloc_usable_size(p)
+    return p
 
 
 cdef void *resize(void *p, size_t n, void *user_data) noexcept nogil:
+    global taken_bytes
     cdef void *larger
+    cdef size_t before
     if p == NULL:
         return take(n, user_data)
     if not is_place(p):
-        return realloc(p, n)
+        before = malloc_usable_size(p)
+        larger = realloc(p, n)
+        if larger != NULL:
+            taken_bytes += malloc_usable_size(larger) - before
+        return larger
     if n <= PLACE_BYTES:
         return p
     larger = malloc(n)
     if larger != NULL:
+        taken_bytes += malloc_usable_size(larger) - PAGE_BYTES
         memcpy(larger, p, PLACE_BYTES)
         give_place(p)
     return larger
@@ -121,6 +144,16 @@ functions.realloc = resize
 cdef nghttp2_mem *session_memory() noexcept:
     """For new sessions of this process."""
     return &functions
+
+
+cdef size_t session_bytes() noexcept:
+    """What all sessions of the process hold now."""
+    return taken_bytes
+
+
+def live_session_bytes():
+    """For leak checks: the same."""
+    return taken_bytes
 
 
 def frame_buffers():

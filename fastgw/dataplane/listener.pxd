@@ -5,6 +5,7 @@ from fastgw.dataplane.admission cimport Admission, Door
 from fastgw.dataplane.client_http2_stream cimport StreamPool
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.newcomer cimport Newcomer
+from fastgw.dataplane.overload cimport Overload
 from fastgw.dataplane.served cimport ClientSide, ConnectionOwner
 from fastgw.dataplane.streams cimport Connector, ExchangeObserver
 from fastgw.dataplane.tls_context cimport TlsContexts
@@ -37,6 +38,7 @@ cdef class Server(ConnectionOwner):
     cdef readonly list listeners
     cdef readonly set clients
     cdef readonly Admission admission
+    cdef readonly Overload overload
     cdef int reserve_fd            # given up to accept and close when descriptors run out
     cdef int relay(self, ClientSide accepted, Transport transport, uint32_t chain, const char *p, size_t n) except -1
     cdef int enter(self, ClientSide client) except -1

@@ -5,7 +5,7 @@ never spins: one connection is accepted and closed with the reserve descriptor, 
 """
 from libc.stdint cimport uint32_t
 
-from fastgw.dataplane.admission cimport HOLD_FULL, Admission, Door
+from fastgw.dataplane.admission cimport HOLD_FULL, Door
 from fastgw.dataplane.client_address cimport socket_ip, take_socket_address
 from fastgw.dataplane.client_http1 cimport ClientHttp1
 from fastgw.dataplane.client_http2 cimport ClientHttp2
@@ -15,6 +15,7 @@ from fastgw.dataplane.grpc_answers cimport GrpcAnswers
 from fastgw.dataplane.grpc_web cimport GrpcWebTranslator
 from fastgw.dataplane.guards cimport RouteGuard
 from fastgw.dataplane.header_edits cimport HeaderEdits
+from fastgw.dataplane.overload cimport Overload
 from fastgw.dataplane.retries cimport RouteRetries
 from fastgw.dataplane.route_filters cimport RouteFilters
 from fastgw.dataplane.route_mirrors cimport RouteMirrors
@@ -31,7 +32,7 @@ from fastgw.native.route cimport (
 )
 from fastgw.native.state cimport (
     FGW_C_ACCEPT_ERRORS, FGW_C_CLIENT_BYTES_IN, FGW_C_CLIENT_BYTES_OUT, FGW_C_CLIENT_CONNECTIONS,
-    FGW_C_CLIENT_CONNECTIONS_CLOSED,
+    FGW_C_CLIENT_CONNECTIONS_CLOSED, FGW_C_HANDSHAKES_DEFERRED,
 )
 from fastgw.native.system cimport (
     EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLIN, IPPROTO_TCP, O_CLOEXEC, O_RDONLY, SOCK_CLOEXEC, SOCK_NONBLOCK,
@@ -40,6 +41,7 @@ from fastgw.native.system cimport (
 
 cdef enum:
     ACCEPTS_PER_TURN = 64     # requirement I3
+    ACCEPTS_LATE = 1          # of TLS connections, whose handshakes cost as much as dozens of requests
     PAUSE_MS = 100
 
 
@@ -86,7 +88,8 @@ cdef class Listener(Door):
         cdef sockaddr_storage address
         cdef socklen_t n
         cdef int fd, why, _i
-        for _i in range(ACCEPTS_PER_TURN):
+        cdef bint defers = self.looks and server.ctx.late
+        for _i in range(ACCEPTS_LATE if defers else ACCEPTS_PER_TURN):
             if self.holds | self.admission.holds:
                 return 0
             n = sizeof(address)
@@ -103,6 +106,8 @@ cdef class Listener(Door):
                 return server.shed(self.fd)
             elif errno != EINTR:
                 server.ctx.loop.count(FGW_C_ACCEPT_ERRORS)  # a peer that gave up meanwhile
+        if defers:
+            server.ctx.loop.count(FGW_C_HANDSHAKES_DEFERRED)
         return 0
 
     cdef int take(self, int fd, const sockaddr_storage *address) except -1:
@@ -154,7 +159,7 @@ cdef class Listener(Door):
 
 
 cdef class Server(ConnectionOwner):
-    def __init__(self, Context ctx, Connector connector, ExchangeObserver observer):
+    def __init__(self, Context ctx, Connector connector, ExchangeObserver observer, limits):
         self.ctx = ctx
         self.connector = connector
         self.observer = observer
@@ -162,7 +167,9 @@ cdef class Server(ConnectionOwner):
         self.listeners = []
         self.clients = set()
         self.reserve_fd = open(b"/dev/null", O_RDONLY | O_CLOEXEC)
-        self.admission = Admission(ctx.loop)
+        self.overload = Overload(ctx, self.clients, limits)
+        self.admission = self.overload.admission
+        ctx.gate = self.overload
         self.streams = StreamPool(ctx, connector, observer)
         ctx.editor = HeaderEdits()
         ctx.answers = GrpcAnswers()

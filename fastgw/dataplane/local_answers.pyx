@@ -12,18 +12,18 @@ from fastgw.dataplane.streams cimport (
     FAULT_CONNECT_FAILED, FAULT_CONNECT_TIMEOUT, FAULT_OVERFLOW, FAULT_PROTOCOL, FAULT_REFUSED, FAULT_RESET, FAULT_TIMEOUT,
     ResponseHead,
 )
-from fastgw.native.base cimport FGW_HDR_CONTENT_TYPE, FGW_HDR_LOCATION, FGW_HDR_X_ENVOY_OVERLOADED, fgw_field
+from fastgw.native.base cimport FGW_HDR_CONTENT_TYPE, FGW_HDR_LOCATION, FGW_HDR_OTHER, FGW_HDR_X_ENVOY_OVERLOADED, fgw_field
 from fastgw.native.http1 cimport FGW_FRAMING_LENGTH
 from fastgw.native.route cimport (
     FGW_ACTION_DIRECT, FGW_ACTION_REDIRECT, fgw_img_action, fgw_img_answer, fgw_img_page, fgw_redirect_location,
     fgw_redirect_location_max, fgw_route_request,
 )
-from fastgw.native.state cimport FGW_C_UPSTREAM_TIMEOUTS, FGW_F_UC, FGW_F_UF, FGW_F_UO, FGW_F_UPE, FGW_F_UR, FGW_F_UT
+from fastgw.native.state cimport FGW_C_UPSTREAM_TIMEOUTS, FGW_F_OM, FGW_F_UC, FGW_F_UF, FGW_F_UO, FGW_F_UPE, FGW_F_UR, FGW_F_UT
 
 
 cdef class EnvoyAnswers(LocalAnswers):
     cdef int answer(self, Exchange x, int status, const char *location, size_t location_len, const char *body, size_t n) except -1:
-        cdef fgw_field fields[3]
+        cdef fgw_field fields[4]
         cdef ResponseHead head
         cdef Buffer text = Buffer()
         cdef const fgw_img_page *page = page_for(x, status) if x.has_policy else NULL
@@ -46,6 +46,10 @@ cdef class EnvoyAnswers(LocalAnswers):
         if x.flags & FGW_F_UO:
             place(&fields[head.field_count], FGW_HDR_X_ENVOY_OVERLOADED, text.size(), 18, text.size() + 18, 4)
             text.append(b"x-envoy-overloadedtrue", 22)
+            head.field_count += 1
+        if x.flags & FGW_F_OM:
+            place(&fields[head.field_count], FGW_HDR_OTHER, text.size(), 11, text.size() + 11, 1)
+            text.append(b"retry-after1", 12)
             head.field_count += 1
         head.base = text.data
         head.fields = fields

@@ -91,5 +91,6 @@ cdef class Loop:
     cdef int fire_slot(self, int64_t slot_ms) except -1
     cdef int end_turn(self) except -1
     cdef int take_stock(self, int64_t started_ns, bint full) except -1
+    cdef int send_probe(self) except -1
     cdef int note_delay(self, int64_t delay_ns) except -1
     cdef int sample(self) except -1

@@ -52,14 +52,18 @@ cdef class Turn:
 
 
 cdef class Probe(Watcher):
-    """epoll hands out what is ready first come, first served, MAX_EVENTS at a time. When there is more, the end of a turn is not the
-    end of the queue; the probe stands in it like any other event."""
+    """epoll hands out what is ready first come, first served, MAX_EVENTS at a time. When there is more, the end of a turn is not
+    the end of the queue; the probe stands in it like any other event."""
 
     def __init__(self, Loop loop):
         self.loop = loop
         self.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
-        if self.fd >= 0:
+        if self.fd >= 0:  # else nothing is known of full turns
             loop.add(self, EPOLLIN | EPOLLET)  # each write is one event, and need not be read
+
+    def __dealloc__(self):
+        if self.fd >= 0:
+            close(self.fd)
 
     cdef int send(self) except -1:
         cdef uint64_t one = 1
@@ -390,15 +394,17 @@ cdef class Loop:
         self.stats.counters[FGW_G_TIMERS_ALIVE] = <uint64_t>self.timers_linked
         self.stats.counters[FGW_G_BUFFER_BYTES] = live_bytes()
         if full:
-            if self.probe is None:
-                self.probe = Probe(self)
-            if self.probe.sent_ns == 0:
-                self.probe.send()
+            self.send_probe()
         elif self.probe is None or self.probe.sent_ns == 0:
             self.note_delay(self.now_ns - started_ns)
         if self.now_ms >= self.sample_at_ms:
             self.sample()
         return 0
+
+    cdef int send_probe(self) except -1:
+        if self.probe is None:
+            self.probe = Probe(self)
+        return self.probe.send() if self.probe.sent_ns == 0 else 0
 
     cdef int note_delay(self, int64_t delay_ns) except -1:
         """An event that comes at the worst time waits so long. Overload that is made of one turn is none: see the rule."""

@@ -97,7 +97,7 @@ cdef class RouteRetries(RetryPolicy):
         if x.retries >= policy.attempts:
             x.flags |= FGW_F_URX
             return False
-        if not fgw_retry_begin(x.image.base, x.ctx.state, <uint32_t>x.ctx.slot, x.cluster, percent):
+        if x.ctx.refuse_share or not fgw_retry_begin(x.image.base, x.ctx.state, <uint32_t>x.ctx.slot, x.cluster, percent):
             x.flags |= FGW_F_UO
             x.ctx.loop.count(FGW_C_OVERFLOW_RETRIES)
             return False

@@ -78,7 +78,7 @@ cdef class RouteMirrors(Mirrors):
         for i in range(policy.mirrors.count):
             if m[i].cluster == FGW_NONE or x.ctx.random() % FGW_PER_MILLION >= m[i].per_million:
                 continue
-            if self.nobody.alive >= COPIES_MAX:
+            if self.nobody.alive >= COPIES_MAX or x.ctx.refuse_share:  # of what can be left undone, the first
                 x.ctx.loop.count(FGW_C_MIRRORS_LOST)
             else:
                 self.send(x, m[i].cluster)

@@ -42,6 +42,9 @@ cdef class ClientSide(Protocol):
     cdef int locate(self, uint32_t listener) except -1
     cdef int socket_address(self, char *out) noexcept
     cdef int local_address(self, char *out) noexcept
+    cdef int hurry(self) except -1
+    cdef size_t held_bytes(self) noexcept
+    cdef int drop_largest(self) except -1
 
 
 cdef class Observer:

@@ -79,6 +79,18 @@ cdef class ClientSide(Protocol):
         memcpy(out, self.local, <size_t>self.local_len)
         return self.local_len
 
+    cdef int hurry(self) except -1:
+        """Idle connections have less time than they had."""
+        return 0
+
+    cdef size_t held_bytes(self) noexcept:
+        """Memory in the buffers of its largest stream, as far as it would come back with that."""
+        return 0
+
+    cdef int drop_largest(self) except -1:
+        """Reset that stream, or the connection when it has but one."""
+        return 0
+
     def drain(self):
         """Nothing new: end when what is under way is over."""
         raise NotImplementedError

@@ -9,6 +9,11 @@ from fastgw.native.base cimport fgw_field
 from fastgw.native.route cimport fgw_route_request
 
 
+cdef class Gate:
+    """Whether new requests are taken while the worker is overloaded."""
+    cdef bint refuses(self, Exchange x) except -1
+
+
 cdef class HeaderEditor:
     """What routes ask for: fields of requests and answers are changed on the way."""
     cdef int edit_request(self, Exchange x) except -1

@@ -12,6 +12,12 @@ from fastgw.native.base cimport fgw_field
 from fastgw.native.route cimport fgw_route_request
 
 
+cdef class Gate:
+    cdef bint refuses(self, Exchange x) except -1:
+        """Is this one not taken? Asked while ctx.refuse_share is other than 0; has counted it then."""
+        raise NotImplementedError
+
+
 cdef class HeaderEditor:
     cdef int edit_request(self, Exchange x) except -1:
         """Change x.head as its route and destination ask. OverflowError when it becomes too large."""

@@ -64,6 +64,7 @@ cdef class UpstreamStream(Protocol):
     cdef bint backlogged(self) noexcept
     cdef int resume_response(self) except -1
     cdef int abandon(self) except -1
+    cdef size_t held_bytes(self) noexcept
     cdef int local_address(self, char *out) noexcept
 
 

@@ -84,6 +84,10 @@ cdef class UpstreamStream(Protocol):
         """The exchange is over before the answer's end: nothing of this stream may be reused."""
         raise NotImplementedError
 
+    cdef size_t held_bytes(self) noexcept:
+        """Memory in its buffers."""
+        return 0
+
     cdef int local_address(self, char *out) noexcept:
         return 0
 

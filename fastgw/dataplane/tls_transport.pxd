@@ -8,6 +8,13 @@ from fastgw.dataplane.transport cimport Transport
 from fastgw.native.openssl cimport SSL
 
 
+cdef enum:
+    SESSION_BYTES = 16384          # of OpenSSL for a session, about: what it takes is known to nobody else
+
+
+cdef long sessions_alive() noexcept
+
+
 cdef class TlsTransport(Transport):
     """A plain Transport until start_server() or start_client()."""
     # owned

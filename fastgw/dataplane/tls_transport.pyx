@@ -92,13 +92,23 @@ cdef bytes error_text():
     return None if words == NULL else <bytes>words
 
 
+cdef long sessions = 0
+
+
+cdef long sessions_alive() noexcept:
+    """TLS sessions of the process, with clients and upstreams."""
+    return sessions
+
+
 cdef class TlsTransport(Transport):
     def __cinit__(self):
         self.cipher = Buffer()
 
     def __dealloc__(self):
+        global sessions
         if self.ssl != NULL:
             SSL_free(self.ssl)
+            sessions -= 1
 
     # ---- handshake
 
@@ -125,8 +135,10 @@ cdef class TlsTransport(Transport):
         return 0
 
     cdef int begin(self, TlsContext context) except -1:
+        global sessions
         cdef BIO *b = BIO_new(METHOD)
         self.ssl = SSL_new(context.ssl_ctx)
+        sessions += self.ssl != NULL
         if b == NULL or self.ssl == NULL:
             raise MemoryError("TLS session")
         BIO_set_data(b, <void *>self)
@@ -449,6 +461,7 @@ cdef class TlsTransport(Transport):
         return 0
 
     cdef int close(self) except -1:
+        global sessions
         if self.fd < 0:
             return 0
         # a peer that has left needs no notice, but that of a tunnel may have ended only its own direction
@@ -465,6 +478,7 @@ cdef class TlsTransport(Transport):
                 SSL_set_shutdown(self.ssl, SSL_SENT_SHUTDOWN)  # else OpenSSL takes the session for a broken one
             SSL_free(self.ssl)
             self.ssl = NULL
+            sessions -= 1
         self.context = None
         return 0
 

@@ -33,8 +33,8 @@ from fastgw.native.route cimport (
 from fastgw.native.state cimport (
     FGW_C_CLIENT_CONNECTIONS_CLOSED, FGW_C_SOURCES_DENIED, FGW_C_TUNNEL_TIMEOUTS, FGW_C_TUNNELS, FGW_C_UPSTREAM_BYTES_IN,
     FGW_C_UPSTREAM_BYTES_OUT, FGW_C_UPSTREAM_CLOSED, FGW_C_UPSTREAM_CONNECT_FAILURES, FGW_C_UPSTREAM_CONNECT_TIMEOUTS,
-    FGW_C_UPSTREAM_CONNECTS, FGW_C_UPSTREAM_RETRIES, FGW_F_DC, FGW_F_NC, FGW_F_NR, FGW_F_UF, FGW_F_UH, FGW_F_UO, FGW_F_URX,
-    FGW_G_CLIENT_ACTIVE, FGW_G_TUNNELS_ACTIVE, FGW_G_UPSTREAM_ACTIVE, fgw_series_key, fgw_tcp_series, fgw_tcp_series_of,
+    FGW_C_UPSTREAM_CONNECTS, FGW_C_UPSTREAM_RETRIES, FGW_F_DC, FGW_F_NC, FGW_F_NR, FGW_F_OM, FGW_F_UF, FGW_F_UH, FGW_F_UO,
+    FGW_F_URX, FGW_G_CLIENT_ACTIVE, FGW_G_TUNNELS_ACTIVE, FGW_G_UPSTREAM_ACTIVE, fgw_series_key, fgw_tcp_series, fgw_tcp_series_of,
 )
 
 cdef enum:
@@ -144,6 +144,21 @@ cdef class TunnelClient(ClientSide):
 
     cdef int on_closed(self, int reason, int error) except -1:
         return self.tunnel.on_client_closed()
+
+    cdef size_t held_bytes(self) noexcept:
+        cdef Tunnel tunnel = self.tunnel
+        cdef size_t n
+        if tunnel is None:
+            return 0
+        n = self.transport.out.cap + self.transport.sealed
+        if tunnel.first is not None:
+            n += tunnel.first.cap
+        if tunnel.upstream is not None and tunnel.upstream.transport is not None:
+            n += tunnel.upstream.transport.out.cap + tunnel.upstream.transport.sealed
+        return n
+
+    cdef int drop_largest(self) except -1:
+        return self.tunnel.fail(FGW_F_OM, b"overload") if self.tunnel is not None else 0
 
     def drain(self):
         """It lives on until the time for draining is over: where its bytes could be cut is not known here."""

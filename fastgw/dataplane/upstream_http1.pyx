@@ -414,6 +414,9 @@ cdef class UpstreamHttp1(UpstreamStream):
     cdef int resume_response(self) except -1:
         return self.transport.resume_reading()
 
+    cdef size_t held_bytes(self) noexcept:
+        return self.transport.out.cap + self.transport.sealed if self.transport is not None else 0
+
     cdef int abandon(self) except -1:
         """Mid-message: a reset tells the upstream that the request is not whole (A14)."""
         cdef bint whole = self.switched and self.request_sent and self.peer_done and not self.backlogged()

@@ -348,6 +348,9 @@ cdef class UpstreamHttp2Stream(UpstreamStream):
         self.retire()
         return x.on_upstream_fault(fault, reason, error)
 
+    cdef size_t held_bytes(self) noexcept:
+        return (self.body.bytes.cap if self.body is not None else 0) + (self.held.cap if self.held is not None else 0)
+
     cdef int abandon(self) except -1:
         """RST_STREAM(CANCEL) goes out in this turn (X16); the connection and its other streams go on."""
         self.exchange = None

@@ -138,7 +138,7 @@ class Worker:
             self.log_fd = fds[1]
             self.log = access_log.AccessLog(self.context, self.log_fd, message.access_log_format)
         self.pool = pool.Pool(self.context)
-        self.server = listener.Server(self.context, self.pool, self.log)
+        self.server = listener.Server(self.context, self.pool, self.log, message.limits)
         gc.collect()
         gc.freeze()
         gc.disable()  # cycles are unmade by hand (leak counters prove it); no pauses, no walks over connections

@@ -55,6 +55,10 @@ class Limits(msgspec.Struct):
     hello_timeout_ms: int = 5_000
     handshake_timeout_ms: int = 15_000
     misdirected_status: int = 421
+    memory_bytes: int = 0
+    """Private memory of one worker, 0: no bound."""
+    shed_target_ms: int = 100
+    spare_paths: list[str] = []
 
 
 class Start(msgspec.Struct, tag="start"):

@@ -72,6 +72,11 @@ cdef extern from "fgw/state.h" nogil:
         FGW_C_PROXY_HEADERS
         FGW_C_SOURCES_DENIED
         FGW_C_BODIES_REFUSED
+        FGW_C_SHED_DELAY
+        FGW_C_SHED_MEMORY
+        FGW_C_SHED_STREAMS
+        FGW_C_HANDSHAKES_DEFERRED
+        FGW_C_MEMORY_STEPS
         FGW_C_COUNTERS_END
         FGW_G_CLIENT_ACTIVE
         FGW_G_UPSTREAM_ACTIVE
@@ -87,6 +92,13 @@ cdef extern from "fgw/state.h" nogil:
         FGW_G_WEBSOCKETS_ACTIVE
         FGW_G_ACCEPT_HELD
         FGW_G_DESCRIPTORS
+        FGW_G_MEMORY_BYTES
+        FGW_G_MEMORY_BUDGET
+        FGW_G_MEMORY_STEP
+        FGW_G_HTTP2_BYTES
+        FGW_G_TLS_BYTES
+        FGW_G_LOOP_DELAY_US
+        FGW_G_SHED_SHARE
         FGW_G_END
 
         FGW_CELL_EJECTED
@@ -110,6 +122,7 @@ cdef extern from "fgw/state.h" nogil:
         FGW_F_URX
         FGW_F_SI
         FGW_F_UR
+        FGW_F_OM
 
     ctypedef struct fgw_cell:
         uint32_t active
@@ -169,6 +182,9 @@ cdef extern from "fgw/state.h" nogil:
         uint32_t version
         uint32_t worker_slots
         uint64_t total_bytes
+        uint64_t memory_limit
+        uint64_t memory_used
+        uint64_t memory_read_ms
         fgw_cell *cells
         fgw_cluster_state *clusters
         fgw_dns_slot *dns

@@ -87,6 +87,9 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
     max_requests_per_connection: int = 0
     max_connection_age: float = 0.0
     http2_streams: int = 100
+    memory_limit: str = ""
+    shed_target: int = 100
+    spare_path: list[str] = []
     http2_websockets: bool = False
     connect_attempts: int = 3
     retry_budget: int = 20
@@ -171,6 +174,8 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
             hello_timeout_ms=_ms(self.hello_timeout),
             handshake_timeout_ms=_ms(self.handshake_timeout),
             misdirected_status=self.misdirected,
+            shed_target_ms=self.shed_target,
+            spare_paths=self.spare_path,
         )
 
 
@@ -294,6 +299,10 @@ def _check_words(settings: Settings) -> None:
     _check_choice("--underscores", settings.underscores, UNDERSCORES)
     _check_choice("--path-normalization", settings.path_normalization, PATH_NORMALIZATIONS)
     _check_choice("--misdirected", settings.misdirected, MISDIRECTED)
+    parse_size("--memory-limit", settings.memory_limit)
+    for path in settings.spare_path:
+        if not re.fullmatch(r"/[\x21-\x22\x24-\x3e\x40-\x7e]*", path):
+            raise SettingsError(f"--spare-path {path}: wanted a path such as /healthz, without a query")
     if not _HEADER_VALUE.fullmatch(settings.server_header):
         raise SettingsError("--server-header: wanted printable ASCII without blanks at the ends")
 
@@ -315,6 +324,7 @@ def _check_numbers(settings: Settings) -> None:
     _check_range("max_connections", settings.max_connections, 0, 10_000_000)
     _check_range("max_requests_per_connection", settings.max_requests_per_connection, 0, 2**31)
     _check_range("http2_streams", settings.http2_streams, 1, 10_000)
+    _check_range("shed_target", settings.shed_target, 0, 60_000)
     _check_range("connect_attempts", settings.connect_attempts, 1, 10)
     _check_range("retry_budget", settings.retry_budget, 0, 1_000)
     _check_range("body_min_rate", settings.body_min_rate, 0, 2**31)
@@ -335,6 +345,14 @@ def parse_labels(text: str) -> dict[str, str]:
         key, _, value = part.partition("=")
         labels[key] = value
     return labels
+
+
+def parse_size(option: str, text: str) -> int:
+    """ "" -> 0, "1048576", "512M", "1.5GiB" -> bytes. Raises SettingsError."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([KMGT]?)(?:i?B)?", text, re.IGNORECASE)
+    if text and (found is None or not float(found[1])):
+        raise SettingsError(f"{option} {text}: wanted a size such as 512M or 2G")
+    return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " ")) if found else 0
 
 
 def parse_listen_map(text: str) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import time
 from collections.abc import Collection, Container, Iterator
 from typing import Any, NamedTuple
 
@@ -251,6 +252,11 @@ class StateSegment:
             numbers = map(int, (entry.port, entry.cell, entry.weight, entry.endpoint, entry.priority))
             addresses.append(DnsAddress(ip, *numbers))
         return status, addresses
+
+    def write_memory(self, limit: int, used: int) -> None:
+        """Of the control group, in bytes, as of now: for all workers."""
+        self._state.memory_limit, self._state.memory_used = limit, used
+        self._state.memory_read_ms = int(time.monotonic() * 1000)
 
     def _read_worker(self, slot: int, offset: int, length: int) -> bytes:
         start = self._workers_offset + slot * int(ffi.sizeof(_WORKER)) + offset

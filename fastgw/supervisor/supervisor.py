@@ -36,10 +36,12 @@ from fastgw.supervisor.handover import Handover
 from fastgw.supervisor.health import HealthChecker
 from fastgw.supervisor.history import History
 from fastgw.supervisor.listeners import ListenerSet
+from fastgw.supervisor.memory_group import find_group, total_limit
 from fastgw.supervisor.notify import Notifier
+from fastgw.supervisor.overload import OverloadWatch
 from fastgw.supervisor.resolver import Resolver
 from fastgw.supervisor.service import CELLS, CREDENTIALS, NUMBERS, PIN, STATE, TICKETS, Service
-from fastgw.supervisor.settings import Settings, SettingsError
+from fastgw.supervisor.settings import Settings, SettingsError, parse_size
 from fastgw.supervisor.state import StateSegment
 from fastgw.supervisor.ticket_keys import TicketKeys
 from fastgw.supervisor.upgrade import HELD_BACK, UpgradeFailed, upgrade
@@ -111,7 +113,10 @@ class Supervisor:
         self.elders = Elders(self.state, left)
         self._drain = Drain(self.fleet, self.elders, self.state, settings.lame_duck, settings.drain_time)
         self.service = Service(self, notifier or Notifier({}))
+        group = find_group()
         self._limits = settings.limits()
+        self._limits.memory_bytes = total_limit(parse_size("--memory-limit", settings.memory_limit), group) // count
+        self._overload = OverloadWatch(self.state, self.state.stripes, group)
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._upgrading: asyncio.Task[None] | None = None
@@ -307,6 +312,7 @@ class Supervisor:
         self.fleet.start()
         self._tasks += [asyncio.create_task(self.generations.run()), asyncio.create_task(self._tick())]
         self._tasks.append(asyncio.create_task(self._rotate_ticket_keys()))
+        self._tasks.append(asyncio.create_task(self._overload.run()))
         serving = self.generations.outcome.serving
         images = await self.fleet.wait_image(serving, FIRST_IMAGE_S)
         listening = await self.fleet.wait_listening(set(self.listeners.open), FIRST_IMAGE_S)

@@ -83,6 +83,14 @@ enum fgw_counter {
     FGW_C_PROXY_HEADERS,        /* connections that a proxy in front has told about */
     FGW_C_SOURCES_DENIED,       /* requests and connections of clients that a list keeps out */
     FGW_C_BODIES_REFUSED,       /* requests with a body that is too large for their route */
+    FGW_C_SHED_DELAY,    /* new requests refused because events waited too long for the loop */
+    FGW_C_SHED_MEMORY,   /* and for want of memory */
+    FGW_C_SHED_STREAMS,  /* streams reset for want of memory */
+    FGW_C_HANDSHAKES_DEFERRED, /* turns that left connections to a TLS listener in the kernel's queue */
+    FGW_C_MEMORY_STEPS,  /* times each step began: four counters */
+    FGW_C_MEMORY_STEP_PART,
+    FGW_C_MEMORY_STEP_REFUSE,
+    FGW_C_MEMORY_STEP_RESET,
     FGW_C_COUNTERS_END,
     /* gauges */
     FGW_G_CLIENT_ACTIVE = 192,
@@ -99,6 +107,13 @@ enum fgw_counter {
     FGW_G_WEBSOCKETS_ACTIVE,
     FGW_G_ACCEPT_HELD, /* bits: why the worker accepts nothing (admission.pxd: enum Hold) */
     FGW_G_DESCRIPTORS, /* in use */
+    FGW_G_MEMORY_BYTES,  /* private memory of the worker */
+    FGW_G_MEMORY_BUDGET, /* of that; 0: none */
+    FGW_G_MEMORY_STEP,   /* enum fgw_memory_step */
+    FGW_G_HTTP2_BYTES,   /* of frame layers */
+    FGW_G_TLS_BYTES,     /* of TLS sessions, about */
+    FGW_G_LOOP_DELAY_US, /* the shortest that events waited in the last interval of the shedder */
+    FGW_G_SHED_SHARE,    /* of new requests that are refused, in FGW_SHEDDER_ALL */
     FGW_G_END,
 };
 
@@ -199,7 +214,10 @@ typedef struct fgw_state {
     uint32_t version;
     uint32_t worker_slots;
     uint64_t total_bytes;
-    uint64_t reserved[13];
+    uint64_t memory_limit;   /* of the control group, 0: none that counts; these three are the supervisor's */
+    uint64_t memory_used;    /* in it, without what the kernel can drop */
+    uint64_t memory_read_ms; /* CLOCK_MONOTONIC */
+    uint64_t reserved[10];
     fgw_cell cells[FGW_STATE_CELLS];
     fgw_cluster_state clusters[FGW_STATE_CLUSTERS];
     fgw_dns_slot dns[FGW_STATE_DNS_SLOTS];

@@ -304,11 +304,12 @@ class Gateway:
         self.memory = mmap.mmap(fd, size)
         self.state = ffi.cast("fgw_state *", ffi.from_buffer(self.memory))
         lib.fgw_state_init(self.state, workers)
-        self.context = context.Context(self.loop, fd, size, 0, Limits(**(limits or {})))
+        told = Limits(**(limits or {}))
+        self.context = context.Context(self.loop, fd, size, 0, told)
         os.close(fd)
         self.log: Any = access_log.AccessLog(self.context, log_fd, log) if log is not None else None
         self.pool = pool.Pool(self.context)
-        self.server = listener.Server(self.context, self.pool, self.log)
+        self.server = listener.Server(self.context, self.pool, self.log, told)
         self.server.listen([(name, self.open_listener(name)) for name in listeners])
 
     # ---- set-up

@@ -18,6 +18,7 @@ from fastgw.supervisor.settings import (
     parse_labels,
     parse_listen_map,
     parse_resolve,
+    parse_size,
     split_resolve,
 )
 
@@ -119,6 +120,11 @@ def test_dns_servers_have_a_port() -> None:
         ({"misdirected": 400}, "--misdirected"),
         ({"ticket_rotation": 0}, "--ticket-rotation"),
         ({"handshake_timeout": -1.0}, "--handshake-timeout"),
+        ({"memory_limit": "much"}, "--memory-limit"),
+        ({"memory_limit": "0"}, "--memory-limit"),
+        ({"shed_target": -1}, "--shed-target"),
+        ({"spare_path": ["healthz"]}, "--spare-path"),
+        ({"spare_path": ["/a?b"]}, "--spare-path"),
     ],
 )
 def test_a_value_that_cannot_be_used_names_its_option(values: dict[str, object], option: str) -> None:
@@ -177,3 +183,11 @@ def test_words_of_the_command_line() -> None:
 def test_fixed_answers(value: str, expected: tuple[str, int | None]) -> None:
     check(Settings(paths=["x"], resolve={"a": value}))
     assert split_resolve(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("", 0), ("1048576", 1 << 20), ("512M", 512 << 20), ("2g", 2 << 30), ("1.5GiB", 3 << 29), ("64KB", 64 << 10), ("1T", 1 << 40)],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size("--memory-limit", text) == size

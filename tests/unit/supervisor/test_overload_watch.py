@@ -1,0 +1,65 @@
+"""What the supervisor says about overload, and what it tells the workers."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import pytest
+
+from fastgw.native._native import lib
+from fastgw.supervisor.memory_group import MemoryGroup
+from fastgw.supervisor.overload import OverloadWatch
+from fastgw.supervisor.state import StateSegment
+
+MIB = 1 << 20
+
+
+def test_one_line_at_each_change(caplog: pytest.LogCaptureFixture) -> None:
+    state = StateSegment(2)
+    watch = OverloadWatch(state, state.stripes, None)
+    counters = state._state.workers[1].counters
+    caplog.set_level(logging.INFO)
+    watch.look()
+    assert caplog.messages == []
+    counters[lib.FGW_G_MEMORY_BYTES], counters[lib.FGW_G_MEMORY_BUDGET] = 93 * MIB, 100 * MIB
+    counters[lib.FGW_G_MEMORY_STEP] = 2
+    watch.look()
+    watch.look()
+    assert caplog.messages == ["worker 1: memory step 2, connections end after the answer: 93 of 100 MiB in use"]
+    assert caplog.records[0].levelno == logging.WARNING
+    counters[lib.FGW_G_MEMORY_STEP] = 0
+    watch.look()
+    assert caplog.messages[1:] == ["worker 1: memory step 0, enough memory again: 93 of 100 MiB in use"]
+    assert caplog.records[1].levelno == logging.INFO
+    state.close()
+
+
+def test_shedding_has_a_beginning_and_an_end(caplog: pytest.LogCaptureFixture) -> None:
+    state = StateSegment(1)
+    watch = OverloadWatch(state, state.stripes, None)
+    counters = state._state.workers[0].counters
+    caplog.set_level(logging.INFO)
+    counters[lib.FGW_C_SHED_DELAY], counters[lib.FGW_G_LOOP_DELAY_US] = 1000, 230_000
+    counters[lib.FGW_G_SHED_SHARE] = 100
+    watch.look()
+    counters[lib.FGW_C_SHED_DELAY], counters[lib.FGW_G_SHED_SHARE] = 1500, 50
+    watch.look()
+    counters[lib.FGW_G_SHED_SHARE] = 0
+    watch.look()
+    assert caplog.messages == [
+        "worker 0: overloaded, requests wait 230 ms; a share of new ones is refused",
+        "worker 0: not overloaded any more, 500 requests were refused",
+    ]
+    state.close()
+
+
+def test_workers_learn_of_the_group(tmp_path: Path) -> None:
+    (tmp_path / "memory.current").write_text("123\n")
+    state = StateSegment(1)
+    OverloadWatch(state, state.stripes, MemoryGroup(tmp_path, 2, 1000)).look()
+    head = state._state
+    assert (head.memory_limit, head.memory_used) == (1000, 123)
+    assert abs(head.memory_read_ms - time.monotonic() * 1000) < 60_000
+    state.close()

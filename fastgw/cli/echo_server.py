@@ -66,6 +66,7 @@ class EchoServer:
         self.name = name
         self.requests = 0
         self._server: asyncio.Server | None = None
+        self._open: set[asyncio.WriteTransport] = set()
 
     async def start(self, address: str, port: int) -> tuple[str, int]:
         """Where it listens. Raises OSError."""
@@ -74,17 +75,24 @@ class EchoServer:
         return bound[0], bound[1]
 
     async def stop(self) -> None:
+        """Cuts what is under way: a client that does not read would have a polite end wait for ever."""
         if self._server:
             self._server.close()
+            for transport in list(self._open):
+                transport.abort()
             await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            while await self._exchange(reader, writer):
-                pass
-        writer.close()
-        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-            await writer.wait_closed()
+        self._open.add(writer.transport)
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                while await self._exchange(reader, writer):
+                    pass
+            writer.close()
+            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+                await writer.wait_closed()
+        finally:
+            self._open.discard(writer.transport)
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One request and its answer; whether another one may follow."""

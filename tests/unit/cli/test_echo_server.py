@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import socket
+import struct
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -139,3 +144,29 @@ def test_connections_end_as_asked() -> None:
     assert parse_head(b"GET / HTTP/1.0\r\nConnection: Keep-Alive").keep_alive is True
     with pytest.raises(BadRequest):
         parse_head(b"GET  / HTTP/1.1")
+
+
+def test_clients_that_do_not_read_or_have_gone_do_not_keep_it_from_ending() -> None:
+    """It used to wait at its end for answers to be taken that nobody takes."""
+    command = [sys.executable, "-m", "fastgw.cli.main", "echo", "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        address = ("127.0.0.1", int(process.stdout.readline().rpartition(":")[2]))
+        with contextlib.ExitStack() as held:
+            for path in ("/bytes/50000000", "/stream/50000000", "/drip/1000/1", "/delay/1000", "/") * 4:
+                client = held.enter_context(socket.create_connection(address, 20))
+                client.sendall(get(path))
+                if path != "/delay/1000":
+                    assert client.recv(1)
+            for turn in range(100):
+                with socket.create_connection(address, 20) as cut:
+                    cut.sendall(get("/bytes/50000000"))
+                    if turn % 2:
+                        cut.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            process.terminate()
+            assert process.wait(30) == 0
+        assert process.stderr is not None and process.stderr.read() == ""
+    finally:
+        process.kill()
+        process.communicate()

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
 from wire.h2 import PROTOCOL_ERROR, headers
 
 from .support.bench import CLIENTS, LEGS, Bench, Leg, both, destination_rule, rule, running_bench, to, under_policy
-from .support.client import Client, request_bytes
+from .support.client import Client, Disconnected, request_bytes
 from .support.config import Document, destination, gateway_of, http_server, service_entry, virtual_service
 from .support.poll import eventually
 from .support.ports import free_port
-from .support.scripted import ScriptedOrigin
+from .support.scripted import OriginHttp2, ScriptedOrigin
 
 ALWAYS = {"value": 100}
 NEVER_AGAIN = {"attempts": 0}
@@ -44,6 +45,8 @@ def rules(service: str) -> list[Document]:
         rule("/delay", route=target, fault=delay),
         *(rule(f"/as/{status}", route=target, fault=abort_with(status)) for status in GRPC_OF_HTTP),
         rule("/both", route=target, fault={**abort, **delay}),
+        rule("/long-delay", route=target, fault={"delay": {"fixedDelay": "1h", "percentage": ALWAYS}}),
+        rule("/long-pause", route=target, retries={"attempts": 1, "retryOn": "503", "backoff": "1000h"}),
         rule("/plain", route=target),
     ]
 
@@ -212,6 +215,68 @@ def test_i5_an_answer_that_breaks_off(bench: Bench, leg: Leg) -> None:
     assert (answer.status, answer.body, answer.cut) == (200, b"01234", True)
     assert (line.status, line.flags) == (200, {"UC"})
     assert (line.details, len(origin.since(mark))) == ("upstream_reset_after_response_started{connection_termination}", 1)
+
+
+@pytest.mark.parametrize("leg", [leg for leg in LEGS if leg.upstream == "HTTP/2"], ids=str)
+def test_i6_a_stream_that_is_reset_in_its_answer(bench: Bench, leg: Leg) -> None:
+    origin = bench.origin(leg)
+    assert isinstance(origin, OriginHttp2)
+    origin.always(body=b"0123456789", end="pending")
+    target = bench.own("/retried")
+    with bench.begun(leg, target) as request:
+        request.wait_for(b"01234")
+        origin.reset_streams()
+        answer = request.answer()
+    line = bench.logged(target)
+    assert (answer.status, answer.body, answer.cut) == (200, b"01234", True)
+    assert (line.status, line.flags, line.details) == (200, {"UR"}, "upstream_reset_after_response_started{remote_reset}")
+
+
+@pytest.mark.parametrize("leg", LEGS, ids=str)
+def test_i8_an_answer_that_is_not_over_in_time(bench: Bench, leg: Leg) -> None:
+    """The time of a route is for all of it."""
+    bench.origin(leg).always(body=b"0123456789", end="pending")
+    answer, line = bench.ask_logged(leg, "/timeout")
+    assert (answer.status, answer.body, answer.cut) == (200, b"01234", True)
+    assert (line.status, line.flags, line.details) == (200, {"UT"}, "upstream_response_timeout")
+
+
+@pytest.mark.parametrize("leg", LEGS, ids=str)
+@pytest.mark.parametrize(("target", "flags", "asked"), [("/long-delay", {"DC", "DI"}, 0), ("/long-pause", {"DC"}, 1)])
+def test_i13_the_client_does_not_wait(bench: Bench, leg: Leg, target: str, flags: set[str], asked: int) -> None:
+    """For a delay of a fault, or the pause before a retry: what was to come does not."""
+    origin = bench.origin(leg)
+    origin.always(503)
+    mark, own = origin.mark(), bench.own(target)
+    delays = bench.gateway.metrics().total("fastgw_fault_delays_total")
+    with bench.begun(leg, own) as request:
+        if asked:
+            eventually(lambda: origin.since(mark), "it was asked once", 10)
+        else:
+            eventually(lambda: bench.gateway.metrics().total("fastgw_fault_delays_total") > delays, "it is delayed", 10)
+        request.cancel()
+        line = bench.logged(own)
+    assert (line.status, line.flags, line.details) == (0, flags, "downstream_remote_disconnect")
+    assert len(origin.since(mark)) == asked
+
+
+@pytest.mark.parametrize("leg", LEGS, ids=str)
+@pytest.mark.parametrize("target", ["/abort", "/empty", "/nowhere", "/refused", "/busy"])
+def test_i0_a_connection_goes_on_after_an_answer_to_a_body(bench: Bench, leg: Leg, target: str) -> None:
+    """The body that nobody wanted is read to its end, or the connection ends: it is never taken for a request."""
+    body = b"GET /plain HTTP/1.1\r\nHost: one.test\r\n\r\n" * 1000
+    mark = bench.origin(leg).mark()
+    if leg.client == "HTTP/1.1":
+        with bench.gateway.client() as client:
+            client.send_segments([(request_bytes("POST", target, leg.host, body=body), 0.0)])
+            assert client.response("POST").status in (200, 404, 418, 503)
+            with suppress(OSError):
+                client.send(request_bytes("GET", "/plain?next", leg.host))
+            with suppress(Disconnected):
+                assert client.response().status == 200
+    else:
+        assert bench.ask(leg, target, method="POST", body=body).status in (200, 404, 418, 503)
+    assert {asked.target for asked in bench.origin(leg).since(mark)} <= {target, "/plain?next"}
 
 
 @pytest.mark.parametrize("leg", LEGS, ids=str)

@@ -47,6 +47,10 @@ def ejecting(**detection: object) -> Document:
     return {"outlierDetection": {"baseEjectionTime": "10m", "maxEjectionPercent": 100, **detection}}
 
 
+def failing_over(**setting: object) -> Document:
+    return {**ejecting(), "loadBalancer": {"localityLbSetting": setting}}
+
+
 def pool(**settings: object) -> Document:
     return {"connectionPool": {"http": settings}}
 
@@ -73,6 +77,8 @@ BALANCED = {
             "localityLbSetting": {"distribute": [{"from": "eu/*", "to": {"eu/*": 80, "us/*": 20}}]},
         }
     },
+    "regions": failing_over(failover=[{"from": "eu", "to": "ap"}]),
+    "labels": failing_over(failoverPriority=["tier=gold"]),
     **{f"failover{number}": ejecting(consecutive5xxErrors=1) for number in (1, 2)},
 }
 # and of these one with one endpoint, which is the scripted upstream itself
@@ -126,6 +132,11 @@ def documents(origins: dict[str, ScriptedOrigin]) -> list[Document]:
             if name.startswith(("places", "failover")):
                 for endpoint, place in zip(entry["spec"]["endpoints"], ("eu/1", "us/1"), strict=True):
                     endpoint["locality"] = place
+            if name == "regions":
+                for endpoint, place in zip(entry["spec"]["endpoints"], ("us/1", "ap/1"), strict=True):
+                    endpoint["locality"] = place
+            if name == "labels":
+                entry["spec"]["endpoints"][1]["labels"] = {"tier": "gold"}
             found += [entry, destination_rule(host, policy)] if policy else [entry]
         for name, policy in {**EJECTED, **OTHER}.items():
             found += under_policy(origins[service], f"{service}-{name}", policy)
@@ -346,6 +357,13 @@ def test_q7_failover(bench: Bench, leg: Leg) -> None:
     assert bench.ask(leg, target).status == 500
     bench.others[near].reset()
     eventually(lambda: drawn(bench, leg, target, 20) == {far: 20}, "all workers know", 10)
+
+
+@every_leg
+@pytest.mark.parametrize("name", ["regions", "labels"])
+def test_q7_who_comes_next(bench: Bench, leg: Leg, name: str) -> None:
+    """The region that ``failover`` names, or endpoints with the labels of ``failoverPriority``."""
+    assert drawn(bench, leg, f"/{name}/", 20) == {ENDPOINTS[leg.service][1]: 20}
 
 
 # --- outlierDetection

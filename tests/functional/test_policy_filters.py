@@ -76,6 +76,7 @@ def rules(service: str) -> list[Document]:
         rule("/cors/delegated", corsPolicy=full, delegate={"name": f"delegate-{service}", "namespace": "default"}),
         rule("/mirror/all", mirrors=[copy_to("mirror")], route=target),
         rule("/mirror/old", mirror=copy_to("mirror")["destination"], mirrorPercentage={"value": 100}, route=target),
+        rule("/mirror/http2", mirrors=[copy_to("h2-mirror")], route=target),
         rule("/mirror/none", mirrors=[copy_to("mirror", 0)], route=target),
         rule("/mirror/some", mirrors=[copy_to("mirror", 30), copy_to("second", 70)], route=target),
         rule("/mirror/nobody", mirrors=[copy_to("no-such-service"), copy_to("empty")], route=target),
@@ -108,7 +109,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
             entries = [service_entry("empty", []), service_entry("sockets", [("127.0.0.1", sockets.port)])]
             return [*both(rules), *delegates(), *entries]
 
-        with running_bench(tmp_path_factory.mktemp("filters"), documents, "mirror", "second") as running:
+        with running_bench(tmp_path_factory.mktemp("filters"), documents, "mirror", "second", "h2-mirror") as running:
             yield running
 
 
@@ -297,14 +298,15 @@ def test_n10_the_policy_of_a_delegate_wins(bench: Bench, leg: Leg) -> None:
 @every_leg
 def test_n11_copies_are_what_the_upstream_gets(bench: Bench, leg: Leg) -> None:
     """The host is not changed, the answer is not looked at, and nothing is tried again."""
-    mirror = bench.others["mirror"]
+    mirrors = [("/mirror/all?q", "mirror"), ("/mirror/old?q", "mirror"), ("/mirror/http2?q", "h2-mirror")]
     for said in (Say(503, body=b"mirror"), Say(end="cut")):
-        mirror.say = lambda asked, said=said: said
-        for target in ("/mirror/all?q", "/mirror/old?q"):
+        for target, name in mirrors:
+            mirror = bench.others[name]
+            mirror.say = lambda asked, said=said: said
             mark = mirror.mark()
             body = b"b" * 20_000
             asked = bench.seen(leg, target, "x-mine: 1", method="POST", body=body)
-            eventually(lambda mark=mark: len(mirror.since(mark)) == 1, "the copy", 10)
+            eventually(lambda mirror=mirror, mark=mark: len(mirror.since(mark)) == 1, "the copy", 10)
             (copy,) = mirror.since(mark)
             assert (copy.method, copy.target, copy.body) == (asked.method, asked.target, asked.body) == ("POST", target, body)
             assert (copy.value("host"), copy.value("x-mine"), copy.value("x-request-id")) == (

@@ -24,6 +24,10 @@ GRPC = {"cancelled": 1, "deadline-exceeded": 4, "internal": 13, "resource-exhaus
 CALL = ("Content-Type: application/grpc", "TE: trailers")
 
 
+EDITS = {"request": {"add": {"x-add": "1"}}, "response": {"add": {"x-add": "2"}}}
+DELAY = {"delay": {"fixedDelay": "0.3s", "percentage": {"value": 100}}}
+
+
 def retry(on: str, attempts: int = 1, **rest: object) -> Document:
     return {"attempts": attempts, "retryOn": on, "backoff": "1ms", **rest}
 
@@ -50,6 +54,8 @@ def rules(service: str) -> list[Document]:
         rule("/pair", route=pair, retries=retry("503")),
         rule("/hashed/other", route=hashed, retries=retry("503", retryIgnorePreviousHosts=True)),
         rule("/hashed", route=hashed, retries=retry("503")),
+        rule("/edited", rewrite={"uri": "/new"}, headers=EDITS, route=target, retries=retry("503", 2)),
+        rule("/delayed", fault=DELAY, timeout="0.15s", route=target),
         rule("/", route=target),
     ]
 
@@ -124,6 +130,15 @@ def test_j2_the_time_is_for_all_tries(bench: Bench, leg: Leg) -> None:
     answer, line = bench.ask_logged(leg, "/within")
     assert (answer.status, line.flags, line.details) == (504, {"UT"}, "upstream_response_timeout")
     assert 2 <= line.attempts <= 10
+
+
+@every_leg
+def test_j2_the_delay_of_a_fault_does_not_count(bench: Bench, leg: Leg) -> None:
+    """It comes before the router, which keeps the time."""
+    assert bench.ask(leg, "/delayed").status == 200
+    bench.origin(leg).always(end="silence")
+    answer, line = bench.ask_logged(leg, "/delayed")
+    assert (answer.status, line.flags) == (504, {"UT", "DI"})
 
 
 @every_leg
@@ -352,6 +367,18 @@ STEERING = {
         *("downstream-service-cluster", "downstream-service-node", "internal"),
     )
 }
+
+
+@every_leg
+def test_j13_what_was_edited_is_sent_again_as_it_is(bench: Bench, leg: Leg) -> None:
+    """Paths are rewritten and fields added once."""
+    origin = bench.origin(leg)
+    origin.say = lambda asked: Say(503) if asked.attempt < 3 else Say()
+    mark = origin.mark()
+    answer = bench.ask(leg, "/edited/x", "x-mine: 1", method="PUT", body=b"body")
+    assert answer.values("x-add") == ["2"]
+    seen = [(asked.target, asked.values("x-add"), asked.value("x-mine"), asked.body) for asked in origin.since(mark)]
+    assert seen == [("/new/x", ["1"], "1", b"body")] * 3
 
 
 @every_leg

@@ -210,6 +210,13 @@ class OriginHttp2(ScriptedOrigin):
             with contextlib.suppress(OSError):
                 connection.sock.shutdown(socket.SHUT_RDWR)
 
+    def reset_streams(self) -> None:
+        """RST_STREAM(INTERNAL_ERROR) for all that wait for the rest of an answer."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        for connection, stream, *_ in waiting:
+            connection.reset(stream, refused=False)
+
     def close_connections(self) -> None:
         self.under.close_connections()
 

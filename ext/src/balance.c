@@ -3,6 +3,7 @@
 
 #include "fgw/sticky.h"
 #include "image_read.h"
+#include "weighted_draw.h"
 
 enum { OVERPROVISIONING = 140, /* per cent: a level with 72 % of its endpoints still takes everything */
        SAMPLE = 64, RING_STEPS = 4096, MAGLEV_PROBES = 16 };
@@ -288,14 +289,16 @@ static uint64_t identity(const choice *c, uint32_t i, const char *strings) {
 }
 
 /* Everybody draws with the key, and the highest has it (rendezvous): for addresses of DNS, which have no table, and for keys whose
- * places in a table belong to endpoints that are down. */
+ * places in a table belong to endpoints that are down. With weights it is the lowest logarithm in relation to the weight, which is
+ * the same among equals. */
 static uint32_t rendezvous(const choice *c, const char *strings) {
     uint32_t best = 0;
-    uint64_t highest = 0;
+    uint64_t best_drawn = 0;
     for (uint32_t i = 0; i < c->n; i++) {
-        const uint64_t own = identity(c, c->found[i].index, strings), drawn = fgw_hash64(&own, sizeof own, c->ask->key);
-        if (drawn >= highest) {
-            highest = drawn;
+        const uint64_t own = identity(c, c->found[i].index, strings), hash = fgw_hash64(&own, sizeof own, c->ask->key);
+        const uint64_t drawn = c->equal ? ~hash : fgw_minus_log2(hash);
+        if (i == 0 || (c->equal ? drawn < best_drawn : fgw_draws_less(drawn, c->found[i].weight, best_drawn, c->found[best].weight))) {
+            best_drawn = drawn;
             best = i;
         }
     }

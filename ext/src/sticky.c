@@ -3,27 +3,7 @@
 
 #include "image_read.h"
 #include "request_read.h"
-
-enum { FRACTION_BITS = 40 };
-
-__extension__ typedef unsigned __int128 wide;
-
-/* -log2((h + 1) / 2^64) with FRACTION_BITS bits behind the point. In integers, since the last bits of libm's logarithm differ
- * between machines: the exponent is a count of zeros, and each squaring of the mantissa shows one more bit of its logarithm. */
-static uint64_t minus_log2(uint64_t h) {
-    if (h == UINT64_MAX)
-        return 0;
-    h += 1;
-    const int zeros = __builtin_clzll(h);
-    uint64_t mantissa = h << zeros, fraction = 0; /* mantissa / 2^63 in [1, 2) */
-    for (int i = 0; i < FRACTION_BITS; i++) {
-        const wide square = (wide)mantissa * mantissa;
-        const int carry = (int)(square >> 127);
-        mantissa = (uint64_t)(square >> (carry ? 64 : 63));
-        fraction = fraction << 1 | (uint64_t)carry;
-    }
-    return ((uint64_t)(zeros + 1) << FRACTION_BITS) - fraction;
-}
+#include "weighted_draw.h"
 
 /* How many destinations before the i-th have its name: they must not draw alike. */
 static uint32_t twins_before(const fgw_img_destination *d, uint32_t i) {
@@ -40,9 +20,8 @@ uint32_t fgw_sticky_pick(const void *image, uint32_t action, uint64_t key) {
     uint64_t best_log = 0;
     for (uint32_t i = 0; i < a->destinations.count; i++) {
         const uint64_t name = fgw_hash64(fgw_strings_of(image) + d[i].cluster_name.off, d[i].cluster_name.len, twins_before(d, i));
-        const uint64_t log = minus_log2(fgw_hash64(&key, sizeof key, name));
-        /* log / weight < best_log / best's weight */
-        if (i == 0 || (wide)log * d[best].weight < (wide)best_log * d[i].weight) {
+        const uint64_t log = fgw_minus_log2(fgw_hash64(&key, sizeof key, name));
+        if (i == 0 || fgw_draws_less(log, d[i].weight, best_log, d[best].weight)) {
             best = i;
             best_log = log;
         }

@@ -122,15 +122,25 @@ static uint32_t level_percent(const choice *c, uint32_t level, uint32_t begin, u
     return percent(good, seen);
 }
 
-/* Each level takes what it can bear (Envoy's priority levels), the next one what is left over. Too little for everything: the
- * levels share it in proportion. */
-static void choose_level(choice *c) {
-    uint32_t loads[FGW_PRIORITIES_MAX], left = 100, begin = 0, end, level;
-    for (level = 0; level < c->policy->priorities; level++, begin = end) {
+/* Each level takes what it can bear (Envoy's priority levels), the next one what is left over, but for those of a set. Returns what
+ * of 100 nobody can bear. */
+static uint32_t share_out(const choice *c, uint32_t skip, uint32_t *loads) {
+    uint32_t left = 100, begin = 0, end;
+    for (uint32_t level = 0; level < c->policy->priorities; level++, begin = end) {
         end = level_end(c, level);
-        const uint32_t bears = left ? level_percent(c, level, begin, end) * OVERPROVISIONING / 100 : 0;
+        const uint32_t bears = left && !(skip >> level & 1) ? level_percent(c, level, begin, end) * OVERPROVISIONING / 100 : 0;
         loads[level] = bears < left ? bears : left;
         left -= loads[level];
+    }
+    return left;
+}
+
+/* Too little for everything: the levels share it in proportion. */
+static void choose_level(choice *c) {
+    uint32_t loads[FGW_PRIORITIES_MAX], left = share_out(c, c->ask->skip_levels, loads), level;
+    if (left == 100 && c->ask->skip_levels) {
+        c->ask->skip_levels = 0;
+        left = share_out(c, 0, loads);
     }
     if (left == 100)
         return; /* nobody is left: what is found will not be usable */
@@ -341,6 +351,7 @@ static uint32_t chosen(choice *c, const void *image) {
 static void tell(const choice *c, uint32_t i, fgw_target *out) {
     out->index = i;
     out->cell = cell_of(c, i);
+    out->level = (uint8_t)level_of(c, i);
     if (i < c->fixed) {
         const fgw_img_endpoint *e = &c->endpoints[i];
         out->family = e->family;

@@ -111,8 +111,6 @@ def _retries(asked: AskedRetries, timeout_ms: int, problems: list[Problem]) -> R
             statuses.append(int(name))
         elif name not in _WITHOUT_EFFECT:
             problems.append(Problem(".retries.retryOn", f'"{word}" is no condition to retry on'))
-    if asked.retry_remote_localities:
-        problems.append(Problem(".retries.retryRemoteLocalities", "retryRemoteLocalities is not supported yet"))
     return Retries(
         attempts=min(asked.attempts, MAX_ATTEMPTS),
         on=tuple(dict.fromkeys(on)),

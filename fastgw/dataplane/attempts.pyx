@@ -25,13 +25,18 @@ cdef enum:
 
 cdef int try_upstream(Exchange x, bint fresh) except -1:
     """Pick an endpoint and ask for a stream to it; answers 503 when there is none."""
-    cdef uint32_t avoid = 0
+    cdef uint32_t avoid = 0, skipped
     cdef int picked
     if admit(x) == HELD_REFUSED:
         return x.overflowed()
-    if x.tried_count and (<RetryPolicy?>x.ctx.retries).avoids_tried(x):
-        avoid = min(x.tried_count, <uint32_t>TRIED_MAX)
-    picked = pick(x, x.tried, avoid)
+    if x.tried_count:
+        if (<RetryPolicy?>x.ctx.retries).avoids_tried(x):
+            avoid = min(x.tried_count, <uint32_t>TRIED_MAX)
+        (<RetryPolicy?>x.ctx.retries).leave_levels(x)
+    skipped = x.skip_levels
+    picked = pick(x, x.tried, avoid, &x.skip_levels)
+    if skipped != x.skip_levels:  # all have been tried, or the others cannot be used: from the beginning
+        x.tried_levels = x.level_tries = 0
     if picked == PICK_WAIT and x.await_name():
         return 0
     if picked != PICK_ONE:
@@ -44,6 +49,9 @@ cdef int try_upstream(Exchange x, bint fresh) except -1:
     x.attempts += 1
     x.tried[x.tried_count % TRIED_MAX] = x.address.cell
     x.tried_count += 1
+    x.tried_levels |= <uint32_t>1 << x.address.level
+    if not fresh:  # in place of an attempt on a connection that was gone
+        x.level_tries += 1
     x.charge()
     if timed(x) and x.request_done:
         start_timeouts(x)

@@ -8,4 +8,4 @@ cdef enum Picked:
     PICK_ONE = 1
     PICK_WAIT = 2     # the name has not been resolved yet
 
-cdef int pick(Served s, const uint32_t *avoid, uint32_t avoid_count) except -1
+cdef int pick(Served s, const uint32_t *avoid, uint32_t avoid_count, uint32_t *skip_levels) except -1

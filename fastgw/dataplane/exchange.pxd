@@ -45,6 +45,9 @@ cdef class Exchange(Served):
     cdef bint stale_retried
     cdef uint32_t tried[TRIED_MAX]  # cells of endpoints, the latest ones
     cdef uint32_t tried_count
+    cdef uint32_t tried_levels     # of priority, a set of bits
+    cdef uint32_t level_tries      # attempts since that set was empty
+    cdef uint32_t skip_levels      # what of it is left out from now on
     # times on the loop's clock, 0 for none
     cdef int64_t timeout_ms        # of the route; runs from the end of the request
     cdef int64_t timeout_at_ms

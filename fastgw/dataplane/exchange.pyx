@@ -90,7 +90,7 @@ cdef class Exchange(Served):
         self.delayed = self.gives_cors = False
         self.mirrors = None
         self.has_policy = self.retrying = self.stale_retried = self.head_sent = self.continue_sent = False
-        self.retries = self.tried_count = 0
+        self.retries = self.tried_count = self.tried_levels = self.level_tries = self.skip_levels = 0
         self.timeout_ms = self.timeout_at_ms = self.try_timeout_at_ms = self.resume_at_ms = 0
         self.request_done = self.response_started = self.response_done = False
         self.replayable = True

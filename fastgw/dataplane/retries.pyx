@@ -32,6 +32,7 @@ from fastgw.native.state cimport FGW_C_OVERFLOW_RETRIES, FGW_C_UPSTREAM_RETRIES,
 cdef enum:
     GRPC_CANCELLED = 1
     GRPC_UNAVAILABLE = 14
+    LEVELS_EVERY = 2           # attempts, between two looks at the levels that have been tried (Istio's update_frequency)
     BACKOFF_MS = 25
     BACKOFF_GROWTH = 10        # the pause grows to so many times its base (J9)
 
@@ -117,6 +118,13 @@ cdef class RouteRetries(RetryPolicy):
 
     cdef int64_t try_timeout_ms(self, Exchange x) noexcept:
         return self.policy_of(x).per_try_timeout_ms
+
+    cdef int leave_levels(self, Exchange x) noexcept:
+        """retryRemoteLocalities, as Envoy's previous priorities: after two attempts, and after every two more, the levels tried so
+        far are left out."""
+        if self.policy_of(x).other_localities and x.level_tries and x.level_tries % LEVELS_EVERY == 0:
+            x.skip_levels = x.tried_levels
+        return 0
 
     cdef bint avoids_tried(self, Exchange x) noexcept:
         cdef int avoid = self.policy_of(x).avoid_tried

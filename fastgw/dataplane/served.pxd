@@ -12,6 +12,7 @@ from fastgw.native.route cimport fgw_img_action, fgw_route_result
 
 cdef struct Address:
     uint8_t family            # enum fgw_family
+    uint8_t level             # of priority in the cluster
     uint16_t port
     uint8_t ip[16]
     uint32_t cell             # in the state segment

@@ -49,6 +49,7 @@ cdef class RetryPolicy:
     cdef bint again_after_answer(self, Exchange x, const ResponseHead *head) except -1
     cdef int64_t try_timeout_ms(self, Exchange x) noexcept
     cdef bint avoids_tried(self, Exchange x) noexcept
+    cdef int leave_levels(self, Exchange x) noexcept
     cdef int end_retry(self, Exchange x) except -1
 
 

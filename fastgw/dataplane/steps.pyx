@@ -94,6 +94,10 @@ cdef class RetryPolicy:
         """Endpoints that have been tried are left alone where others are (J10)."""
         return True
 
+    cdef int leave_levels(self, Exchange x) noexcept:
+        """Before another attempt: set x.skip_levels where it is to go to other localities."""
+        return 0
+
     cdef int end_retry(self, Exchange x) except -1:
         """x.retrying is over: something is known of how it went."""
         return 0

@@ -279,7 +279,7 @@ cdef class Tunnel(Served):
         cdef int picked
         self.state = T_WAITING
         while True:
-            picked = pick(self, &avoid, avoid != FGW_NONE)
+            picked = pick(self, &avoid, avoid != FGW_NONE, NULL)
             if picked == PICK_WAIT and self.await_name():
                 return 0
             if picked != PICK_ONE:

@@ -106,6 +106,8 @@ def _retries(retries: Retries) -> str:
     words = [*retries.on, *(name.lower().replace("_", "-") for name in retries.grpc), *map(str, retries.statuses)]
     text = f"{retries.attempts} on {', '.join(words) or 'nothing'}"
     text += f", each try {_seconds(retries.per_try_timeout_ms)}" if retries.per_try_timeout_ms else ""
+    if retries.other_localities:
+        text += ", in other localities"
     return f"{text}, backoff from {_seconds(retries.backoff_ms)}"
 
 

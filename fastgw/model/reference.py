@@ -28,7 +28,6 @@ EFFECTS: dict[str, dict[str, str]] = {
     "VirtualService": {
         "": YES,
         "http[].match[].statPrefix": NONE,
-        "http[].retries.retryRemoteLocalities": NOT_YET,
         "http[].fault.delay.exponentialDelay": NONE,
         "http[].fault.abort.http2Error": NONE,
         "tls[].match[].destinationSubnets": NONE,

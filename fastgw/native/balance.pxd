@@ -21,9 +21,11 @@ cdef extern from "fgw/balance.h" nogil:
         uint32_t avoid_count
         const uint32_t *avoid
         uint32_t position
+        uint32_t skip_levels
 
     ctypedef struct fgw_target:
         uint8_t family
+        uint8_t level
         uint16_t port
         uint8_t ip[16]
         uint32_t cell

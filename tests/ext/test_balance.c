@@ -58,16 +58,24 @@ static void make_world(uint8_t lb, uint32_t levels) {
     }
 }
 
-static uint32_t pick(int has_key, uint64_t key, const uint32_t *avoid, uint32_t avoid_count) {
+static uint32_t pick_but(int has_key, uint64_t key, const uint32_t *avoid, uint32_t avoid_count, uint32_t *skip_levels) {
     static uint32_t position;
     fgw_ask ask = {.random = next_random(&chance), .now_ms = 1000, .key = key, .has_key = (uint32_t)has_key, .avoid = avoid,
-                   .avoid_count = avoid_count, .position = position};
+                   .avoid_count = avoid_count, .position = position, .skip_levels = *skip_levels};
     fgw_target out;
     const int found = fgw_pick(&w, state, 0, &ask, &out);
     position = ask.position;
-    if (found == FGW_PICK_ONE)
+    *skip_levels = ask.skip_levels;
+    if (found == FGW_PICK_ONE) {
         CHECK_EQ(out.cell, out.index);
+        CHECK_EQ(out.level, w.endpoints[out.index].priority);
+    }
     return found == FGW_PICK_ONE ? out.index : FGW_NONE;
+}
+
+static uint32_t pick(int has_key, uint64_t key, const uint32_t *avoid, uint32_t avoid_count) {
+    uint32_t skip_levels = 0;
+    return pick_but(has_key, key, avoid, avoid_count, &skip_levels);
 }
 
 /* Whatever is up or down: who is picked may be used, and somebody is picked as long as one may be. */
@@ -188,11 +196,61 @@ static void test_random_cookies(void) {
     }
 }
 
+/* Levels are left out as long as another one can be used. */
+static void test_levels_are_skipped(void) {
+    static const uint8_t balancers[] = {FGW_LB_LEAST_REQUEST, FGW_LB_ROUND_ROBIN, FGW_LB_RING_HASH, FGW_LB_MAGLEV};
+    for (size_t b = 0; b < sizeof balancers; b++) {
+        make_world(balancers[b], 4);
+        for (uint32_t set = 0; set < 16; set++)
+            for (int round = 0; round < 50; round++) {
+                uint32_t skip = set, first = 0;
+                while (first < 4 && set >> first & 1)
+                    first++;
+                const uint32_t found = pick_but(round & 1, next_random(&chance), NULL, 0, &skip);
+                CHECK_EQ(skip, set == 15 ? 0 : set);
+                CHECK_EQ(w.endpoints[found].priority, first % 4); /* all are well: the first one takes everything */
+            }
+        for (uint32_t i = 0; i < ENDPOINTS; i++)
+            state->cells[i].flags = w.endpoints[i].priority != 1 ? FGW_CELL_EJECTED : 0;
+        uint32_t skip = 2;
+        CHECK_EQ(w.endpoints[pick_but(0, 0, NULL, 0, &skip)].priority, 1);
+        CHECK_EQ(skip, 0);
+    }
+}
+
+/* Without a table, as for addresses of DNS, every endpoint has its share of the keys, and a change of weight moves few of them. */
+static void test_weights_without_a_table(void) {
+    enum { KEYS = 40000 };
+    static uint32_t before[KEYS];
+    uint32_t shares[ENDPOINTS] = {0}, total = 0, moved = 0;
+    make_world(FGW_LB_RING_HASH, 1);
+    w.cluster.ring.count = 0;
+    for (uint32_t k = 0; k < KEYS; k++)
+        before[k] = pick(1, k * 0x9e3779b97f4a7c15ull, NULL, 0);
+    for (uint32_t i = 0; i < ENDPOINTS; i++)
+        total += w.endpoints[i].weight = i < 4 ? 1 : i < 8 ? 20 : 5;
+    for (uint32_t k = 0; k < KEYS; k++)
+        shares[before[k] = pick(1, k * 0x9e3779b97f4a7c15ull, NULL, 0)]++;
+    for (uint32_t i = 0; i < ENDPOINTS; i++) {
+        const double expected = (double)KEYS * w.endpoints[i].weight / total, off = shares[i] - expected;
+        CHECK(off * off < 36 * expected); /* six standard deviations */
+    }
+    w.endpoints[9].weight = 10;
+    for (uint32_t k = 0; k < KEYS; k++) {
+        const uint32_t now = pick(1, k * 0x9e3779b97f4a7c15ull, NULL, 0);
+        CHECK(now == before[k] || now == 9); /* whoever gets heavier takes keys, and nobody else does */
+        moved += now != before[k];
+    }
+    CHECK(moved > 0 && moved < KEYS / 20);
+}
+
 int main(void) {
     state = calloc(1, fgw_state_bytes(1));
     fgw_state_init(state, 1);
     test_only_usable_ones();
     test_keys_stay();
+    test_levels_are_skipped();
+    test_weights_without_a_table();
     test_points_are_sorted();
     test_a_table_is_full();
     test_keys_of_requests();

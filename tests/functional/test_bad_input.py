@@ -204,12 +204,12 @@ def test_a_wrong_setting_in_the_file_is_named(tmp_path: Path) -> None:
 
 
 def test_fields_without_effect_are_warnings(tmp_path: Path) -> None:
-    text = GOOD.replace("  - route:", "  - retries: {attempts: 2, retryRemoteLocalities: true}\n    route:")
-    assert text != GOOD
-    (tmp_path / "a.yaml").write_text(text)
+    policy = {"loadBalancer": {"simple": "ROUND_ROBIN", "zoneAwareLbSetting": {"enabled": True}}}
+    rule = {"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": {"name": "backend"}}
+    (tmp_path / "a.yaml").write_text(text_of([*simple(HOST, 9), {**rule, "spec": {"host": HOST, "trafficPolicy": policy}}]))
     done = run_cli("check", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [line for line in findings(done.stdout + done.stderr) if "warning[FGW" in line and "retryRemoteLocalities" in line]
+    assert [line for line in findings(done.stdout + done.stderr) if "warning[FGW" in line and "zoneAwareLbSetting" in line]
 
 
 def test_kinds_without_effect_are_no_errors(tmp_path: Path) -> None:

@@ -336,6 +336,22 @@ def test_failover_goes_to_the_next_locality_while_the_own_one_is_ejected(
     assert {who(ask(running)) for _ in range(20)} == {"o1"}
 
 
+def test_retries_go_to_another_locality(start_gateway: StartGateway, make_origin: MakeOrigin) -> None:
+    """retryRemoteLocalities: two attempts in the own one, then the other."""
+    near, far = named(make_origin, 2)
+    all_of = documents([far, near], {"outlierDetection": {"consecutive5xxErrors": 1000}})
+    for endpoint, place in zip(all_of[2]["spec"]["endpoints"], ["us/us-1", "eu/eu-1"], strict=True):
+        endpoint["locality"] = place
+    retries, to = {"attempts": 2, "retryOn": "5xx", "backoff": "1ms"}, [destination(HOST)]
+    far_too = {"match": [{"uri": {"prefix": "/any"}}], "retries": {**retries, "retryRemoteLocalities": True}, "route": to}
+    all_of[1] = virtual_service("to-backend", ["a.test"], [far_too, {"retries": retries, "route": to}])
+    running = start_gateway(all_of, settings={"labels": {"istio": "ingressgateway", "istio-locality": "eu.eu-1"}})
+    near.answer = failing("503 No")
+    assert {who(ask(running, target="/any")) for _ in range(5)} == {"o1"}
+    assert {ask(running, target="/own").status for _ in range(5)} == {503}
+    assert (len(near.seen), len(far.seen)) == (5 * 2 + 5 * 3, 5)
+
+
 def test_shares_of_localities(start_gateway: StartGateway, make_origin: MakeOrigin) -> None:
     """5 standard deviations of a binomial with 400 draws and p 0.8 are 40."""
     origins = named(make_origin, 3)

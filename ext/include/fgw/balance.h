@@ -29,12 +29,12 @@ typedef struct fgw_ask {
     uint32_t avoid_count;
     const uint32_t *avoid; /* cells that are taken only when nothing else is left */
     uint32_t position;     /* of round robin, the caller's for this cluster; moved on */
-    uint32_t reserved;
+    uint32_t skip_levels;  /* bit n: level n of priority is left out; set to 0 when no other level can be used */
 } fgw_ask;
 
 typedef struct fgw_target {
     uint8_t family; /* enum fgw_family */
-    uint8_t pad;
+    uint8_t level;  /* of priority */
     uint16_t port;
     uint8_t ip[16];
     uint32_t cell;

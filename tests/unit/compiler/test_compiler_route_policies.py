@@ -85,6 +85,8 @@ def test_direct_responses(body: dict[str, str] | None, wanted: bytes) -> None:
         ({"attempts": 1, "retryOn": "reset", "perTryTimeout": "2s"}, Retries(1, ("reset",), per_try_timeout_ms=2000)),
         ({"attempts": 1, "retryOn": "reset", "backoff": "1s"}, Retries(1, ("reset",), backoff_ms=1000)),
         ({"attempts": 1, "retryOn": "reset", "retryIgnorePreviousHosts": False}, Retries(1, ("reset",), avoid_tried=False)),
+        ({"attempts": 1, "retryOn": "reset", "retryRemoteLocalities": True}, Retries(1, ("reset",), other_localities=True)),
+        ({"attempts": 1, "retryOn": "reset", "retryRemoteLocalities": False}, Retries(1, ("reset",))),
         ({"attempts": 1, "retryOn": "retriable-headers,http3-post-connect-failure"}, Retries(1)),
     ],
 )

@@ -332,7 +332,8 @@ class Gateway:
     def serve(self, *upstreams: Upstream | int, lb: str = "round_robin", route: RoutePolicy | None = None, **cluster: Any) -> None:
         """One cluster "c" with these endpoints (or ports)."""
         ports = [u if isinstance(u, int) else u.port for u in upstreams]
-        found = Cluster("c", "c", 80, endpoints=[Endpoint("127.0.0.1", p) for p in ports], lb=lb, **cluster)
+        cluster.setdefault("endpoints", [Endpoint("127.0.0.1", p) for p in ports])
+        found = Cluster("c", "c", 80, lb=lb, **cluster)
         self.attach(make_plan([found], policy=route))
 
     def relay(self, *upstreams: Upstream | int, chains: Iterable[Chain] = (), lb: str = "round_robin", **cluster: Any) -> None:

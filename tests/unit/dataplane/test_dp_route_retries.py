@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import tempfile
 from collections.abc import Callable, Iterator
 
 import pytest
 from dataplane_support import GET, OK, Gateway, Peer, Upstream, free_port, post
 
-from fastgw.model.plan import Policy, Pool, Retries, RoutePolicy
+from fastgw.model.plan import Endpoint, Policy, Pool, Retries, RoutePolicy
 
 MakeGateway = Callable[..., Gateway]
 PROGRAM = [("text", '["'), ("code", ""), ("text", '","'), ("flags", ""), ("text", '","'), ("details", ""), ("text", '","')]
@@ -398,3 +399,44 @@ def test_max_retries_of_a_destination_rule(logged: Callable[..., Logged]) -> Non
     upstream = served(world.gateway, retries(1, "5xx"), policy=Policy(pool=Pool(max_retries=1)))
     assert fail_all(world.gateway, upstream, 6) == 1
     assert sorted(line[1] for line in world.lines()) == ["-"] + ["UO"] * 5
+
+
+# --- retryRemoteLocalities ---
+
+
+def levels_tried(gateway: Gateway, levels: list[Upstream], attempts: int) -> list[int]:
+    """The level of every attempt of a request that always fails."""
+    client, found, sockets = gateway.client().send(GET), [], [upstream.sock for upstream in levels]
+    for _ in range(attempts):
+        gateway.until(lambda: bool(select.select(sockets, [], [], 0)[0]))
+        level = sockets.index(select.select(sockets, [], [], 0)[0][0])
+        up = levels[level].accept(gateway)
+        up.request()
+        up.send(answer(503, "Connection: close"))
+        found.append(level)
+        gateway.pass_ms(700)
+    assert client.response().status == 503
+    return found
+
+
+@pytest.mark.parametrize(
+    ("other_localities", "levels"), [(True, [0, 0, 1, 1, 2, 2, 0, 0]), (False, [0, 0, 0, 0, 0, 0, 0, 0])], ids=["on", "off"]
+)
+def test_retries_go_to_other_localities(gateway: Gateway, other_localities: bool, levels: list[int]) -> None:
+    """Envoy's previous priorities, with Istio's update frequency of 2: every two attempts the levels tried so far are left out,
+    and when there is no other, it begins anew."""
+    upstreams = [gateway.upstream() for _ in range(3)]
+    endpoints = [Endpoint("127.0.0.1", upstream.port, priority=level) for level, upstream in enumerate(upstreams)]
+    route = RoutePolicy(retries=Retries(7, ("5xx",), other_localities=other_localities))
+    gateway.serve(endpoints=endpoints, route=route)
+    assert levels_tried(gateway, upstreams, 8) == levels
+
+
+def test_a_locality_that_cannot_be_used_is_no_place_to_go(gateway: Gateway) -> None:
+    """Of three levels the second is not ready."""
+    upstreams = [gateway.upstream() for _ in range(3)]
+    endpoints = [
+        Endpoint("127.0.0.1", upstream.port, priority=level, healthy=level != 1) for level, upstream in enumerate(upstreams)
+    ]
+    gateway.serve(endpoints=endpoints, route=RoutePolicy(retries=Retries(4, ("5xx",), other_localities=True)))
+    assert levels_tried(gateway, upstreams, 5) == [0, 0, 2, 2, 0]

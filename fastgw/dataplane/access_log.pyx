@@ -19,7 +19,7 @@ from fastgw.dataplane.field_table cimport find_field
 from fastgw.dataplane.loop cimport Turn
 from fastgw.dataplane.served cimport Served
 from fastgw.dataplane.streams cimport ExchangeObserver, ResponseHead
-from fastgw.dataplane.values cimport STYLE_JSON, STYLE_LOG, VALUE_MAX, Piece, Values
+from fastgw.dataplane.values cimport STYLE_JSON, STYLE_LOG, VALUE_MAX, Op, Piece, Values
 from fastgw.native.base cimport fgw_field, fgw_header_id_of
 from fastgw.native.route cimport (
     FGW_VALUE_REQUEST_HEADER, FGW_VALUE_RESPONSE_HEADER, FGW_VALUE_TEXT, FGW_VALUE_UPSTREAM_LOCAL_ADDRESS,
@@ -32,20 +32,12 @@ from fastgw.model.values import OPERATIONS
 CODES = {name: code for code, name in enumerate(OPERATIONS)}
 
 cdef enum:
-    FLUSH_BYTES = 32768
+    FLUSH_BYTES = 65536
     FLUSH_MS = 200
-    BLOCK_BYTES = 65536        # the lines of a busy turn come on top
+    BLOCK_BYTES = 131072        # the lines of a busy turn come on top
     LIMIT_BYTES = 196608       # lines beyond this are dropped
     PIECE = 4096               # of a pipe: at most what it takes at once when it is writable
     KEPT_MAX = 65536           # of all response fields that are kept for one line
-
-cdef struct Op:                # pointers go into AccessLog.kept
-    const char *lead           # literal text, of which SHORT bytes may be read
-    size_t lead_len
-    Piece piece                # what follows it; FGW_VALUE_TEXT: nothing
-    int style
-    size_t value_max
-
 
 cdef class LogFlush(Turn):
     """Runs at the end of every turn."""
@@ -59,7 +51,7 @@ cdef class LogFlush(Turn):
 cdef class AccessLog(ExchangeObserver):
     cdef Context ctx
     cdef Buffer out
-    cdef Op *ops
+    cdef Op *ops                   # their pointers go into `kept`
     cdef int op_count
     cdef list kept                 # keeps the bytes that ops point at
     cdef int fd
@@ -181,7 +173,7 @@ cdef class AccessLog(ExchangeObserver):
             self.oldest_ms = self.ctx.loop.now_ms
             self.out.reserve(BLOCK_BYTES)
         try:
-            self.write_line(x)
+            self.values.line(self.ops, self.op_count, x)
         except OverflowError:  # the line is longer than the room that is left
             self.out.end = self.out.start + before
             self.ctx.loop.count(FGW_C_LOG_DROPPED)
@@ -189,24 +181,6 @@ cdef class AccessLog(ExchangeObserver):
                 self.out.release()
             return 0
         self.ctx.loop.count(FGW_C_LOG_LINES)
-        return 0
-
-    cdef int write_line(self, Served x) except -1:
-        cdef Values values = self.values
-        cdef const Op *op = self.ops
-        cdef const Op *end = op + self.op_count
-        values.down()
-        while op < end:
-            if op.lead_len <= SHORT:
-                values.put_short(op.lead, op.lead_len)
-            else:
-                values.put(op.lead, op.lead_len)
-            if op.piece.code != FGW_VALUE_TEXT:
-                values.style, values.value_max = op.style, op.value_max
-                if not values.write(&op.piece, x):
-                    values.put(b"-", 1)
-            op += 1
-        values.lift()
         return 0
 
     cdef int flush_when_due(self) except -1:

@@ -46,8 +46,8 @@ cdef class Pen:
         return 0
 
     cdef inline int put_short(self, const char *p, size_t n) except -1:
-        """The same for at most SHORT bytes, of which all SHORT may be read and copied: one load and store instead of a call."""
-        self.room(SHORT)
+        """At most SHORT bytes, of which all SHORT may be read and copied: one load and store. Once before something that asks for
+        room itself."""
         memcpy(self.at, p, SHORT)
         self.at += n
         return 0

@@ -6,6 +6,8 @@ as Envoy's), then fields are set and added. A value that comes out empty changes
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
+import cython
+
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Image
 from fastgw.dataplane.exchange cimport Exchange
@@ -22,6 +24,7 @@ cdef enum:
     ADDED_MAX = 65536          # bytes of fields that the edits of one message may add
 
 
+@cython.final
 cdef class HeaderEdits(HeaderEditor):
     def __cinit__(self):
         self.made = Buffer()
@@ -84,21 +87,38 @@ cdef class HeaderEdits(HeaderEditor):
 
     cdef int block(self, Exchange x, FieldTable fields, fgw_table edits) except -1:
         cdef Image image = x.image
+        cdef const fgw_img_edit *edit = image.edits + edits.off
+        cdef const fgw_img_edit *end = edit + edits.count
+        cdef bint made = False
+        while edit < end:
+            if edit.kind == FGW_EDIT_REMOVE:
+                fields.remove(edit.header_id, image.strings + edit.name.off, edit.name.len)
+            elif not is_literal(edit, &image.parts[edit.value.off]):
+                made = True
+            edit += 1
+        if made:
+            return self.apply_made(x, fields, edits)
+        edit = end - edits.count
+        while edit < end:
+            if edit.kind != FGW_EDIT_REMOVE:
+                self.apply(image, fields, edit, NULL)
+            edit += 1
+        return 0
+
+    cdef int apply_made(self, Exchange x, FieldTable fields, fgw_table edits) except -1:
+        """Where values have to be made: all of them before the first is set."""
+        cdef Image image = x.image
         cdef const fgw_img_edit *edit
         cdef uint32_t i
         cdef size_t at = 0
         self.made.release()
-        for i in range(edits.count):
-            edit = &image.edits[edits.off + i]
-            if edit.kind == FGW_EDIT_REMOVE:
-                fields.remove(edit.header_id, image.strings + edit.name.off, edit.name.len)
         try:
             for i in range(edits.count):
                 self.make(x, &image.edits[edits.off + i])
             for i in range(edits.count):
                 edit = &image.edits[edits.off + i]
                 if edit.kind != FGW_EDIT_REMOVE:
-                    at += self.apply(image, fields, edit, self.made.head() + at if self.made.size() else NULL)
+                    at += self.apply(image, fields, edit, self.made.head() + at)
         finally:
             self.made.release()
         return 0

@@ -6,6 +6,7 @@ from fastgw.dataplane.buffers cimport Pen
 from fastgw.dataplane.certificate_texts cimport CertificateTexts
 from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.field_table cimport FieldTable
+from fastgw.dataplane.request_head cimport RequestHead
 from fastgw.dataplane.served cimport ClientSide, Served
 from fastgw.dataplane.tls_facts cimport TlsFacts
 from fastgw.dataplane.tunnel cimport Tunnel
@@ -31,6 +32,14 @@ cdef struct Piece:
     size_t other_len
 
 
+cdef struct Op:                # of a line of the log
+    const char *lead           # literal text, of which SHORT bytes may be read
+    size_t lead_len
+    Piece piece                # what follows it; FGW_VALUE_TEXT: nothing
+    int style
+    size_t value_max
+
+
 cdef class Values(Pen):
     """A pen that is down while values are written."""
     cdef int style
@@ -42,20 +51,20 @@ cdef class Values(Pen):
     cdef FieldTable answer     # where response fields are looked up; None: among those kept for the log
 
     cdef bint write(self, const Piece *piece, Served x) except -1
-    cdef int value(self, const Piece *piece, Served x) except -1
-    cdef bint tunnel_value(self, int code, Tunnel x) except -1
-    cdef int kept_text(self, bytes text) except -1
+    cdef int line(self, const Op *op, int count, Served x) except -1
+    cdef int value(self, const Piece *piece, Served x, Exchange exchange, ClientSide client) except -1
     cdef int duration(self, Served x) except -1
-    cdef bint exchange_value(self, const Piece *piece, Exchange x) except -1
-    cdef int head_value(self, const Piece *piece, Exchange x) except -1
-    cdef int grpc_value(self, int code, Exchange x) except -1
-    cdef int address_value(self, int code, Served x) except -1
-    cdef int upstream_local(self, Served x) except -1
-    cdef size_t remote(self, Served x, char *out) except? 0
+    cdef int client_value(self, int code, ClientSide client, Exchange exchange) except -1
     cdef int tls_value(self, int code, TlsFacts tls) except -1
     cdef int certificate_value(self, int code, CertificateTexts peer) except -1
-    cdef int other_value(self, int code, Served x) except -1
-    cdef int request_header(self, const Piece *piece, Exchange x) except -1
+    cdef int tunnel_value(self, int code, Tunnel x) except -1
+    cdef int kept_text(self, bytes text) except -1
+    cdef int exchange_value(self, const Piece *piece, Exchange x) except -1
+    cdef int grpc_value(self, int code, Exchange x) except -1
+    cdef int endpoint(self, Served x) except -1
+    cdef int upstream_local(self, Served x, Exchange exchange) except -1
+    cdef int route_value(self, int code, Served x) except -1
+    cdef int request_header(self, const Piece *piece, RequestHead head) except -1
     cdef int response_header(self, const Piece *piece, Exchange x) except -1
     cdef int answer_header(self, const Piece *piece) except -1
     cdef int flag_names(self, uint32_t flags) except -1
@@ -63,6 +72,7 @@ cdef class Values(Pen):
     cdef int begin_second(self, time_t seconds) except -1
     cdef int conversion(self, char letter, time_t seconds) except -1
     cdef int plain(self, const char *text) except -1
+    cdef int written(self, size_t n) except -1
     cdef int number(self, uint64_t n) except -1
     cdef int hexadecimal(self, const unsigned char *p, size_t n) except -1
     cdef int outside(self, const char *p, size_t n) except -1

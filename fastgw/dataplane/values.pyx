@@ -9,7 +9,7 @@ from libc.time cimport gmtime_r, strftime, time_t
 
 import cython
 
-from fastgw.dataplane.buffers cimport Buffer
+from fastgw.dataplane.buffers cimport SHORT, Buffer
 from fastgw.dataplane.certificate_texts cimport CertificateTexts
 from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.request_head cimport RequestHead
@@ -38,8 +38,7 @@ from fastgw.native.state cimport (
 )
 from fastgw.native.system cimport AF_INET6, inet_ntop
 from fastgw.native.text cimport (
-    FGW_DECIMAL_MAX, FGW_ESCAPED_JSON_MAX, fgw_escape_json, fgw_escape_log, fgw_write_decimal, fgw_write_fraction,
-    fgw_write_ipv4_port,
+    FGW_ESCAPED_MAX, fgw_escape, fgw_write_decimal, fgw_write_fraction, fgw_write_ipv4_port,
 )
 
 cdef struct FlagName:
@@ -55,6 +54,7 @@ cdef FlagName[16] FLAG_NAMES = [
 
 
 @cython.final
+@cython.nonecheck(False)  # what may be None is asked for: a line has two dozen values, each with several attributes on its way
 cdef class Values(Pen):
     def __cinit__(self, Buffer out, int style):
         self.style = style
@@ -67,17 +67,37 @@ cdef class Values(Pen):
             self.put(piece.text, piece.text_len)
             return True
         self.wrote = False
-        self.value(piece, x)
+        self.value(piece, x, <Exchange>x if isinstance(x, Exchange) else None, x.client_side())
         self.value_max = VALUE_MAX
         return self.wrote
 
-    cdef int value(self, const Piece *piece, Served x) except -1:
-        """What both exchanges and tunnels have; the rest is an exchange's."""
+    cdef int line(self, const Op *op, int count, Served x) except -1:
+        """A line of the log: each operation's text, then its value, "-" for a missing one."""
+        cdef const Op *end = op + count
+        cdef Exchange exchange = <Exchange>x if isinstance(x, Exchange) else None
+        cdef ClientSide client = x.client_side()
+        self.down()
+        while op < end:
+            if op.lead_len <= SHORT:
+                self.put_short(op.lead, op.lead_len)
+            else:
+                self.put(op.lead, op.lead_len)
+            if op.piece.code != FGW_VALUE_TEXT:
+                self.style, self.value_max = op.style, op.value_max
+                self.wrote = False
+                self.value(&op.piece, x, exchange, client)
+                if not self.wrote:
+                    self.put(b"-", 1)
+            op += 1
+        return self.lift()
+
+    cdef int value(self, const Piece *piece, Served x, Exchange exchange, ClientSide client) except -1:
+        """What both exchanges and tunnels have. ``exchange`` is None for a tunnel."""
         cdef int code = piece.code
         if code == FGW_VALUE_START_TIME:
             return self.start_time(piece, x)
         elif code == FGW_VALUE_FLAGS:
-            return self.flag_names(x.flags)
+            return self.flag_names(x.flags) if x.flags else 0
         elif code == FGW_VALUE_DETAILS:
             return self.plain(x.details)
         elif code == FGW_VALUE_BYTES_RECEIVED:
@@ -88,17 +108,24 @@ cdef class Values(Pen):
             return self.duration(x)
         elif code == FGW_VALUE_TRANSPORT_FAILURE:
             return self.kept_text(x.transport_failure)
-        elif code == FGW_VALUE_REQUESTED_SERVER_NAME:
-            return self.kept_text(x.client_side().server_name)
-        if FGW_VALUE_TLS_VERSION <= code <= FGW_VALUE_LOCAL_DNS_SAN:
-            return self.tls_value(code, x.client_side().tls)
-        if isinstance(x, Exchange) and self.exchange_value(piece, <Exchange>x):
-            return 0
-        if isinstance(x, Tunnel) and self.tunnel_value(code, <Tunnel>x):
-            return 0
-        if FGW_VALUE_UPSTREAM_HOST <= code <= FGW_VALUE_DOWNSTREAM_REMOTE_PORT:
-            return self.address_value(code, x)
-        return self.other_value(code, x)
+        elif code == FGW_VALUE_UPSTREAM_HOST:
+            return self.endpoint(x) if x.attempts else 0
+        elif code == FGW_VALUE_UPSTREAM_LOCAL_ADDRESS:
+            return self.upstream_local(x, exchange)
+        elif code == FGW_VALUE_ATTEMPTS:
+            return self.number(<uint64_t>x.attempts) if x.attempts else 0
+        elif code == FGW_VALUE_REJECT_REASON:
+            return self.plain(fgw_reason_name(x.reject_reason)) if x.reject_reason else 0
+        elif FGW_VALUE_DOWNSTREAM_LOCAL_ADDRESS <= code <= FGW_VALUE_DOWNSTREAM_REMOTE_PORT or (
+                FGW_VALUE_LISTENER <= code <= FGW_VALUE_LOCAL_DNS_SAN):
+            return self.client_value(code, client, exchange) if client is not None else 0
+        if exchange is None:
+            return self.tunnel_value(code, <Tunnel?>x)
+        if FGW_VALUE_METHOD <= code <= FGW_VALUE_RESPONSE_HEADER:
+            return self.exchange_value(piece, exchange)
+        if code >= FGW_VALUE_GRPC_STATUS:
+            return self.grpc_value(code, exchange)
+        return self.route_value(code, x)
 
     cdef int duration(self, Served x) except -1:
         cdef int64_t end = x.end_ns
@@ -106,6 +133,27 @@ cdef class Values(Pen):
             x.ctx.loop.update_clock()
             end = x.ctx.loop.now_ns
         return self.number(<uint64_t>((end - x.start_ns) // 1000000))
+
+    cdef int client_value(self, int code, ClientSide client, Exchange exchange) except -1:
+        """Of the client and its connection. Whose address a trusted proxy in front has told has port 0."""
+        cdef bint told = exchange is not None and exchange.head.forwarded
+        if code == FGW_VALUE_DOWNSTREAM_LOCAL_ADDRESS:
+            return self.written(<size_t>client.local_address(self.at))
+        elif code == FGW_VALUE_DOWNSTREAM_REMOTE_ADDRESS:
+            if told:
+                return self.written(write_address(self.at, exchange.head.remote, exchange.head.remote_len, 0, True))
+            return self.written(write_address(self.at, client.peer, client.peer_len, client.peer_port, client.peer_port != 0))
+        elif code == FGW_VALUE_DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT:
+            if exchange is not None:
+                return self.outside(exchange.head.remote, exchange.head.remote_len)
+            return self.outside(client.peer, client.peer_len)
+        elif code == FGW_VALUE_DOWNSTREAM_REMOTE_PORT:
+            return self.number(0 if told else client.peer_port) if client.peer_port else 0
+        elif code == FGW_VALUE_LISTENER:
+            return self.kept_text(client.listener_name)
+        elif code == FGW_VALUE_REQUESTED_SERVER_NAME:
+            return self.kept_text(client.server_name)
+        return self.tls_value(code, client.tls)
 
     cdef int tls_value(self, int code, TlsFacts tls) except -1:
         """Of the client's TLS, where it ends here."""
@@ -146,9 +194,11 @@ cdef class Values(Pen):
             return self.kept_text(peer.pem)
         return self.kept_text(peer.starts if code == FGW_VALUE_PEER_CERT_V_START else peer.ends)
 
-    cdef bint tunnel_value(self, int code, Tunnel x) except -1:
-        """What a tunnel knows otherwise than an exchange, which still has its image; False for the rest."""
-        if code == FGW_VALUE_UPSTREAM_CLUSTER:
+    cdef int tunnel_value(self, int code, Tunnel x) except -1:
+        """What a tunnel knows otherwise than an exchange, which still has its image."""
+        if code == FGW_VALUE_CODE:
+            self.number(0)
+        elif code == FGW_VALUE_UPSTREAM_CLUSTER:
             self.kept_text(x.cluster_text)
         elif code == FGW_VALUE_ROUTE_NAME:
             self.kept_text(x.client.chain_name)
@@ -156,35 +206,23 @@ cdef class Values(Pen):
             self.kept_text(x.virtual_service)
         elif code == FGW_VALUE_TERMINATION_DETAILS:
             self.plain(x.termination)
-        else:
-            return False
-        return True
+        return 0
 
     cdef int kept_text(self, bytes text) except -1:
         return self.outside(<const char *>text, <size_t>len(text)) if text is not None else 0
 
-    cdef bint exchange_value(self, const Piece *piece, Exchange x) except -1:
-        """What only an exchange has; False for the rest."""
-        cdef int code = piece.code
-        if code == FGW_VALUE_CODE:
-            self.number(x.status)
-        elif code == FGW_VALUE_UPSTREAM_SERVICE_TIME:
-            if x.service_time_ms >= 0:
-                self.number(<uint64_t>x.service_time_ms)
-        elif code == FGW_VALUE_RESPONSE_HEADER:
-            self.response_header(piece, x)
-        elif FGW_VALUE_UPSTREAM_HOST <= code < FGW_VALUE_GRPC_STATUS:
-            return False
-        elif code >= FGW_VALUE_GRPC_STATUS:
-            self.grpc_value(code, x)
-        elif x.head.present:
-            self.head_value(piece, x)
-        return True
-
-    cdef int head_value(self, const Piece *piece, Exchange x) except -1:
-        """Of the request's head."""
+    cdef int exchange_value(self, const Piece *piece, Exchange x) except -1:
+        """Of a request and its answer."""
         cdef int code = piece.code
         cdef RequestHead head = x.head
+        if code == FGW_VALUE_CODE:
+            return self.number(x.status)
+        elif code == FGW_VALUE_UPSTREAM_SERVICE_TIME:
+            return self.number(<uint64_t>x.service_time_ms) if x.service_time_ms >= 0 else 0
+        elif code == FGW_VALUE_RESPONSE_HEADER:
+            return self.response_header(piece, x)
+        if not head.present:
+            return 0
         if code == FGW_VALUE_METHOD:
             return self.outside(head.base + head.req.method.off, head.req.method.len)
         elif code == FGW_VALUE_PATH:
@@ -200,7 +238,7 @@ cdef class Values(Pen):
         elif code == FGW_VALUE_REQUEST_ID:
             return self.outside(head.base + head.request_id_at, 36) if head.request_id_at else 0
         elif code == FGW_VALUE_REQUEST_HEADER:
-            return self.request_header(piece, x)
+            return self.request_header(piece, head)
         return 0
 
     cdef int grpc_value(self, int code, Exchange x) except -1:
@@ -216,91 +254,37 @@ cdef class Values(Pen):
             return self.number(<uint64_t>status)
         return self.plain(fgw_grpc_status_name(status, code == FGW_VALUE_GRPC_STATUS))
 
-    cdef int address_value(self, int code, Served x) except -1:
-        cdef char text[128]
-        cdef size_t n = 0
-        cdef ClientSide client = x.client_side()
-        if code == FGW_VALUE_UPSTREAM_HOST and x.attempts:
-            n = format_endpoint(&x.address, text)
-        elif code == FGW_VALUE_UPSTREAM_CLUSTER and x.cluster_name.len:
-            return self.outside(x.image.strings + x.cluster_name.off, x.cluster_name.len)
-        elif code == FGW_VALUE_UPSTREAM_LOCAL_ADDRESS:
-            return self.upstream_local(x)
-        elif code == FGW_VALUE_DOWNSTREAM_LOCAL_ADDRESS:
-            n = <size_t>client.local_address(text)
-        elif code == FGW_VALUE_DOWNSTREAM_REMOTE_ADDRESS:
-            n = self.remote(x, text)
-        elif code == FGW_VALUE_DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT:
-            if isinstance(x, Exchange):
-                return self.outside((<Exchange>x).head.remote, (<Exchange>x).head.remote_len)
-            return self.outside(client.peer, client.peer_len)
-        elif code == FGW_VALUE_DOWNSTREAM_REMOTE_PORT and client.peer_port:
-            return self.number(0 if is_forwarded(x) else client.peer_port)
-        return self.outside(text, n)
+    cdef int endpoint(self, Served x) except -1:
+        if x.address.family == FGW_FAMILY_UNIX:
+            return self.outside(x.address.path, x.address.path_len)
+        return self.written(write_endpoint(self.at, &x.address))
 
-    cdef int upstream_local(self, Served x) except -1:
+    cdef int upstream_local(self, Served x, Exchange exchange) except -1:
         """Recorded for the log; a header field is written while the connection is there."""
-        cdef char text[128]
-        if self.style == STYLE_FIELD and isinstance(x, Exchange) and (<Exchange>x).upstream is not None:
-            return self.outside(text, <size_t>(<Exchange>x).upstream.local_address(text))
+        if self.style == STYLE_FIELD and exchange is not None and exchange.upstream is not None:
+            return self.written(<size_t>exchange.upstream.local_address(self.at))
         return self.outside(x.upstream_local, <size_t>x.upstream_local_len)
 
-    cdef size_t remote(self, Served x, char *out) except? 0:
-        """With the port, which a proxy in front has not told when the address is from X-Forwarded-For: then it is 0."""
-        cdef ClientSide client = x.client_side()
-        cdef bint told = is_forwarded(x)
-        cdef const char *address = &client.peer[0]
-        cdef size_t n = client.peer_len
-        cdef size_t at = 0
-        cdef bint six
-        if told:
-            address, n = &(<Exchange>x).head.remote[0], (<Exchange>x).head.remote_len
-        six = memchr(address, 58, n) != NULL
-        if six:
-            out[0] = 91
-            at = 1
-        memcpy(out + at, address, n)
-        at += n
-        if six:
-            out[at] = 93
-            at += 1
-        if client.peer_port or told:
-            out[at] = 58
-            at += 1
-            at += fgw_write_decimal(out + at, 0 if told else client.peer_port)
-        return at
-
-    cdef int other_value(self, int code, Served x) except -1:
+    cdef int route_value(self, int code, Served x) except -1:
+        """Names of what was decided."""
         cdef const fgw_img_origin *origins
         cdef fgw_span name
-        cdef ClientSide client
-        if code == FGW_VALUE_CODE:  # of a tunnel
-            return self.number(0)
-        if code == FGW_VALUE_REJECT_REASON and x.reject_reason:
-            return self.plain(fgw_reason_name(x.reject_reason))
-        if code == FGW_VALUE_ATTEMPTS and x.attempts:
-            return self.number(<uint64_t>x.attempts)
-        if code == FGW_VALUE_LISTENER:
-            client = x.client_side()
-            return self.outside(<const char *>client.listener_name, <size_t>len(client.listener_name))
+        if code == FGW_VALUE_UPSTREAM_CLUSTER:
+            return self.outside(x.image.strings + x.cluster_name.off, x.cluster_name.len) if x.cluster_name.len else 0
         if x.image is None or x.route.rule == FGW_NONE:
             return 0
         if code == FGW_VALUE_ROUTE_NAME:
             name = x.image.rules[x.route.rule].name
-            return self.outside(x.image.strings + name.off, name.len)
-        if code == FGW_VALUE_VIRTUAL_SERVICE:
+        else:
             origins = x.image.origins
             name = origins[x.image.rules[x.route.rule].virtual_service].name
-            return self.outside(x.image.strings + name.off, name.len)
-        return 0
+        return self.outside(x.image.strings + name.off, name.len)
 
-    cdef int request_header(self, const Piece *piece, Exchange x) except -1:
-        cdef const fgw_field *f = x.head.find(piece.header_id, piece.text, piece.text_len)
+    cdef int request_header(self, const Piece *piece, RequestHead head) except -1:
+        cdef const fgw_field *f = head.find(piece.header_id, piece.text, piece.text_len)
         if f == NULL and piece.other_len:
-            f = x.head.find(piece.other_id, piece.other, piece.other_len)
-        if f == NULL:
-            return 0
-        return self.outside(x.head.base + f.value_off, f.value_len)
+            f = head.find(piece.other_id, piece.other, piece.other_len)
+        return 0 if f == NULL else self.outside(head.base + f.value_off, f.value_len)
 
     cdef int response_header(self, const Piece *piece, Exchange x) except -1:
         cdef const char *p
@@ -330,8 +314,6 @@ cdef class Values(Pen):
 
     cdef int flag_names(self, uint32_t flags) except -1:
         cdef int i
-        if flags == 0:
-            return 0
         for i in range(16):
             if flags & FLAG_NAMES[i].bit:
                 if self.wrote:
@@ -352,7 +334,8 @@ cdef class Values(Pen):
             self.begin_second(seconds)
         self.wrote = True
         if piece.text_len == 0:
-            self.put(self.second_text, SECOND_BYTES)
+            memcpy(self.at, self.second_text, SECOND_BYTES)
+            self.at += SECOND_BYTES
             self.at += fgw_write_fraction(self.at, left, 3)
             return self.put(b"Z", 1)
         i = 0
@@ -395,11 +378,14 @@ cdef class Values(Pen):
             self.put(text, strlen(text))
         return 0
 
+    cdef int written(self, size_t n) except -1:
+        """So many bytes, at most SPARE, stand at `at` already."""
+        self.wrote = self.wrote or n != 0
+        self.at += n
+        return self.room(0)
+
     cdef int number(self, uint64_t n) except -1:
-        self.wrote = True
-        self.room(FGW_DECIMAL_MAX)
-        self.at += fgw_write_decimal(self.at, n)
-        return 0
+        return self.written(fgw_write_decimal(self.at, n))
 
     cdef int hexadecimal(self, const unsigned char *p, size_t n) except -1:
         cdef const char *digits = b"0123456789abcdef"
@@ -420,11 +406,8 @@ cdef class Values(Pen):
             n = self.value_max
         if self.style == STYLE_FIELD:
             return self.for_field(p, n)
-        self.room(n * FGW_ESCAPED_JSON_MAX)
-        if self.style == STYLE_LOG:
-            self.at += fgw_escape_log(self.at, p, n)
-        else:
-            self.at += fgw_escape_json(self.at, p, n)
+        self.room(n * FGW_ESCAPED_MAX)
+        self.at += fgw_escape(self.at, p, n, self.style == STYLE_JSON)
         return 0
 
     cdef int for_field(self, const char *p, size_t n) except -1:
@@ -440,16 +423,8 @@ cdef class Values(Pen):
         return 0
 
 
-cdef bint is_forwarded(Served x) noexcept:
-    """Is its client somebody whom a trusted proxy speaks for?"""
-    return isinstance(x, Exchange) and (<Exchange>x).head.forwarded
-
-
-cdef size_t format_endpoint(const Address *a, char *out) noexcept:
+cdef size_t write_endpoint(char *out, const Address *a) noexcept:
     cdef size_t n
-    if a.family == FGW_FAMILY_UNIX:
-        memcpy(out, a.path, a.path_len)
-        return a.path_len
     if a.family == FGW_FAMILY_IPV4:
         return fgw_write_ipv4_port(out, a.ip, a.port)
     out[0] = 91
@@ -458,3 +433,20 @@ cdef size_t format_endpoint(const Address *a, char *out) noexcept:
     out[n] = 93
     out[n + 1] = 58
     return n + 2 + fgw_write_decimal(out + n + 2, a.port)
+
+
+cdef size_t write_address(char *out, const char *address, size_t n, uint32_t port, bint with_port) noexcept:
+    """"1.2.3.4:80", "[::1]:80"; without a port "1.2.3.4", "[::1]"."""
+    cdef bint six = memchr(address, 58, n) != NULL
+    cdef size_t at = six
+    if six:
+        out[0] = 91
+    memcpy(out + at, address, n)
+    at += n
+    if six:
+        out[at] = 93
+        at += 1
+    if with_port:
+        out[at] = 58
+        at += 1 + fgw_write_decimal(out + at + 1, port)
+    return at

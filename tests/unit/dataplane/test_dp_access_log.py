@@ -346,10 +346,25 @@ def test_lines_go_out_within_a_fifth_of_a_second(logged: Callable[..., Logged]) 
 
 def test_much_goes_out_at_once(logged: Callable[..., Logged]) -> None:
     log = logged([("text", "x" * 20_000)])
+    for _ in range(4):
+        log.gateway.client().send(b"BAD\r\n\r\n").response()
+    assert os.fstat(log.fd).st_size >= 60_000
+
+
+@pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 31, 255, 4096, 70_000])
+def test_text_between_values_of_any_length(logged: Callable[..., Logged], size: int) -> None:
+    text = "".join(chr(97 + i % 26) for i in range(size))
+    log = logged([("code", ""), ("text", text), ("code", ""), ("text", text), ("reject_reason", ""), ("path", ""), ("text", text)])
     log.gateway.client().send(b"BAD\r\n\r\n").response()
-    log.gateway.client().send(b"BAD\r\n\r\n").response()
-    log.gateway.client().send(b"BAD\r\n\r\n").response()
-    assert os.fstat(log.fd).st_size >= 40_000
+    assert log.text().decode() == f"400{text}400{text}bad_request_line-{text}\n"
+
+
+def test_lines_of_one_turn_that_need_more_than_a_block(logged: Callable[..., Logged]) -> None:
+    log = logged([("request_header", "x")])
+    log.gateway.serve()  # nobody: the gateway answers at once
+    client = log.gateway.client().send(b"GET / HTTP/1.1\r\nHost: a.test\r\nX: %s\r\n\r\n" % (b'"' * 4000) * 12)
+    client.until(lambda data: data.count(b"HTTP/1.1 503") == 12)
+    assert log.text() == (b"\\x22" * 4000 + b"\n") * 12
 
 
 def test_the_log_goes_to_another_file(logged: Callable[..., Logged]) -> None:

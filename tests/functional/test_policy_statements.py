@@ -18,6 +18,7 @@ STATEMENTS = {"I": 25, "J": 15, "K": 21, "M": 16, "N": 13, "Q": 17, "R": 5}
 # tests that do not bear the number, and what cannot be shown with real peers: file, function
 ELSEWHERE = {
     "I21": ("functional/test_policy_answers.py", "test_direct_responses_and_redirects_have_no_flag"),
+    "I25": ("functional/test_overload.py", "test_an_overloaded_worker_refuses_a_share_and_recovers"),
     "K17": ("functional/test_proxy_protocol.py", "test_requests_behind_a_proxy"),
     "M1": ("functional/test_policy_actions.py", "test_to_https"),
     "Q13": ("functional/test_upstreams.py", "test_a_kubernetes_service_and_its_endpoint_slices"),
@@ -27,7 +28,6 @@ ELSEWHERE = {
 NOT_HERE = {
     "I15": "there is no RequestAuthentication: nothing that a token says is believed (G14)",
     "I16": "there is no external authorisation",
-    "I25": "of a worker under pressure, in tests of their own",
     "Q14": "labels of Kubernetes for stateful pods have no effect: consistentHash and the annotation sticky keep clients",
 }
 # of every flag of a request the test that finds it in the log

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from wire.h2 import data, headers
 
 from .support.bench import CLIENTS, LEGS, Answer, Bench, Leg, both, rule, running_bench, to
 from .support.chance import assert_share
@@ -370,14 +371,23 @@ def test_n12_h2c_is_left_out(bench: Bench) -> None:
     assert not {name for name, _ in asked.fields} & {"upgrade", "http2-settings", "connection"}
 
 
-@pytest.mark.parametrize("leg", [leg for leg in LEGS if leg.client == "HTTP/1.1"], ids=str)
+@every_leg
 def test_n13_who_expects_a_word_before_its_body_gets_it(bench: Bench, leg: Leg) -> None:
     """From the gateway, as soon as it begins to read; the upstream is not asked to."""
-    with bench.gateway.client() as client:
-        mark = bench.origin(leg).mark()
-        client.send(request_bytes("POST", "/", leg.host, ["Expect: 100-continue", "Content-Length: 5"]))
-        eventually(lambda: client._receive() and b"HTTP/1.1 100 Continue\r\n\r\n" in client.received, "100", 10)
-        client.send(b"hello")
-        assert client.response("POST").status == 200
+    mark = bench.origin(leg).mark()
+    if leg.client == "HTTP/1.1":
+        with bench.gateway.client() as client:
+            client.send(request_bytes("POST", "/", leg.host, ["Expect: 100-continue", "Content-Length: 5"]))
+            eventually(lambda: client._receive() and b"HTTP/1.1 100 Continue\r\n\r\n" in client.received, "100", 10)
+            client.send(b"hello")
+            assert client.response("POST").status == 200
+    else:
+        with bench.wire(leg.host) as wire:
+            wire.start().send(headers(1, wire.request((b"expect", b"100-continue"), method=b"POST"), end=False))
+            wire.read_until(lambda: 1 in wire.reader.streams and bool(wire.reader.streams[1].heads))
+            assert dict(wire.reader.streams[1].heads[0])[":status"] == "100"
+            wire.send(data(1, b"hello", end=True))
+            wire.read_until(lambda: wire.answered(1))
+            assert wire.status(1) == 200
     (asked,) = bench.origin(leg).since(mark)
     assert (asked.body, asked.values("expect")) == (b"hello", [])

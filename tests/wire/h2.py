@@ -222,6 +222,11 @@ class Reader:
         self.frames += new
         return new
 
+    def forget(self) -> None:
+        """Drop the record of frames and streams, so that a connection may be long."""
+        self.frames.clear()
+        self.streams.clear()
+
     def _take(self, f: Frame) -> None:
         stream = self.streams.setdefault(f.stream, Stream()) if f.stream else Stream()
         stream.frames.append(f)

@@ -86,6 +86,13 @@ class H2Wire:
             assert left > 0, f"nothing more came; {self}"
             self._receive(left)
 
+    def read_what_is_there(self) -> None:
+        """Without waiting."""
+        count = -1
+        while not self.ended and count != len(self.frames):
+            count = len(self.frames)
+            self._receive(0)
+
     def _receive(self, seconds: float) -> None:
         pending = getattr(self.socket, "pending", lambda: 0)
         if not pending() and not select.select([self.socket], [], [], seconds)[0]:

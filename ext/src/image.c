@@ -34,6 +34,7 @@ static int tables_ok(const fgw_image_header *h, uint64_t n) {
            table_ok(h->cors, sizeof(fgw_img_cors), n) && table_ok(h->mirrors, sizeof(fgw_img_mirror), n) &&
            table_ok(h->pages, sizeof(fgw_img_page), n) && table_ok(h->guards, sizeof(fgw_img_guard), n) &&
            table_ok(h->source_lists, sizeof(fgw_img_source_list), n) &&
+           table_ok(h->rate_limits, sizeof(fgw_img_rate_limit), n) && table_ok(h->rate_keys, sizeof(fgw_img_rate_key), n) &&
            table_ok(h->edits, sizeof(fgw_img_edit), n) &&
            table_ok(h->parts, sizeof(fgw_img_part), n) && table_ok(h->clusters, sizeof(fgw_img_cluster), n) &&
            table_ok(h->endpoints, sizeof(fgw_img_endpoint), n) && table_ok(h->policies, sizeof(fgw_img_policy), n) &&
@@ -250,7 +251,20 @@ static int route_policy_ok(const checker *c, const fgw_img_route_policy *p) {
            range_ok(p->pages, c->h->pages);
 }
 
-static int guard_ok(const checker *c, const fgw_img_guard *g) { return range_ok(g->sources, c->h->source_lists); }
+static int guard_ok(const checker *c, const fgw_img_guard *g) {
+    return range_ok(g->sources, c->h->source_lists) && range_ok(g->rate_limits, c->h->rate_limits) &&
+           g->rate_limits.count <= FGW_RATE_LIMITS_MAX && head_text_ok(c, g->rate_policies, 0);
+}
+
+static int rate_limit_ok(const checker *c, const fgw_img_rate_limit *l) {
+    return head_text_ok(c, l->name, 1) && l->name.len <= FGW_RATE_NAME_MAX && l->interval_ns >= 1 && l->burst >= 1 &&
+           l->interval_ns < (UINT64_C(1) << 62) / l->burst && l->number < FGW_STATE_RATE_LIMITS && range_ok(l->keys, c->h->rate_keys);
+}
+
+static int rate_key_ok(const checker *c, const fgw_img_rate_key *k) {
+    return span_ok(c, k->name) && (k->kind == FGW_RATE_BY_SOURCE || k->kind == FGW_RATE_BY_HEADER) &&
+           k->header_id < FGW_HDR_COUNT && k->v4_bits <= 32 && k->v6_bits <= 128;
+}
 
 static int networks_ok(checker *c, fgw_span set) {
     if (set.off == c->known_set.off && set.len == c->known_set.len && set.len > 0)
@@ -475,6 +489,8 @@ static long check_records(const void *image) {
     CHECK_ALL(cors, fgw_img_cors, cors_ok);
     CHECK_ALL(mirrors, fgw_img_mirror, mirror_ok);
     CHECK_ALL(pages, fgw_img_page, page_ok);
+    CHECK_ALL(rate_keys, fgw_img_rate_key, rate_key_ok);
+    CHECK_ALL(rate_limits, fgw_img_rate_limit, rate_limit_ok);
     CHECK_ALL(guards, fgw_img_guard, guard_ok);
     if (!source_lists_ok(&c))
         return -FGW_R_IMAGE_CONTENT;

@@ -4,12 +4,14 @@
 #include <stddef.h>
 #include <string.h>
 
-/* --- series: bits 0-3 protocol, 4-13 status, 14 always 1, 16-31 flags, 32-58 metric id, 59-63 gRPC status + 1; 0 is a free slot --- */
+/* --- series: bits 0-1 protocol, 2-3 flags from the 17th on, 4-13 status, 14 always 1, 16-31 the first 16 flags, 32-58 metric id,
+ * 59-63 gRPC status + 1; 0 is a free slot --- */
 
 enum { KEY_USED = 1 << 14, KEY_OVERFLOW = 1 << 15, KEY_GRPC_SHIFT = 59, METRIC_ID_MASK = (1 << 27) - 1 };
 
 uint64_t fgw_series_key(uint32_t metric_id, uint32_t status, uint32_t flags, uint32_t protocol) {
-    return (uint64_t)(metric_id & METRIC_ID_MASK) << 32 | (uint64_t)(flags & 0xffff) << 16 | KEY_USED | (status & 0x3ff) << 4 | (protocol & 0xf);
+    return (uint64_t)(metric_id & METRIC_ID_MASK) << 32 | (uint64_t)(flags & 0xffff) << 16 | KEY_USED | (status & 0x3ff) << 4 |
+           (flags >> 16 & 3) << 2 | (protocol & 3);
 }
 
 uint64_t fgw_series_key_grpc(uint64_t key, int grpc_status) {
@@ -105,6 +107,7 @@ void fgw_state_init(fgw_state *s, uint32_t worker_slots) {
     s->version = FGW_STATE_VERSION;
     s->worker_slots = worker_slots;
     s->total_bytes = fgw_state_bytes(worker_slots);
+    s->rate_slots = FGW_STATE_RATE_GROUP;
     __atomic_store_n(&s->magic, FGW_STATE_MAGIC, __ATOMIC_RELEASE);
 }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import resource
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 from typing import Any
 
@@ -23,7 +23,9 @@ from fastgw.admin.request_metrics import connection_metrics_text, request_metric
 from fastgw.credentials.status import Status
 from fastgw.credentials.view import short_name
 from fastgw.native._native import ffi, lib
+from fastgw.supervisor.compile_protocol import RateLimitLabels
 from fastgw.supervisor.metric_series import collect, collect_connections
+from fastgw.supervisor.state import StateSegment
 from fastgw.supervisor.supervisor import Supervisor
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -146,6 +148,7 @@ class GatewayCollector(Collector):
         yield from admission_metrics(counters)
         yield from overload_metrics(counters)
         yield rejected_metric([sum(column) for column in zip(*(state.rejected(slot) for slot in slots), strict=True)])
+        yield from rate_limit_metrics(state, self._supervisor.generations.rate_limits)
         yield from self._process_metrics()
         yield from self._config_metrics()
         yield from credential_metrics(self._supervisor.generations.credentials, self._supervisor.settings.namespace)
@@ -330,6 +333,18 @@ def overload_metrics(counters: list[tuple[int, ...]]) -> Iterator[Metric]:
         for slot, values in enumerate(counters):
             family.add_metric([str(slot)], values[which] / scale)
         yield family
+
+
+def rate_limit_metrics(state: StateSegment, limits: Mapping[int, RateLimitLabels]) -> Iterator[Metric]:
+    """What became of requests under each limit, as far as there were any."""
+    labels = ["policy", "limit", "outcome"]
+    family = CounterMetricFamily("fastgw_rate_limit_requests", "Requests that a rate limit was asked about", labels=labels)
+    for index, limit in sorted(limits.items(), key=lambda item: (item[1].policy, item[1].name)):
+        for outcome, count in zip(("allowed", "limited"), state.rate_counts(index), strict=True):
+            if count:
+                family.add_metric([limit.policy, limit.name, outcome], count)
+    yield family
+    yield _counter("rate_limit_unlimited", "Requests let through because all buckets were in use", state.rate_unlimited())
 
 
 def rejected_metric(values: list[int]) -> Metric:

@@ -96,6 +96,7 @@ OPTIONS = [
     _count("--connect-attempts", "Tries of a request whose route has no retries of its own [default: 3]."),
     click.option("--retry-budget", type=int, metavar="PERCENT", help="Of a cluster's requests, 0: no bound [default: 20]."),
     click.option("--retry-any-method", is_flag=True, default=None, help="Send POST and the like again as Istio does."),
+    _count("--rate-limit-buckets", "Of rate limits, in use at a time [default: 65536]."),
     _seconds("--hello-timeout", "For the first bytes of a TLS connection [default: 5]."),
     _seconds("--handshake-timeout", "For a whole TLS handshake [default: 15]."),
     _seconds("--head-timeout", "For a complete request head [default: 10]."),

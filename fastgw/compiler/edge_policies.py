@@ -18,12 +18,14 @@ from fastgw.compiler.hosts import covers, full_name
 from fastgw.compiler.inventory import Inventory
 from fastgw.compiler.report import Report, place
 from fastgw.model.cidr import parse_network
+from fastgw.model.duration import parse_ns
 from fastgw.model.kinds.edge_policy import EdgePolicy, TargetRef
-from fastgw.model.plan import SourceList
+from fastgw.model.kinds.edge_policy import RateLimit as AskedLimit
+from fastgw.model.plan import RateKey, RateLimit, SourceList
 from fastgw.model.resource import Resource
 
 GATEWAY, SERVICE = "Gateway", "VirtualService"
-FIELDS = {"sources": "sources", "max_request_bytes": "maxRequestBytes"}
+FIELDS = {"sources": "sources", "max_request_bytes": "maxRequestBytes", "rate_limits": "rateLimits"}
 """Fields of Asked -> of the kind."""
 _DIGITS = re.compile(r"[0-9]{1,18}")
 
@@ -41,6 +43,7 @@ class Asked(msgspec.Struct, frozen=True):
     routes: tuple[str, ...] = ()
     sources: SourceList | None = None
     max_request_bytes: int | None = None
+    rate_limits: tuple[RateLimit, ...] | None = None
 
     def level(self) -> int:
         """How specific it is: routes before hosts before the whole object."""
@@ -80,7 +83,7 @@ def _of_policy(policy: Resource, inventory: Inventory, report: Report) -> Iterat
         lists = ((spec.sources.allow, "spec.sources.allow[{}]"), (spec.sources.deny, "spec.sources.deny[{}]"))
         allow, deny = (_networks(policy, texts, path.format, report) for texts, path in lists)
         sources = SourceList(policy.key, allow, deny, bool(spec.sources.allow))
-    values = {"sources": sources, "max_request_bytes": spec.max_request_bytes}
+    values = {"sources": sources, "max_request_bytes": spec.max_request_bytes, "rate_limits": spec.rate_limits}
     fields = {name: f"spec.{FIELDS[name]}" for name, value in values.items() if value is not None}
     for index, target in enumerate(spec.target_refs):
         path = f"spec.targetRefs[{index}]"
@@ -88,7 +91,25 @@ def _of_policy(policy: Resource, inventory: Inventory, report: Report) -> Iterat
             hosts = tuple(full_name(host, policy.namespace).lower() for host in target.hosts)
             key = f"{policy.namespace}/{target.name}"
             asked = Asked(policy.key, target.kind, key, hosts, target.routes, sources, spec.max_request_bytes)
+            if spec.rate_limits is not None:
+                limits = tuple(_rate_limit(policy, _words(target), limit) for limit in spec.rate_limits)
+                asked = msgspec.structs.replace(asked, rate_limits=limits)
             yield Found(asked, policy, path, fields)
+
+
+def _words(target: TargetRef) -> str:
+    """Whose requests share buckets: all of one target."""
+    return " ".join([target.kind, target.name, *sorted(target.hosts), "/", *sorted(target.routes)])
+
+
+def _rate_limit(policy: Resource, target: str, asked: AskedLimit) -> RateLimit:
+    keys = tuple(
+        RateKey("header", key.header.lower())
+        if key.source_address is None
+        else RateKey("source", "", key.source_address.ipv4_prefix, key.source_address.ipv6_prefix)
+        for key in asked.by
+    )
+    return RateLimit(policy.key, target, asked.name, asked.requests, parse_ns(asked.per), asked.burst or asked.requests, keys)
 
 
 def _exists(policy: Resource, target: TargetRef, path: str, inventory: Inventory, report: Report) -> bool:

@@ -2,7 +2,8 @@
 
 Of the policies for a VirtualService the most specific one that says something of a field counts: for the route, for the host, for
 the whole. Where a delegate's rules are concerned, what is for the delegate is more specific than what is for its root. What is
-asked for a Gateway holds as well: its lists beside all others; its size of requests where nothing is said of a VirtualService's.
+asked for a Gateway holds as well: its lists and rate limits beside all others; its size of requests where nothing is said of a
+VirtualService's.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import msgspec
 from fastgw.compiler.edge_policies import GATEWAY, SERVICE, Asked, Found, report_idle
 from fastgw.compiler.http_routes import CompiledRules
 from fastgw.compiler.report import Report
-from fastgw.model.plan import NO_GUARDS, Action, Chain, Guards, Rule, SourceList
+from fastgw.model.plan import NO_GUARDS, Action, Chain, Guards, RateLimit, Rule, SourceList
 from fastgw.model.resource import Resource
 
 
@@ -138,13 +139,18 @@ def guards_of(asked: Iterable[Asked], kind: str, owner: str) -> Guards:
             own.append(each)
     groups = [sorted(group, key=lambda each: -each.level()) for group in by_gateway.values()]
     own.sort(key=lambda each: (-each.level(), each.key != owner))
-    return Guards(_sources([*groups, own]), _max_request_bytes(groups, own))
+    return Guards(_sources([*groups, own]), _max_request_bytes(groups, own), _rate_limits([*groups, own]))
 
 
 def _sources(groups: Iterable[Sequence[Asked]]) -> tuple[SourceList, ...]:
     """One list of each."""
     firsts = (next((each.sources for each in group if each.sources is not None), None) for group in groups)
     return tuple(dict.fromkeys(each for each in firsts if each is not None and (each.closed or each.deny)))
+
+
+def _rate_limits(groups: Iterable[Sequence[Asked]]) -> tuple[RateLimit, ...]:
+    firsts = (next((each.rate_limits for each in group if each.rate_limits is not None), ()) for group in groups)
+    return tuple(dict.fromkeys(limit for limits in firsts for limit in limits))
 
 
 def _max_request_bytes(gateways: Iterable[Sequence[Asked]], own: Sequence[Asked]) -> int:

@@ -13,8 +13,8 @@ from fastgw.native.credentials cimport fgw_credentials_check, fgw_credentials_he
 from fastgw.native.route cimport (
     FGW_IMAGE_VERSION, fgw_image_header, fgw_img_action, fgw_img_answer, fgw_img_chain, fgw_img_cluster, fgw_img_cors,
     fgw_img_destination, fgw_img_edit, fgw_img_endpoint, fgw_img_guard, fgw_img_listener, fgw_img_mirror, fgw_img_origin,
-    fgw_img_page, fgw_img_part, fgw_img_policy, fgw_img_retry, fgw_img_route_policy, fgw_img_rule, fgw_img_source_list,
-    fgw_img_tls_context, fgw_img_upstream_tls, fgw_img_vhost, fgw_regexes_close, fgw_regexes_open,
+    fgw_img_page, fgw_img_part, fgw_img_policy, fgw_img_rate_limit, fgw_img_retry, fgw_img_route_policy, fgw_img_rule,
+    fgw_img_source_list, fgw_img_tls_context, fgw_img_upstream_tls, fgw_img_vhost, fgw_regexes_close, fgw_regexes_open,
 )
 from fastgw.native.state cimport FGW_G_END, FGW_G_IMAGES_ALIVE, FGW_STATE_MAGIC, FGW_STATE_VERSION, fgw_state
 from fastgw.native.system cimport (
@@ -78,6 +78,7 @@ cdef class Image:
         self.pages = <const fgw_img_page *>(self.base + h.pages.off)
         self.guards = <const fgw_img_guard *>(self.base + h.guards.off)
         self.source_lists = <const fgw_img_source_list *>(self.base + h.source_lists.off)
+        self.rate_limits = <const fgw_img_rate_limit *>(self.base + h.rate_limits.off)
         self.edits = <const fgw_img_edit *>(self.base + h.edits.off)
         self.parts = <const fgw_img_part *>(self.base + h.parts.off)
         self.clusters = <const fgw_img_cluster *>(self.base + h.clusters.off)

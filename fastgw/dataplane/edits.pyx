@@ -7,7 +7,7 @@ from fastgw.dataplane.affinity cimport add_hash_cookie
 from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.field_table cimport FieldTable
 from fastgw.dataplane.headers cimport write_decimal
-from fastgw.dataplane.steps cimport HeaderEditor, RouteFilter, Translator
+from fastgw.dataplane.steps cimport Guard, HeaderEditor, RouteFilter, Translator
 from fastgw.dataplane.streams cimport ResponseHead
 from fastgw.native.base cimport FGW_HDR_X_ENVOY_UPSTREAM_SERVICE_TIME
 from fastgw.native.grpc cimport FGW_GRPC_PLAIN
@@ -48,6 +48,8 @@ cdef int edit_answer(Exchange x, ResponseHead *head, size_t head_bytes) except -
         (<HeaderEditor?>x.ctx.editor).edit_answer(x, x.answer)
         if x.gives_cors:
             (<RouteFilter?>x.ctx.filters).edit_answer(x, x.answer)
+        if x.gives_limits:
+            (<Guard?>x.ctx.guard).edit_answer(x, x.answer)
         if x.gives_hash_cookie and head.from_upstream:
             add_hash_cookie(x, x.answer)
     except OverflowError:

@@ -21,6 +21,7 @@ cdef class Exchange(Served):
     cdef RequestHead head          # of the request
     cdef FieldTable answer         # the answer's fields, when they are edited
     cdef Translation translation   # None: messages pass as they are
+    cdef Buffer limits_told        # for the field RateLimit
     cdef Buffer replay             # request body so far, while the request could still be sent again
     # borrowed
     cdef Connector connector
@@ -37,6 +38,8 @@ cdef class Exchange(Served):
     cdef bint has_policy           # the route has one: fgw_img_route_policy
     cdef bint delayed              # resume_at_ms ends a delay before the first try
     cdef bint gives_cors           # the answer tells the browser that `origin` may read it
+    cdef bint gives_limits         # the answer tells what is left of the rate limits: limits_told
+    cdef uint64_t retry_after_s    # of a request that a rate limit refuses
     cdef fgw_field origin          # in the head's arena
     cdef list mirrors              # exchanges that get a copy of the body as it comes; None without
     # attempts

@@ -87,7 +87,7 @@ cdef class Exchange(Served):
             self.head.client_cert = self.client.tls.forwarded()
         self.gives_cookie = self.gives_hash_cookie = False
         self.destination = FGW_NONE
-        self.delayed = self.gives_cors = False
+        self.delayed = self.gives_cors = self.gives_limits = False
         self.mirrors = None
         self.has_policy = self.retrying = self.stale_retried = self.head_sent = self.continue_sent = False
         self.retries = self.tried_count = self.tried_levels = self.level_tries = self.skip_levels = 0
@@ -373,7 +373,7 @@ cdef class Exchange(Served):
         if self.details == NULL:
             self.details = b"via_upstream"
         mark_response(head.fields, head.field_count)
-        edited = self.gives_hash_cookie | self.gives_cors | edits_answers(self)
+        edited = self.gives_hash_cookie | self.gives_cors | self.gives_limits | edits_answers(self)
         if edited and not edit_answer(self, head, head.head_bytes) or (
                 self.translation is not None and not translate_answer(self, head, edited)):
             self.response_started = False
@@ -492,6 +492,8 @@ cdef class Exchange(Served):
             self.kept_response.release()
         if self.answer is not None:
             self.answer.release()
+        if self.limits_told is not None:
+            self.limits_told.release()
         return client.on_exchange_done(self)
 
     cdef int record(self) except -1:

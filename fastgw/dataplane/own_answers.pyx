@@ -14,7 +14,7 @@ cdef int give_answer(Exchange x, ResponseHead *head, size_t head_bytes, const ch
     x.timeout_at_ms = 0
     x.status = head.status
     x.response_ns = x.ctx.loop.now_ns
-    if x.gives_cors | edits_answers(x):
+    if x.gives_cors | x.gives_limits | edits_answers(x):
         edit_answer(x, head, head_bytes)
     x.client.start_response(x, head)
     x.own_body, x.own_left = body, n

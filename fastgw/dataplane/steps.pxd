@@ -57,6 +57,7 @@ cdef class Guard:
     """What is asked of a request before anything else is done with it."""
     cdef bint admit(self, Exchange x, uint32_t guard, const fgw_route_request *q) except -1
     cdef int refuse_body(self, Exchange x) except -1
+    cdef int edit_answer(self, Exchange x, FieldTable fields) except -1
 
 
 cdef class RouteFilter:

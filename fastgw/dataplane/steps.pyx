@@ -112,6 +112,10 @@ cdef class Guard:
         """There is more of it than x.body_limit."""
         raise NotImplementedError
 
+    cdef int edit_answer(self, Exchange x, FieldTable fields) except -1:
+        """After all other edits, when x.gives_limits is set."""
+        return 0
+
 
 cdef class RouteFilter:
     cdef bint begin(self, Exchange x, const fgw_route_request *q) except -1:

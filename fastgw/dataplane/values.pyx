@@ -34,7 +34,7 @@ from fastgw.native.route cimport (
 )
 from fastgw.native.state cimport (
     FGW_F_DC, FGW_F_DI, FGW_F_DPE, FGW_F_FI, FGW_F_NC, FGW_F_NR, FGW_F_OM, FGW_F_SI, FGW_F_UC, FGW_F_UF, FGW_F_UH, FGW_F_UO,
-    FGW_F_UPE, FGW_F_UR, FGW_F_URX, FGW_F_UT,
+    FGW_F_RL, FGW_F_UPE, FGW_F_UR, FGW_F_URX, FGW_F_UT,
 )
 from fastgw.native.system cimport AF_INET6, inet_ntop
 from fastgw.native.text cimport (
@@ -45,11 +45,12 @@ cdef struct FlagName:
     uint32_t bit
     const char *name
 
-cdef FlagName[16] FLAG_NAMES = [
+cdef FlagName[17] FLAG_NAMES = [
     FlagName(FGW_F_UH, b"UH"), FlagName(FGW_F_UF, b"UF"), FlagName(FGW_F_UO, b"UO"), FlagName(FGW_F_NR, b"NR"),
     FlagName(FGW_F_URX, b"URX"), FlagName(FGW_F_NC, b"NC"), FlagName(FGW_F_UT, b"UT"), FlagName(FGW_F_DC, b"DC"),
     FlagName(FGW_F_UR, b"UR"), FlagName(FGW_F_UC, b"UC"), FlagName(FGW_F_SI, b"SI"), FlagName(FGW_F_DPE, b"DPE"),
     FlagName(FGW_F_UPE, b"UPE"), FlagName(FGW_F_DI, b"DI"), FlagName(FGW_F_FI, b"FI"), FlagName(FGW_F_OM, b"OM"),
+    FlagName(FGW_F_RL, b"RL"),
 ]
 
 
@@ -314,7 +315,7 @@ cdef class Values(Pen):
 
     cdef int flag_names(self, uint32_t flags) except -1:
         cdef int i
-        for i in range(16):
+        for i in range(17):
             if flags & FLAG_NAMES[i].bit:
                 if self.wrote:
                     self.put(b",", 1)

@@ -78,7 +78,7 @@ def _add_chain(tail: TailBuilder, chain: Chain) -> None:
         chain.idle_timeout_ms if chain.kind == "tcp" else 0,
         NONE if service is None else tail.origin(service.kind, service.key, service.origin),
         tail.origin("", "", chain.origin),
-        NONE if chain.guards is None else add_guards(tail.tables, chain.guards),
+        NONE if chain.guards is None else add_guards(tail.tables, chain.guards, tail.numbers),
         0 if context is None else chain_identity(context),
     )
 

@@ -142,8 +142,13 @@ TABLES = {
     ),
     "mirrors": Record("fgw_img_mirror", "cluster per_million"),
     "pages": Record("fgw_img_page", "content_type.off content_type.len body.off body.len low high"),
-    "guards": Record("fgw_img_guard", "sources.off sources.count max_request_bytes"),
+    "guards": Record(
+        "fgw_img_guard",
+        "sources.off sources.count rate_limits.off rate_limits.count rate_policies.off rate_policies.len max_request_bytes",
+    ),
     "source_lists": Record("fgw_img_source_list", "networks.off networks.len policy.off policy.len otherwise"),
+    "rate_limits": Record("fgw_img_rate_limit", "name.off name.len identity interval_ns burst number keys.off keys.count"),
+    "rate_keys": Record("fgw_img_rate_key", "name.off name.len kind header_id v4_bits v6_bits"),
     "edits": Record("fgw_img_edit", "name.off name.len value.off value.count kind header_id"),
     "parts": Record("fgw_img_part", "code header_id other_id limit text.off text.len other.off other.len"),
     "clusters": Record(

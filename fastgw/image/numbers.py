@@ -18,6 +18,7 @@ CELLS = lib.FGW_STATE_CELLS // 2
 DNS_SLOTS: int = lib.FGW_STATE_DNS_SLOTS
 CLUSTERS: int = lib.FGW_STATE_CLUSTERS
 METRIC_IDS = 1 << 20
+RATE_LIMITS: int = lib.FGW_STATE_RATE_LIMITS
 
 Key = tuple[str | int, ...]
 
@@ -94,20 +95,24 @@ class StateNumbers:
         self._dns_slots = Numbers("clusters resolved by DNS", DNS_SLOTS, on_shortage=self._shortage)
         self._metric_ids = Numbers("services in the metrics", METRIC_IDS, first=1, on_shortage=self._shortage)
         self._clusters = Numbers("clusters", CLUSTERS, on_shortage=self._shortage)
+        self._rate_limits = Numbers("rate limits", RATE_LIMITS, on_shortage=self._shortage)
         self._restored = False
         self._in_shortage = False
 
     @property
     def taken(self) -> int:
         """Changes whenever something gets a number."""
-        return self._cells.taken + self._dns_slots.taken + self._metric_ids.taken + self._clusters.taken
+        return sum(numbers.taken for numbers in self._all())
+
+    def _all(self) -> tuple[Numbers, ...]:
+        return self._cells, self._dns_slots, self._metric_ids, self._clusters, self._rate_limits
 
     def begin(self, generation: int) -> None:
         self.generation = max(self.generation, generation)
         if self._restored:
             # what a predecessor noted may be old: it notes no use as long as nothing gets a number
             self._restored = False
-            for numbers in (self._cells, self._dns_slots, self._metric_ids, self._clusters):
+            for numbers in self._all():
                 numbers.renew_all(self.generation)
 
     def _shortage(self) -> None:
@@ -140,6 +145,14 @@ class StateNumbers:
         """Number of the service in the metrics, >= 1; 0 is "unknown". Raises NumbersExhausted."""
         return self._metric_ids.of((host, service_name, service_namespace), self.generation)
 
+    def rate_limit_of(self, policy: str, name: str) -> int:
+        """Index of a rate limit's counts. Raises NumbersExhausted."""
+        return self._rate_limits.of((policy, name), self.generation)
+
+    def rate_limit_names(self) -> dict[int, tuple[str, str]]:
+        """Index -> (policy, name of the limit), also of those that left lately."""
+        return {number: (str(key[0]), str(key[1])) for key, number in self._rate_limits.items()}
+
     def metric_names(self) -> dict[int, tuple[str, str, str]]:
         """metric id -> (host, service name, service namespace), also of services that left lately."""
         return {number: (str(key[0]), str(key[1]), str(key[2])) for key, number in self._metric_ids.items()}
@@ -152,6 +165,7 @@ class StateNumbers:
             "dns_slots": self._dns_slots.to_json(),
             "metric_ids": self._metric_ids.to_json(),
             "clusters": self._clusters.to_json(),
+            "rate_limits": self._rate_limits.to_json(),
         }
 
     @classmethod
@@ -162,5 +176,7 @@ class StateNumbers:
         numbers._dns_slots.load(data["dns_slots"])
         numbers._metric_ids.load(data["metric_ids"])
         numbers._clusters.load(data["clusters"])
+        if "rate_limits" in data:  # a predecessor may know of none
+            numbers._rate_limits.load(data["rate_limits"])
         numbers._restored = True
         return numbers

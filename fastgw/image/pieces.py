@@ -92,8 +92,9 @@ def nowhere(symbols: Symbols) -> Piece:
 class TailBuilder(PieceBuilder):
     """The last piece: listeners and route tables, which refer to virtual hosts and slots of the whole image."""
 
-    def __init__(self, symbols: Symbols) -> None:
+    def __init__(self, symbols: Symbols, numbers: StateNumbers) -> None:
         super().__init__(symbols)
+        self.numbers = numbers
         self._route_tables: dict[str, int] = {}
 
     def add_route_table(self, name: str, *values: int) -> None:

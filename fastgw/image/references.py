@@ -96,8 +96,10 @@ REFERENCES: dict[str, dict[str, str]] = {
     },
     "mirrors": {"cluster": SHARED},
     "pages": {"content_type": "strings", "body": SHARED},
-    "guards": {"sources": "source_lists"},
+    "guards": {"sources": "source_lists", "rate_limits": "rate_limits", "rate_policies": "strings"},
     "source_lists": {"networks": SHARED, "policy": "strings"},
+    "rate_limits": {"name": "strings", "keys": "rate_keys"},
+    "rate_keys": {"name": "strings"},
     "edits": {"name": "strings", "value": "parts"},
     "parts": {"text": "strings", "other": "strings"},
     "clusters": {

@@ -87,11 +87,11 @@ cdef class RuleSetBuilder:
     cdef Tables tables
     cdef TrieWriter tries
     cdef dict actions, policies, guards
-    cdef object last_action, last_owner
+    cdef object last_action, last_owner, numbers
     cdef uint32_t last_action_index, last_owner_index
 
-    def __init__(self, symbols):
-        self.tables = Tables(symbols)
+    def __init__(self, symbols, numbers):
+        self.tables, self.numbers = Tables(symbols), numbers
         self.tries = TrieWriter(self.tables)
 
     def build(self, list rules not None):
@@ -212,7 +212,7 @@ cdef class RuleSetBuilder:
         """Index of the record; routes of which the same is asked share it."""
         known = self.guards.get(guards)
         if known is None:
-            known = self.guards[guards] = add_guards(self.tables, guards)
+            known = self.guards[guards] = add_guards(self.tables, guards, self.numbers)
         return known
 
     cdef uint32_t policy(self, policy) except? 0xffffffff:
@@ -294,9 +294,10 @@ cdef class HostBuilder:
     """The piece of one virtual host after another."""
 
     cdef Tables tables
+    cdef object numbers
 
-    def __init__(self, symbols):
-        self.tables = Tables(symbols)
+    def __init__(self, symbols, numbers):
+        self.tables, self.numbers = Tables(symbols), numbers
 
     def build(self, vhost, RuleSet rules not None):
         """Raises ImageError for a domain that no image can hold."""
@@ -306,7 +307,7 @@ cdef class HostBuilder:
         record.origin = self.tables.origin("", "", vhost.origin)
         record.name = self.tables.place_text(vhost.name)
         record.rules.count, record.root_fold = rules.size, rules.root_fold
-        record.guard = FGW_NONE if vhost.guards is None else add_guards(self.tables, vhost.guards)
+        record.guard = FGW_NONE if vhost.guards is None else add_guards(self.tables, vhost.guards, self.numbers)
         domains = tuple([domain_of(domain) for domain in vhost.domains])
         return Host(self.tables.take(False, rules.piece), rules.piece, domains)
 

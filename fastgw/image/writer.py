@@ -81,8 +81,8 @@ class ImageWriter:
         self._numbers = numbers
         numbers.on_shortage = self._renew_all_numbers
         self._symbols = Symbols()
-        self._host_builder = HostBuilder(self._symbols)
-        self._rule_set_builder = RuleSetBuilder(self._symbols)
+        self._host_builder = HostBuilder(self._symbols, numbers)
+        self._rule_set_builder = RuleSetBuilder(self._symbols, numbers)
         self._clusters: dict[str, tuple[Cluster, Piece]] = {}
         self._hosts: dict[int, _Known] = {}
         self._rule_sets: dict[tuple[int, ...], _KnownRules] = {}
@@ -101,7 +101,7 @@ class ImageWriter:
         linker.add(nowhere(self._symbols))
         for piece in self._pieces_of(plan.clusters.values()):
             linker.add(piece)
-        tail = TailBuilder(self._symbols)
+        tail = TailBuilder(self._symbols, self._numbers)
         tables = [(table, self._hosts_of(table)) for table in plan.route_tables.values()]
         for table, hosts in tables:
             first = linker.add_hosts(hosts)
@@ -158,6 +158,10 @@ class ImageWriter:
     def _renew_all_numbers(self) -> None:
         for cluster, _ in self._clusters.values():
             self._renew_numbers(cluster)
+        guards = {rule.action.guards for known in self._rule_sets.values() for rule in known.rules}
+        for each in guards | {known.source.guards for known in self._hosts.values()}:
+            for limit in each.rate_limits if each is not None else ():
+                self._numbers.rate_limit_of(limit.policy, limit.name)
 
     def _renew_numbers(self, cluster: Cluster) -> None:
         """They are in use in this generation."""

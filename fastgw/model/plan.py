@@ -197,14 +197,37 @@ class SourceList(msgspec.Struct, frozen=True):
     """``allow`` was given, be it that nothing of it can be used."""
 
 
+class RateKey(msgspec.Struct, frozen=True):
+    """What tells buckets apart. kind: source (the network of so many bits of a client's address), header (``name``)."""
+
+    kind: str
+    name: str = ""
+    ipv4_prefix: int = 32
+    ipv6_prefix: int = 128
+
+
+class RateLimit(msgspec.Struct, frozen=True):
+    """``requests`` in ``per_ns``, ``burst`` at once. ``policy``: who asks for it; ``target``: whose requests share its buckets."""
+
+    policy: str
+    target: str
+    name: str
+    requests: int
+    per_ns: int
+    burst: int
+    by: tuple[RateKey, ...] = ()
+
+
 class Guards(msgspec.Struct, frozen=True):
-    """What is asked of a request before anything else is done with it. All of ``sources`` have to let the client in.
+    """What is asked of a request before anything else is done with it. All of ``sources`` have to let the client in, and then all
+    of ``rate_limits`` the request.
 
     ``max_request_bytes``: of its body, 0 for any.
     """
 
     sources: tuple[SourceList, ...] = ()
     max_request_bytes: int = 0
+    rate_limits: tuple[RateLimit, ...] = ()
 
 
 NO_GUARDS = Guards()

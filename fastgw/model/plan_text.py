@@ -17,6 +17,7 @@ from fastgw.model.plan import (
     HeaderEdit,
     PathMatch,
     Predicate,
+    RateLimit,
     Redirect,
     Retries,
     RoutePolicy,
@@ -82,7 +83,18 @@ def guards_text(guards: Guards | None) -> list[str]:
     if guards is None:
         return []
     lines = [f"clients of {each.policy}: {_clients(each)}" for each in guards.sources]
+    lines += [_rate_limit(limit) for limit in guards.rate_limits]
     return [*lines, f"request body: at most {guards.max_request_bytes} bytes"] if guards.max_request_bytes else lines
+
+
+def _rate_limit(limit: RateLimit) -> str:
+    """``rate limit per-client of default/shop: 100 in 1 s, 200 at once, by address (/32, /64) and header x-api-key``"""
+    keys = [
+        f"address (/{key.ipv4_prefix}, /{key.ipv6_prefix})" if key.kind == "source" else f"header {key.name}" for key in limit.by
+    ]
+    by = f", by {' and '.join(keys)}" if keys else ""
+    per = f"{limit.per_ns / 1_000_000_000:g} s"
+    return f"rate limit {limit.name} of {limit.policy}: {limit.requests} in {per}, {limit.burst} at once{by}"
 
 
 def _clients(sources: SourceList) -> str:

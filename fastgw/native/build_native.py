@@ -34,6 +34,7 @@ HEADERS = [
     "retries",
     "guard",
     "overload",
+    "rate",
 ]
 MARKED = re.compile(r"/\* cffi:begin \*/(.*?)/\* cffi:end \*/", re.S)
 

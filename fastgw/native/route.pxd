@@ -83,6 +83,7 @@ cdef extern from "fgw/image.h" nogil:
         FGW_VALUE_GRPC_STATUS_SNAKE
         FGW_VALUE_GRPC_STATUS_NUMBER
         FGW_VALUE_COUNT
+        FGW_RATE_LIMITS_MAX
         FGW_STICKY_NONE
         FGW_STICKY_COOKIE
         FGW_STICKY_SOURCE_IP
@@ -152,6 +153,7 @@ cdef extern from "fgw/image.h" nogil:
         fgw_table pages
         fgw_table guards
         fgw_table source_lists
+        fgw_table rate_limits
         fgw_table edits
         fgw_table parts
         fgw_table clusters
@@ -195,7 +197,15 @@ cdef extern from "fgw/image.h" nogil:
 
     ctypedef struct fgw_img_guard:
         fgw_table sources
+        fgw_table rate_limits
+        fgw_span rate_policies
         uint64_t max_request_bytes
+
+    ctypedef struct fgw_img_rate_limit:
+        fgw_span name
+        uint64_t interval_ns
+        uint32_t burst
+        uint32_t number
 
     ctypedef struct fgw_img_source_list:
         fgw_span networks

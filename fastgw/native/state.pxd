@@ -123,6 +123,7 @@ cdef extern from "fgw/state.h" nogil:
         FGW_F_SI
         FGW_F_UR
         FGW_F_OM
+        FGW_F_RL
 
     ctypedef struct fgw_cell:
         uint32_t active

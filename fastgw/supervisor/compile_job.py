@@ -169,6 +169,7 @@ class Reporter:
             dns=dns if self._is_new("dns", dns) else None,
             health=health if self._is_new("health", health) else None,
             metric_labels=metric_labels(numbers) if fresh_numbers else None,
+            rate_limits=rate_limit_labels(numbers) if fresh_numbers else None,
             credentials=credentials.statuses if self._is_new("credentials", credentials.statuses) else None,
         )
         blobs = {"fastgw-report": protocol.encode_report(report)}
@@ -207,6 +208,10 @@ def count(plan: Plan, image_bytes: int) -> protocol.Counts:
 
 def metric_labels(numbers: StateNumbers) -> dict[int, protocol.MetricLabels]:
     return {number: protocol.MetricLabels(*names) for number, names in numbers.metric_names().items()}
+
+
+def rate_limit_labels(numbers: StateNumbers) -> dict[int, protocol.RateLimitLabels]:
+    return {number: protocol.RateLimitLabels(*names) for number, names in numbers.rate_limit_names().items()}
 
 
 def dns_targets(plan: Plan, numbers: StateNumbers) -> list[protocol.DnsTarget]:

@@ -103,6 +103,13 @@ class MetricLabels(msgspec.Struct, frozen=True):
     namespace: str
 
 
+class RateLimitLabels(msgspec.Struct, frozen=True):
+    """The rate limit behind an index of its counts."""
+
+    policy: str
+    name: str
+
+
 class Report(msgspec.Struct):
     """Beside the image: what the supervisor has to act on. Encoded with msgpack in a memory file.
 
@@ -117,6 +124,7 @@ class Report(msgspec.Struct):
     dns: list[DnsTarget] | None = []
     health: list[HealthTarget] | None = []
     metric_labels: dict[int, MetricLabels] | None = {}
+    rate_limits: dict[int, RateLimitLabels] | None = {}
 
 
 class Compiled(msgspec.Struct, tag="compiled"):

@@ -54,6 +54,10 @@ class Result:
         return self.report.metric_labels or {}
 
     @property
+    def rate_limits(self) -> dict[int, protocol.RateLimitLabels]:
+        return self.report.rate_limits or {}
+
+    @property
     def credentials(self) -> list[Status]:
         """Of every credential that the plan names."""
         return self.report.credentials or []
@@ -260,7 +264,7 @@ def compile_message(generation: int, changed: list[str] | None, credentials_chan
 
 def _whole(report: protocol.Report, before: protocol.Report) -> protocol.Report:
     """With the parts of ``before`` where the child had nothing new."""
-    for part in ("diagnostics", "credentials", "dns", "health", "metric_labels"):
+    for part in ("diagnostics", "credentials", "dns", "health", "metric_labels", "rate_limits"):
         if getattr(report, part) is None:
             setattr(report, part, getattr(before, part))
     return report

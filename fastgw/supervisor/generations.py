@@ -19,7 +19,7 @@ from fastgw.credentials.status import Status
 from fastgw.model.diagnostic import ERROR, INFO, WARNING, Diagnostic
 from fastgw.model.worker_protocol import Image
 from fastgw.supervisor.canary import Canary, CanaryFailed, Rules
-from fastgw.supervisor.compile_protocol import Counts, MetricLabels
+from fastgw.supervisor.compile_protocol import Counts, MetricLabels, RateLimitLabels
 from fastgw.supervisor.compiler_client import CompileError, Compiler, Result
 from fastgw.supervisor.fleet import Fleet, ImageNacked
 from fastgw.supervisor.health import HealthChecker
@@ -147,6 +147,10 @@ class Generations:
     @property
     def metric_labels(self) -> dict[int, MetricLabels]:
         return self.current.metric_labels if self.current else {}
+
+    @property
+    def rate_limits(self) -> dict[int, RateLimitLabels]:
+        return self.current.rate_limits if self.current else {}
 
     async def plan_json(self) -> bytes:
         """The plan that is served, as JSON. Raises CompileError when there is none, or none can be had."""

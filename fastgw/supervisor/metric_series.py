@@ -40,7 +40,8 @@ def unpack_key(key: int) -> SeriesKey | None:
     """None for the series that collects what the table had no place for."""
     if not key & _USED_BIT:
         return None
-    return SeriesKey(key >> 32 & _METRIC_IDS, key >> 4 & 0x3FF, key >> 16 & 0xFFFF, key & 0xF, (key >> 59) - 1)
+    flags = key >> 16 & 0xFFFF | (key >> 2 & 3) << 16
+    return SeriesKey(key >> 32 & _METRIC_IDS, key >> 4 & 0x3FF, flags, key & 3, (key >> 59) - 1)
 
 
 def flags_text(flags: int) -> str:

@@ -94,6 +94,7 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
     connect_attempts: int = 3
     retry_budget: int = 20
     retry_any_method: bool = False
+    rate_limit_buckets: int = 65_536
 
     hello_timeout: float = 5.0
     handshake_timeout: float = 15.0
@@ -327,6 +328,7 @@ def _check_numbers(settings: Settings) -> None:
     _check_range("shed_target", settings.shed_target, 0, 60_000)
     _check_range("connect_attempts", settings.connect_attempts, 1, 10)
     _check_range("retry_budget", settings.retry_budget, 0, 1_000)
+    _check_range("rate_limit_buckets", settings.rate_limit_buckets, 64, lib.FGW_STATE_RATE_SLOTS)
     _check_range("body_min_rate", settings.body_min_rate, 0, 2**31)
     _check_range("trusted_hops", settings.trusted_hops, 0, 100)
 

@@ -140,6 +140,22 @@ class StateSegment:
         os.close(fd)
         return False
 
+    def shape_rate_limits(self, buckets: int) -> None:
+        """To be called before workers begin. A segment that an earlier start left keeps its seed, so that its buckets stay what
+        they are as long as their number does."""
+        seed = self._state.rate_seed if any(self._state.rate_seed) else struct.unpack("=2Q", os.urandom(16))
+        lib.fgw_rate_shape(self._state, buckets, seed[0], seed[1])
+
+    def rate_unlimited(self) -> int:
+        """Requests let through for want of a bucket."""
+        return int(struct.unpack("=Q", os.pread(self.fd, 8, int(ffi.offsetof("fgw_state", "rate_unlimited"))))[0])
+
+    def rate_counts(self, index: int) -> tuple[int, int]:
+        """Requests that a rate limit has (allowed, limited)."""
+        offset = int(ffi.offsetof("fgw_state", "rate_counts")) + index * int(ffi.sizeof("fgw_rate_counts"))
+        allowed, limited = struct.unpack("=2Q", os.pread(self.fd, 16, offset))
+        return allowed, limited
+
     def clear_upper_cells(self) -> None:
         """Nobody knows any more what they count. Only pages that were written are touched."""
         for begin, stop in self._written_cells(UPPER_CELLS_FROM):

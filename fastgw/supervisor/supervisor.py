@@ -90,6 +90,7 @@ class Supervisor:
         self.access_log = AccessLog(settings)
         count = settings.worker_count()
         self.state = StateSegment(count, self.handed.blob(STATE), [worker.stripe for worker in left])
+        self.state.shape_rate_limits(settings.rate_limit_buckets)
         names = (NUMBERS, CELLS, TICKETS, CREDENTIALS)
         numbers_fd, cells_fd, tickets_fd, credentials_fd = (self.handed.blob(name) for name in names)
         if not self.state.adopted and numbers_fd >= 0:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wire.h2 import data, headers
 
 from .support.client import Client, Disconnected, fetch, request_bytes
 from .support.config import Document, destination, gateway_of, http_server, service_entry, text_of, virtual_service
 from .support.curl import Answer, curl
 from .support.gateway import Gateway, run_cli
-from .support.h2_wire import END_HEADERS, H2Wire, data, headers
+from .support.h2_wire import H2Wire
 from .support.layer4 import tcp_entry, tcp_route, tcp_server, tcp_service, visit
 from .support.origin import RecordingOrigin, ThreadedOrigin, read_head
 from .support.poll import eventually
@@ -285,8 +286,8 @@ def test_sizes_over_http2(world: World, length: tuple[bytes, bytes] | None) -> N
         wire.start()
         for stream, sizes in ((1, (600, 401)), (3, (600, 400))):
             more, target = (fields, path) if stream == 1 else (fields[:1], "/small")
-            wire.send(headers(stream, wire.request(*more, method=b"POST", path=target.encode()), END_HEADERS))
-            wire.send(data(stream, b"x" * sizes[0], 0), data(stream, b"x" * sizes[1]))
+            wire.send(headers(stream, wire.request(*more, method=b"POST", path=target.encode()), end=False))
+            wire.send(data(stream, b"x" * sizes[0]), data(stream, b"x" * sizes[1], end=True))
             wire.read_until(lambda stream=stream: wire.answered(stream))  # type: ignore[misc]
         assert [wire.status(1), wire.status(3)] == [413, 200]
     assert world.logged(path) == ["-", "request_payload_too_large"]

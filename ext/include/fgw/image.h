@@ -8,7 +8,7 @@
 #include "base.h"
 
 /* cffi:begin */
-enum { FGW_IMAGE_VERSION = 11, FGW_NONE = 0xffffffff };
+enum { FGW_IMAGE_VERSION = 12, FGW_NONE = 0xffffffff };
 
 /* `count` records of the table's type, from `off`. */
 typedef struct fgw_table {
@@ -42,6 +42,8 @@ typedef struct fgw_image_header {
     fgw_table pages;        /* fgw_img_page, the same */
     fgw_table guards;       /* fgw_img_guard */
     fgw_table source_lists; /* fgw_img_source_list, those of a guard adjacent */
+    fgw_table rate_limits;  /* fgw_img_rate_limit, the same */
+    fgw_table rate_keys;    /* fgw_img_rate_key, those of a limit adjacent */
     fgw_table edits;        /* fgw_img_edit, those of a block adjacent */
     fgw_table parts;        /* fgw_img_part, those of a value adjacent */
     fgw_table clusters;     /* fgw_img_cluster */
@@ -393,6 +395,8 @@ typedef struct fgw_img_page {
 /* What is asked of a request before anything else is done with it. */
 typedef struct fgw_img_guard {
     fgw_table sources;          /* all of these lists have to let the client in */
+    fgw_table rate_limits;      /* and all of these the request; FGW_RATE_LIMITS_MAX at the most */
+    fgw_span rate_policies;     /* of the field RateLimit-Policy, in the order of the limits */
     uint64_t max_request_bytes; /* of a body, 0: any */
 } fgw_img_guard;
 
@@ -404,6 +408,27 @@ typedef struct fgw_img_source_list {
     uint8_t otherwise; /* enum fgw_source, of clients in none of the networks, and of those without an IP address */
     uint8_t pad[3];
 } fgw_img_source_list;
+
+enum { FGW_RATE_LIMITS_MAX = 16, FGW_RATE_NAME_MAX = 64 };
+
+typedef struct fgw_img_rate_limit {
+    fgw_span name;        /* letters, digits, '.', '_', '-' */
+    uint64_t identity;    /* of its buckets, the same over generations as long as nothing of the limit changes */
+    uint64_t interval_ns; /* one request comes into a bucket, >= 1; interval_ns * burst < 2^62 */
+    uint32_t burst;       /* requests that a bucket holds, >= 1 */
+    uint32_t number;      /* of its counts in the state segment, the same in every generation */
+    fgw_table keys;       /* what tells buckets apart; none: there is one */
+} fgw_img_rate_limit;
+
+enum fgw_rate_by { FGW_RATE_BY_SOURCE = 1, FGW_RATE_BY_HEADER = 2 };
+
+typedef struct fgw_img_rate_key {
+    fgw_span name;    /* FGW_RATE_BY_HEADER: lower case */
+    uint8_t kind;     /* enum fgw_rate_by */
+    uint8_t header_id;
+    uint8_t v4_bits;  /* FGW_RATE_BY_SOURCE: clients of one network of so many bits share a bucket */
+    uint8_t v6_bits;
+} fgw_img_rate_key;
 
 /* When a request is tried again: retryOn's conditions, named after Envoy's. */
 enum fgw_retry_on {

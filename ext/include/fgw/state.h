@@ -7,7 +7,7 @@
 
 /* cffi:begin */
 enum {
-    FGW_STATE_VERSION = 7,
+    FGW_STATE_VERSION = 8,
     FGW_STATE_WORKERS = 64,   /* worker slots at the most */
     FGW_STATE_CELLS = 262144, /* endpoint cells; the block is sparse, unused cells cost no memory */
     FGW_STATE_CLUSTERS = 131072,
@@ -16,6 +16,9 @@ enum {
     FGW_STATE_SERIES = 8192, /* request series a worker can hold; the last one collects the overflow */
     FGW_STATE_TCP_SERIES = 1024, /* the same for connections that are relayed as bytes */
     FGW_STATE_BUCKETS = 20,  /* 19 bounds and +Inf (statement T8) */
+    FGW_STATE_RATE_SLOTS = 4194304, /* buckets of rate limits at the most, see fgw_state.rate_slots */
+    FGW_STATE_RATE_GROUP = 64,      /* a bucket is looked for in so many slots */
+    FGW_STATE_RATE_LIMITS = 16384,
     FGW_STATE_COUNTERS = 256,
     FGW_STATE_REASONS = 128,
 };
@@ -194,6 +197,18 @@ typedef struct fgw_tcp_series {
     uint64_t received_bytes; /* from clients */
 } fgw_tcp_series;
 
+/* One bucket of a rate limit, shared by all workers; see rate.h. A time in the past is a full bucket: the slot is free. */
+typedef struct fgw_rate_slot {
+    uint64_t until_ns; /* CLOCK_MONOTONIC: when the bucket is full again, if nothing is taken from it */
+    uint64_t key;      /* 0: never used */
+} fgw_rate_slot;
+
+/* Requests that a rate limit has been asked about; atomics. */
+typedef struct fgw_rate_counts {
+    uint64_t allowed;
+    uint64_t limited;
+} fgw_rate_counts;
+
 typedef struct fgw_worker_state {
     uint64_t heartbeat_ns; /* CLOCK_MONOTONIC of the last turn */
     uint64_t generation;   /* of the image in use */
@@ -217,10 +232,17 @@ typedef struct fgw_state {
     uint64_t memory_limit;   /* of the control group, 0: none that counts; these three are the supervisor's */
     uint64_t memory_used;    /* in it, without what the kernel can drop */
     uint64_t memory_read_ms; /* CLOCK_MONOTONIC */
-    uint64_t reserved[10];
+    uint64_t rate_seed[2];    /* random: what clients send must not tell which buckets share a slot */
+    uint32_t rate_slots;      /* of rate[] that are used: a power of two, FGW_STATE_RATE_GROUP at the least */
+    uint32_t reserved32;
+    uint64_t rate_unlimited;  /* requests let through because there was no slot for their bucket */
+    uint64_t reserved[6];
     fgw_cell cells[FGW_STATE_CELLS];
     fgw_cluster_state clusters[FGW_STATE_CLUSTERS];
     fgw_dns_slot dns[FGW_STATE_DNS_SLOTS];
+    fgw_rate_counts rate_counts[FGW_STATE_RATE_LIMITS];
+    uint64_t rate_locks[FGW_STATE_RATE_SLOTS / FGW_STATE_RATE_GROUP]; /* of the groups, for new buckets: odd while held */
+    fgw_rate_slot rate[FGW_STATE_RATE_SLOTS];
     fgw_worker_state workers[]; /* worker_slots of them */
 } fgw_state;
 
@@ -243,6 +265,7 @@ enum fgw_flag {
     FGW_F_FI = 8192,
     FGW_F_UR = 16384,
     FGW_F_OM = 32768,
+    FGW_F_RL = 65536,
 };
 
 enum fgw_series_protocol { FGW_PROTOCOL_TCP = 0, FGW_PROTOCOL_HTTP = 1, FGW_PROTOCOL_GRPC = 2 };

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from fastgw.model.duration import Duration
 from fastgw.model.kinds.base import Spec
 
 Bytes = Annotated[int, msgspec.Meta(ge=0, le=0x7FFF_FFFF_FFFF_FFFF)]
@@ -30,9 +31,35 @@ class Sources(Spec):
     deny: tuple[str, ...] = ()
 
 
+class SourceAddress(Spec):
+    """Clients of one network of so many bits share a bucket."""
+
+    ipv4_prefix: Annotated[int, msgspec.Meta(ge=0, le=32)] = 32
+    ipv6_prefix: Annotated[int, msgspec.Meta(ge=0, le=128)] = 64
+
+
+class RateKey(Spec):
+    """One of the two: what the trusted address of the client is, or a header field."""
+
+    source_address: SourceAddress | None = None
+    header: str = ""
+
+
+class RateLimit(Spec):
+    """``requests`` in the time ``per``, ``burst`` of them at once (as many as ``requests`` without). ``by``: what tells buckets
+    apart; without it there is one for all that the target is."""
+
+    name: str
+    requests: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
+    per: Duration
+    burst: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)] | None = None
+    by: tuple[RateKey, ...] = ()
+
+
 class EdgePolicy(Spec):
     """A field that is not given leaves it to less specific policies. ``max_request_bytes`` 0: as many as come."""
 
     target_refs: tuple[TargetRef, ...] = ()
     sources: Sources | None = None
     max_request_bytes: Bytes | None = None
+    rate_limits: tuple[RateLimit, ...] | None = None

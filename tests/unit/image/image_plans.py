@@ -23,6 +23,8 @@ from fastgw.model.plan import (
     PathMatch,
     Plan,
     Predicate,
+    RateKey,
+    RateLimit,
     RouteTable,
     Rule,
     SourceList,
@@ -76,7 +78,15 @@ GUARDS = (
     None,
     Guards((SourceList("default/edge", "10.0.0.0/8, 2001:db8::/32", "10.1.2.3/32", closed=True),), 1000),
     None,
-    Guards((SourceList("default/edge", deny="192.0.2.0/24"), SourceList("default/more", "10.0.0.0/8", closed=True))),
+    Guards(
+        (SourceList("default/edge", deny="192.0.2.0/24"), SourceList("default/more", "10.0.0.0/8", closed=True)),
+        rate_limits=(
+            RateLimit("default/edge", "VirtualService a", "all", 100, 1_000_000_000, 200),
+            RateLimit(
+                "default/edge", "VirtualService a", "each", 3, 60_000_000_000, 3, (RateKey("source"), RateKey("header", "x-one"))
+            ),
+        ),
+    ),
 )
 
 

@@ -33,6 +33,8 @@ from fastgw.model.plan import (
     PathMatch,
     Plan,
     Predicate,
+    RateKey,
+    RateLimit,
     Redirect,
     Retries,
     Rewrite,
@@ -44,6 +46,11 @@ from fastgw.model.values import Part
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+
+_HEADER_OF_STATE = ffi.new("char[]", ffi.offsetof("fgw_state", "cells"))
+STATE = ffi.cast("fgw_state *", _HEADER_OF_STATE)
+"""Keys of rate limits want the seed alone."""
 
 
 class Guarded:
@@ -97,6 +104,8 @@ def use(pointer: object, random: Random, plan: Plan) -> None:
                 keep_destination(pointer, result.action, request)
         for guard in range(header.guards.count):
             lib.fgw_guard_denies(pointer, guard, address, named)
+        for limit in range(header.rate_limits.count):
+            lib.fgw_rate_key(pointer, STATE, limit, request, address)
         for rule_index in range(min(header.rules.count, 30)):
             lib.fgw_rule_check(pointer, rule_index, request, regexes, calls)
     lib.fgw_listener_find(pointer, b"x", 1)
@@ -185,7 +194,9 @@ MUST_BE_CHECKED = {
     " ignore_unmatched",
     "mirrors": "cluster per_million",
     "pages": "content_type.len body.len high",
-    "guards": "sources.off sources.count",
+    "guards": "sources.off sources.count rate_limits.off rate_limits.count rate_policies.len",
+    "rate_limits": "name.len burst number keys.off keys.count",
+    "rate_keys": "name.len kind header_id v4_bits v6_bits",
     "source_lists": "networks.off networks.len policy.len otherwise",
     "edits": "name.off name.len value.off value.count kind header_id",
     "parts": "code header_id other_id text.off text.len other.len",
@@ -202,7 +213,8 @@ MUST_BE_CHECKED = {
 
 
 SET_A = Edits(request=(HeaderEdit("set", "x-a", (Part("request_header", "a?b"), Part("text", "text"))),), authority="b.com")
-GUARDS = Guards((SourceList("default/a", "10.0.0.0/8", "::1/128"),), 5)
+KEYS = (RateKey("header", "x-key"), RateKey("source"))
+GUARDS = Guards((SourceList("default/a", "10.0.0.0/8", "::1/128"),), 5, (RateLimit("default/a", "t", "limit", 1, 10**18, 1, KEYS),))
 EDITED = Action("route", (WeightedDestination("outbound|80||a.example", 100, edits=SET_A),), edits=SET_A, guards=GUARDS)
 POLICY = RoutePolicy(
     Rewrite("path", "/b"),

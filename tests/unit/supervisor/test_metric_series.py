@@ -38,8 +38,8 @@ def count(state: StateSegment, worker: int, key: int, us: int = 700, received: i
 
 @pytest.mark.parametrize("metric_id", [0, 1, 2**20, 2**27 - 1])
 @pytest.mark.parametrize("status", [0, 200, 599, 999])
-@pytest.mark.parametrize("flags", [0, 1, 32768, 65535])
-@pytest.mark.parametrize("protocol", [0, 1, 15])
+@pytest.mark.parametrize("flags", [0, 1, 32768, 65536, 0x3FFFF])
+@pytest.mark.parametrize("protocol", [0, 1, 3])
 def test_keys_are_unpacked_as_they_are_packed(metric_id: int, status: int, flags: int, protocol: int) -> None:
     key = lib.fgw_series_key(metric_id, status, flags, protocol)
     assert unpack_key(key) == SeriesKey(metric_id, status, flags, protocol, -1)

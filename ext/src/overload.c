@@ -28,21 +28,29 @@ static void judge(fgw_shedder *s) {
     s->late++;
 }
 
-int fgw_shedder_note(fgw_shedder *s, uint64_t now_ns, uint64_t delay_ns) {
-    if (s->target_ns == 0)
-        return 0;
-    if (s->turns == 0 || delay_ns < s->least_ns)
-        s->least_ns = delay_ns;
-    if (s->began_ns == 0)
-        s->began_ns = now_ns;
-    s->turns++;
-    if (now_ns - s->began_ns < FGW_SHEDDER_INTERVAL * s->target_ns || s->turns < FGW_SHEDDER_TURNS)
+static void begin(fgw_shedder *s, uint64_t now_ns) {
+    s->ends_ns = now_ns + FGW_SHEDDER_INTERVAL * s->target_ns;
+    s->least_ns = UINT64_MAX;
+    s->turns = 0;
+}
+
+void fgw_shedder_start(fgw_shedder *s, uint64_t target_ns) {
+    *s = (fgw_shedder){.target_ns = target_ns, .least_ns = UINT64_MAX, .ends_ns = target_ns ? 0 : UINT64_MAX};
+}
+
+int fgw_shedder_end(fgw_shedder *s, uint64_t now_ns) {
+    if (s->ends_ns == 0) /* the first turn only begins it */
+        begin(s, now_ns);
+    if (now_ns < s->ends_ns || s->turns < FGW_SHEDDER_TURNS)
         return 0;
     judge(s);
     s->last_ns = s->least_ns;
-    s->began_ns = now_ns;
-    s->turns = 0;
+    begin(s, now_ns);
     return 1;
+}
+
+int fgw_shedder_note(fgw_shedder *s, uint64_t now_ns, uint64_t delay_ns) {
+    return fgw_shedder_quick(s, now_ns, delay_ns);
 }
 
 /* used >= percent of budget, without an overflow */

@@ -39,7 +39,7 @@ cdef class Turn:
 cdef class Probe(Watcher):
     """A descriptor that is ready when we say so: how long does what becomes ready now wait for us?"""
     cdef Loop loop
-    cdef int64_t sent_ns       # 0: none is under way
+    cdef int64_t sent_ns
     cdef int send(self) except -1
 
 
@@ -68,6 +68,7 @@ cdef class Loop:
     cdef list hooks            # Turn objects run at the end of every turn
     cdef fgw_shedder shedder   # told how long events wait
     cdef Probe probe           # None until epoll_wait() has been full once
+    cdef bint probing          # it is under way
     cdef Turn sampler          # called every SAMPLE_MS, and when the shedder may have changed its mind; None: nobody
     cdef int64_t sample_at_ms
 
@@ -90,7 +91,5 @@ cdef class Loop:
     cdef int link(self, Timer t) except -1
     cdef int fire_slot(self, int64_t slot_ms) except -1
     cdef int end_turn(self) except -1
-    cdef int take_stock(self, int64_t started_ns, bint full) except -1
     cdef int send_probe(self) except -1
-    cdef int note_delay(self, int64_t delay_ns) except -1
     cdef int sample(self) except -1

@@ -13,7 +13,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 from fastgw.dataplane.buffers cimport live_bytes
-from fastgw.native.overload cimport fgw_shedder_note
+from fastgw.native.overload cimport fgw_shedder_quick, fgw_shedder_start
 from fastgw.native.state cimport FGW_C_BUGS, FGW_C_STALE_EVENTS, FGW_G_BUFFER_BYTES, FGW_G_LOOP_LAG_US, FGW_G_TIMERS_ALIVE
 from fastgw.native.system cimport (
     CLOCK_MONOTONIC, CLOCK_REALTIME, EFD_CLOEXEC, EFD_NONBLOCK, EINTR, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL,
@@ -69,14 +69,16 @@ cdef class Probe(Watcher):
         cdef uint64_t one = 1
         if self.fd >= 0 and write(self.fd, &one, sizeof(one)) == sizeof(one):
             self.sent_ns = self.loop.now_ns
+            self.loop.probing = True
         return 0
 
     cdef int on_events(self, uint32_t events) except -1:
-        cdef int64_t sent_ns = self.sent_ns
-        if sent_ns:
-            self.sent_ns = 0
-            self.loop.update_clock()
-            self.loop.note_delay(self.loop.now_ns - sent_ns)
+        cdef Loop loop = self.loop
+        if loop.probing:
+            loop.probing = False
+            loop.update_clock()
+            if fgw_shedder_quick(&loop.shedder, <uint64_t>loop.now_ns, <uint64_t>(loop.now_ns - self.sent_ns)):
+                loop.sample()
         return 0
 
 
@@ -104,6 +106,7 @@ cdef class Loop:
         self.hooks = []
         self.bug_handler = bug_handler
         self.generation = 0
+        fgw_shedder_start(&self.shedder, 0)
         self.update_clock()
         self.wheel_ms = self.now_ms // TICK_MS * TICK_MS
 
@@ -383,34 +386,25 @@ cdef class Loop:
         self.run_timers()
         self.end_turn()
         if self.stats != NULL:
-            self.take_stock(started, n == MAX_EVENTS)
+            self.update_clock()
+            started = self.now_ns - started  # events have waited so long, if these were all
+            FGW_STORE_RELEASE64(&self.stats.heartbeat_ns, <uint64_t>self.now_ns)
+            self.stats.counters[FGW_G_LOOP_LAG_US] = <uint64_t>(started // 1000)
+            self.stats.counters[FGW_G_TIMERS_ALIVE] = <uint64_t>self.timers_linked
+            self.stats.counters[FGW_G_BUFFER_BYTES] = live_bytes()
+            if n == MAX_EVENTS:
+                self.send_probe()
+            elif (not self.probing and fgw_shedder_quick(&self.shedder, <uint64_t>self.now_ns, <uint64_t>started)
+                    or self.now_ms >= self.sample_at_ms):
+                self.sample()
         return n
-
-    cdef int take_stock(self, int64_t started_ns, bint full) except -1:
-        """The turn is over. ``full``: there may have been more events than epoll_wait() has told of."""
-        self.update_clock()
-        FGW_STORE_RELEASE64(&self.stats.heartbeat_ns, <uint64_t>self.now_ns)
-        self.stats.counters[FGW_G_LOOP_LAG_US] = <uint64_t>((self.now_ns - started_ns) // 1000)
-        self.stats.counters[FGW_G_TIMERS_ALIVE] = <uint64_t>self.timers_linked
-        self.stats.counters[FGW_G_BUFFER_BYTES] = live_bytes()
-        if full:
-            self.send_probe()
-        elif self.probe is None or self.probe.sent_ns == 0:
-            self.note_delay(self.now_ns - started_ns)
-        if self.now_ms >= self.sample_at_ms:
-            self.sample()
-        return 0
 
     cdef int send_probe(self) except -1:
         if self.probe is None:
             self.probe = Probe(self)
-        return self.probe.send() if self.probe.sent_ns == 0 else 0
-
-    cdef int note_delay(self, int64_t delay_ns) except -1:
-        """An event that comes at the worst time waits so long. Overload that is made of one turn is none: see the rule."""
-        if fgw_shedder_note(&self.shedder, <uint64_t>self.now_ns, <uint64_t>delay_ns):
-            self.sample()
-        return 0
+        if not self.probing:
+            self.probe.send()
+        return self.sample() if self.now_ms >= self.sample_at_ms else 0
 
     cdef int sample(self) except -1:
         self.sample_at_ms = self.now_ms + SAMPLE_MS

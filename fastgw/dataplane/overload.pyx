@@ -25,7 +25,7 @@ from fastgw.dataplane.steps cimport Gate
 from fastgw.dataplane.tls_transport cimport SESSION_BYTES, sessions_alive
 from fastgw.native.overload cimport (
     FGW_MEMORY_CALM, FGW_MEMORY_PART, FGW_MEMORY_REFUSE, FGW_MEMORY_RESET, FGW_MEMORY_SHRINK, FGW_SHEDDER_ALL, fgw_memory_idle_ms,
-    fgw_memory_step,
+    fgw_memory_step, fgw_shedder_start,
 )
 from fastgw.native.state cimport (
     FGW_C_MEMORY_STEPS, FGW_C_SHED_DELAY, FGW_C_SHED_MEMORY, FGW_C_SHED_STREAMS, FGW_G_HTTP2_BYTES, FGW_G_LOOP_DELAY_US,
@@ -65,7 +65,7 @@ cdef class Overload(Gate):
         self.spared = [path.encode() for path in limits.spare_paths]
         self.statm_fd = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         self.admission = Admission(ctx.loop)
-        ctx.loop.shedder.target_ns = limits.shed_target_ms * 1000000
+        fgw_shedder_start(&ctx.loop.shedder, limits.shed_target_ms * 1000000)
         ctx.loop.sampler = sampler
 
     def __dealloc__(self):

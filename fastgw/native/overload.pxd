@@ -17,6 +17,7 @@ cdef extern from "fgw/overload.h" nogil:
         uint32_t late
         uint32_t share
 
-    int fgw_shedder_note(fgw_shedder *s, uint64_t now_ns, uint64_t delay_ns)
+    void fgw_shedder_start(fgw_shedder *s, uint64_t target_ns)
+    int fgw_shedder_quick(fgw_shedder *s, uint64_t now_ns, uint64_t delay_ns)
     int fgw_memory_step(int step, uint64_t used, uint64_t budget)
     uint64_t fgw_memory_idle_ms(uint64_t full_ms, uint64_t used, uint64_t budget)

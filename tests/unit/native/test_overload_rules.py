@@ -17,7 +17,7 @@ class Loop:
 
     def __init__(self, target_ms: int = TARGET_MS) -> None:
         self.rule: Any = ffi.new("fgw_shedder *")
-        self.rule.target_ns = target_ms * MS
+        lib.fgw_shedder_start(self.rule, target_ms * MS)
         self.now_ms = 5_000
 
     def turn(self, delay_ms: float, idle_ms: int = 0) -> bool:

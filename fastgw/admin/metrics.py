@@ -10,6 +10,7 @@ import gzip
 import resource
 from collections.abc import Iterator, Mapping, Sequence
 from math import inf
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -304,6 +305,16 @@ def admission_metrics(counters: list[tuple[int, ...]]) -> Iterator[Metric]:
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     limit = inf if soft == resource.RLIM_INFINITY else soft
     yield _gauge("worker_descriptors_limit", "Descriptors that a worker may have", limit)
+    yield _counter("listen_overflows", "Connections lost because a queue of this network namespace was full", listen_overflows())
+
+
+def listen_overflows(table: str = "/proc/net/netstat") -> int:
+    """TcpExtListenOverflows: the kernel counts them for all programs together. 0 where it does not say (requirement I3)."""
+    try:
+        lines = [line.split() for line in Path(table).read_text().splitlines() if line.startswith("TcpExt:")]
+        return int(dict(zip(*lines, strict=True))["ListenOverflows"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
 
 
 def overload_metrics(counters: list[tuple[int, ...]]) -> Iterator[Metric]:

@@ -126,6 +126,29 @@ def test_many_connections_within_few_descriptors(start_gateway: StartGateway, or
     assert gateway.worker_pids() == [worker]
 
 
+def test_sixty_four_descriptors(start_gateway: StartGateway, origin: RecordingOrigin) -> None:
+    """Requirement I2. Kept-alive connections on both sides use them up; nine tenths is where accepting ends."""
+    gateway = start_gateway(
+        simple(HOST, origin.port), workers=1, prefix=["prlimit", "--nofile=64:64"], options=["--upstream-idle-timeout", "600"]
+    )
+    (worker,) = gateway.worker_pids()
+    clients = [Client(gateway.port()) for _ in range(100)]
+    try:
+        for client in clients:
+            client.send(request_bytes("GET", "/", HOST))
+        answered = sum(client.response().status == 200 for client in clients[:15])
+        assert answered == 15
+        eventually(lambda: gateway.metrics().total("fastgw_accept_held") > 0, "no more are accepted")
+        assert open_files(worker) <= 58 and gateway.ready()
+        assert gateway.metrics().total("fastgw_accept_errors_total") == 0, "accept() is not asked in vain"
+    finally:
+        for client in clients:
+            client.close()
+    eventually(lambda: served_again(gateway), "served again once the others are gone")
+    eventually(lambda: gateway.metrics().total("fastgw_accept_held") == 0, "nothing holds it back")
+    assert gateway.worker_pids() == [worker]
+
+
 def served_again(gateway: Gateway) -> bool:
     try:
         return gateway.get("/", HOST).status == 200

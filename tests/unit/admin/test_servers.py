@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fastgw.admin import guards
 from fastgw.admin.admin_server import AdminServer
-from fastgw.admin.metrics import render
+from fastgw.admin.metrics import listen_overflows, render
 from fastgw.admin.status_server import StatusServer
 from fastgw.native._native import ffi, lib
 from fastgw.supervisor.settings import Settings
@@ -207,6 +207,16 @@ def test_why_workers_accept_nothing() -> None:
         assert held == {"connections": "1.0", "descriptors": "1.0", "pause": "0.0", "memory": "2.0"}
 
     play(act)
+
+
+def test_lost_connections_are_read_from_the_kernel(tmp_path: Path) -> None:
+    table = tmp_path / "netstat"
+    table.write_text("TcpExt: SyncookiesSent ListenOverflows ListenDrops\nTcpExt: 1 23 45\nIpExt: A\nIpExt: 7\n")
+    assert listen_overflows(str(table)) == 23
+    table.write_text("TcpExt: ListenOverflows\n")
+    assert listen_overflows(str(table)) == 0
+    assert listen_overflows(str(tmp_path / "none")) == 0
+    assert listen_overflows() >= 0
 
 
 def test_what_workers_do_in_overload() -> None:

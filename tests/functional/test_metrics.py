@@ -6,6 +6,8 @@ import json
 import os
 import signal
 
+from wire.metrics import ISTIO_LABELS
+
 from .conftest import StartGateway
 from .support.client import request_bytes
 from .support.config import simple
@@ -16,33 +18,6 @@ from .support.poll import eventually
 from .support.ports import free_port
 
 HOST = "webapp.test"
-ISTIO_LABELS = {
-    "reporter",
-    "source_workload",
-    "source_workload_namespace",
-    "source_principal",
-    "source_app",
-    "source_version",
-    "source_cluster",
-    "source_canonical_service",
-    "source_canonical_revision",
-    "destination_workload",
-    "destination_workload_namespace",
-    "destination_principal",
-    "destination_app",
-    "destination_version",
-    "destination_service",
-    "destination_service_name",
-    "destination_service_namespace",
-    "destination_cluster",
-    "destination_canonical_service",
-    "destination_canonical_revision",
-    "request_protocol",
-    "response_code",
-    "grpc_response_status",
-    "response_flags",
-    "connection_security_policy",
-}
 BOUNDS = [0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 300000, 600000, 1800000, 3600000]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
+from wire.metrics import ISTIO_LABELS
 
 from fastgw.admin.request_metrics import connection_metrics_text, escape, request_metrics_text
 from fastgw.native._native import lib
@@ -10,36 +11,6 @@ from fastgw.supervisor.compile_protocol import MetricLabels
 from fastgw.supervisor.metric_series import BUCKETS, ConnectionSeries, RequestSeries
 from fastgw.supervisor.state import Series, TcpSeries
 
-ISTIO_LABELS = set(
-    [
-        "reporter",
-        "source_workload",
-        "source_workload_namespace",
-        "source_principal",
-        "source_app",
-        "source_version",
-        "source_cluster",
-        "source_canonical_service",
-        "source_canonical_revision",
-        "destination_workload",
-        "destination_workload_namespace",
-        "destination_principal",
-        "destination_app",
-        "destination_version",
-        "destination_service",
-        "destination_service_name",
-        "destination_service_namespace",
-        "destination_cluster",
-        "destination_canonical_service",
-        "destination_canonical_revision",
-        "request_protocol",
-        "response_code",
-        "grpc_response_status",
-        "response_flags",
-        "connection_security_policy",
-    ]
-)
-"""Statement T5."""
 BOUNDS = [
     0.5,
     1,

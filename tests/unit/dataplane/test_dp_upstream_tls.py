@@ -27,11 +27,17 @@ def serve(gateway: Gateway, tmp_path: Path, pair: Pair | None = None, **tls: Any
     return upstream, ServerContext(pair or authority().issue(NAME), tmp_path)
 
 
-def believed(gateway: Gateway, upstream: Upstream, server: ServerContext) -> None:
-    """A request over a new connection of an upstream that is believed."""
+def asked(gateway: Gateway, upstream: Upstream, server: ServerContext) -> tuple[Peer, TlsServer]:
+    """A client's request, and where it has arrived: on a new connection of an upstream that is believed."""
     client = gateway.client().send(GET)
     connection = accept(gateway, upstream, server)
     connection.request()
+    return client, connection
+
+
+def believed(gateway: Gateway, upstream: Upstream, server: ServerContext) -> None:
+    """The same, and it is answered."""
+    client, connection = asked(gateway, upstream, server)
     connection.send(OK)
     assert client.response().status == 200
 
@@ -214,9 +220,7 @@ def test_a_mended_ca_is_used_and_a_lost_one_is_not(gateway: Gateway, tmp_path: P
     upstream, server = serve(gateway, tmp_path, credentials={"ca": Content(ca=UNTRUSTED.pem)})
     refused(gateway, upstream, server)
     trusting(gateway, upstream)
-    client = gateway.client().send(GET)
-    connection = accept(gateway, upstream, server)
-    connection.request()
+    client, connection = asked(gateway, upstream, server)
     connection.send(OK)
     client.response()
     connection.finish().peer.close()
@@ -484,9 +488,7 @@ def test_a_ticket_is_used_once(gateway: Gateway, tmp_path: Path) -> None:
     """RFC 8446 appendix C.4: an observer must not be able to tell connections by equal tickets."""
     upstream, server = serve(gateway, tmp_path)
     server.context.num_tickets = 1
-    client = gateway.client().send(GET)
-    connection = accept(gateway, upstream, server)
-    connection.request()
+    client, connection = asked(gateway, upstream, server)
     connection.send(OK)
     client.response()
     connection.finish().peer.close()
@@ -598,9 +600,7 @@ def test_a_damaged_handshake_is_a_503(make_gateway: Callable[..., Gateway], tmp_
 def test_an_end_without_close_notify_is_no_end_of_an_answer(gateway: Gateway, tmp_path: Path) -> None:
     """T14: a FIN may be anybody's."""
     upstream, server = serve(gateway, tmp_path)
-    client = gateway.client().send(GET)
-    connection = accept(gateway, upstream, server)
-    connection.request()
+    client, connection = asked(gateway, upstream, server)
     connection.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhalf")
     client.until(lambda data: b"half" in data)
     connection.peer.close()
@@ -610,9 +610,7 @@ def test_an_end_without_close_notify_is_no_end_of_an_answer(gateway: Gateway, tm
 
 def test_close_notify_is_the_end_of_an_answer(gateway: Gateway, tmp_path: Path) -> None:
     upstream, server = serve(gateway, tmp_path)
-    client = gateway.client().send(GET)
-    connection = accept(gateway, upstream, server)
-    connection.request()
+    client, connection = asked(gateway, upstream, server)
     connection.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nwhole")
     connection.finish().peer.close()
     assert client.response().body == b"whole"
@@ -620,9 +618,7 @@ def test_close_notify_is_the_end_of_an_answer(gateway: Gateway, tmp_path: Path) 
 
 def test_a_stale_connection_is_replaced(gateway: Gateway, tmp_path: Path) -> None:
     upstream, server = serve(gateway, tmp_path)
-    client = gateway.client().send(GET)
-    connection = accept(gateway, upstream, server)
-    connection.request()
+    client, connection = asked(gateway, upstream, server)
     connection.send(OK)
     client.response()
     connection.finish().peer.close()
@@ -778,9 +774,7 @@ def test_a_relayed_connection_without_its_ca_is_closed(gateway: Gateway) -> None
 
 def test_bytes_that_nobody_asked_for_end_an_idle_connection(gateway: Gateway, tmp_path: Path) -> None:
     upstream, server = serve(gateway, tmp_path)
-    client = gateway.client().send(GET)
-    connection = accept(gateway, upstream, server)
-    connection.request()
+    client, connection = asked(gateway, upstream, server)
     connection.send(OK)
     client.response()
     assert gateway.pool.idle == 1

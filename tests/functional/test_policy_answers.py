@@ -30,10 +30,10 @@ def rules(service: str) -> list[Document]:
     delay = {"delay": {"fixedDelay": "0.01s", "percentage": ALWAYS}}
     return [
         rule("/unknown", route=[destination(service, 9999)]),
-        rule("/empty", route=to("empty")),
-        rule("/refused/once", route=to("refused"), retries=NEVER_AGAIN),
-        rule("/refused", route=to("refused")),
-        rule("/unreachable", route=to("unreachable"), retries=NEVER_AGAIN),
+        rule("/empty", route=to(f"{service}-empty")),
+        rule("/refused/once", route=to(f"{service}-refused"), retries=NEVER_AGAIN),
+        rule("/refused", route=to(f"{service}-refused")),
+        rule("/unreachable", route=to(f"{service}-unreachable"), retries=NEVER_AGAIN),
         rule("/once", route=target, retries=NEVER_AGAIN),
         rule("/busy", route=to(f"{service}-limited")),
         rule("/timeout", route=target, timeout="0.15s"),
@@ -56,9 +56,14 @@ def abort_with(status: int) -> Document:
 
 
 def documents(origins: dict[str, ScriptedOrigin], unreachable: int) -> list[Document]:
-    found = [*both(rules), service_entry("empty", []), service_entry("refused", [("127.0.0.1", free_port())])]
-    found.append(service_entry("unreachable", [("127.0.0.1", unreachable)]))
-    found.append(destination_rule("unreachable", {"connectionPool": {"tcp": {"connectTimeout": "0.15s"}}}))
+    found = both(rules)
+    for name, port in (("empty", 0), ("refused", free_port()), ("unreachable", unreachable)):
+        for service, protocol in (("one", "HTTP"), ("two", "HTTP2")):
+            entry = service_entry(f"{service}-{name}", [("127.0.0.1", port)] if port else [])
+            entry["spec"]["ports"][0]["protocol"] = protocol
+            found.append(entry)
+    for service in ("one", "two"):
+        found.append(destination_rule(f"{service}-unreachable", {"connectionPool": {"tcp": {"connectTimeout": "0.15s"}}}))
     found.append(virtual_service("secure", ["secure.test"], [rule("/", route=to("one"))], gateways=["secure"]))
     found.append(gateway_of("secure", [http_server(["secure.test"], tls={"httpsRedirect": True}, port=81)]))
     for name in ("one", "two"):
@@ -108,7 +113,7 @@ ONLY_CLIENTS = tuple(CLIENTS)
 ROWS = {
     "I1": Row("/nowhere", 404, "", "NR", "route_not_found", legs=ONLY_CLIENTS),
     "I2": Row("/unknown", 503, "", "NC", "cluster_not_found", legs=ONLY_CLIENTS),
-    "I3": Row("/empty", 503, "no healthy upstream", "UH", "no_healthy_upstream", legs=ONLY_CLIENTS),
+    "I3": Row("/empty", 503, "no healthy upstream", "UH", "no_healthy_upstream"),
     "I4 refused": Row(
         "/refused/once",
         503,
@@ -116,7 +121,6 @@ ROWS = {
         "UF",
         BEFORE % "remote_connection_failure",
         attempts=1,
-        legs=ONLY_CLIENTS,
     ),
     "I4 refused, and all retries": Row(
         "/refused",
@@ -125,12 +129,21 @@ ROWS = {
         "UF,URX",
         BEFORE % "remote_connection_failure",
         attempts=3,
-        legs=ONLY_CLIENTS,
     ),
     "I4 no connection in time": Row(
-        "/unreachable", 503, RESET + "connection timeout", "UF", BEFORE % "connection_timeout", attempts=1, legs=ONLY_CLIENTS
+        "/unreachable", 503, RESET + "connection timeout", "UF", BEFORE % "connection_timeout", attempts=1
     ),
     "I5": Row("/once", 503, RESET + "connection termination", "UC", BEFORE % "connection_termination", "cut", method="POST"),
+    "I5 by a reset of TCP": Row(
+        "/once",
+        503,
+        RESET + "connection termination",
+        "UC",
+        BEFORE % "connection_termination",
+        "reset",
+        method="POST",
+        legs=tuple(leg for leg in LEGS if leg.upstream == "HTTP/1.1"),
+    ),
     "I6": Row(
         "/once",
         503,

@@ -244,6 +244,9 @@ cdef class Server(ConnectionOwner):
         self.enter(tunnel.client)
         return tunnel.start(accepted, transport, chain, p, n)
 
+    cdef int note_unserved(self, ClientSide accepted, Transport transport) except -1:
+        return Tunnel(self.ctx, self.observer, self).log_unserved(accepted, transport) if self.observer is not None else 0
+
     cdef int enter(self, ClientSide client) except -1:
         try:
             self.clients.add(client)

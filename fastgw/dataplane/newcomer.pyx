@@ -104,11 +104,12 @@ cdef class Newcomer(ClientSide):
         chain = FGW_NONE
         if self.listener != FGW_NONE:
             chain = fgw_chain_of_sni(self.ctx.image.base, self.listener, hello.sni, hello.sni_len if hello.has_sni else 0)
-        if chain == FGW_NONE:
-            self.ctx.loop.count(FGW_C_TLS_NO_CHAIN)
-            return self.alert(ALERT_UNRECOGNIZED_NAME)
         if hello.has_sni:
             self.server_name = hello.sni[:hello.sni_len]
+        if chain == FGW_NONE:
+            self.ctx.loop.count(FGW_C_TLS_NO_CHAIN)
+            self.owner.note_unserved(self, self.transport)
+            return self.alert(ALERT_UNRECOGNIZED_NAME)
         if self.ctx.image.chains[chain].tls == FGW_TLS_TERMINATE:
             return self.shake_hands(chain, p, n)
         return self.hand_over(chain, p, n)

@@ -59,6 +59,7 @@ cdef class ConnectionOwner:
     cdef int on_client_closed(self, ClientSide client) except -1
     cdef int serve(self, ClientSide accepted, Transport transport, uint32_t chain, const char *p, size_t n) except -1
     cdef int serve_http2(self, ClientSide accepted, Transport transport, const char *p, size_t n) except -1
+    cdef int note_unserved(self, ClientSide accepted, Transport transport) except -1
 
 
 cdef class Served(Timer):

@@ -116,6 +116,10 @@ cdef class ConnectionOwner:
         """Go on with HTTP/2, whose preface begins at p."""
         raise NotImplementedError
 
+    cdef int note_unserved(self, ClientSide accepted, Transport transport) except -1:
+        """No chain takes the server name of a connection, which ends for it."""
+        raise NotImplementedError
+
 
 cdef class Served(Timer):
     def __cinit__(self):

@@ -76,6 +76,7 @@ cdef class Tunnel(Served):
     cdef const char *termination   # %CONNECTION_TERMINATION_DETAILS%
 
     cdef int start(self, ClientSide accepted, Transport transport, uint32_t chain, const char *p, size_t n) except -1
+    cdef int log_unserved(self, ClientSide accepted, Transport transport) except -1
     cdef int decide(self, const fgw_img_chain *chain) except -1
     cdef uint32_t draw_destination(self, uint32_t action, const fgw_img_action *a) noexcept
     cdef int try_upstream(self) except -1

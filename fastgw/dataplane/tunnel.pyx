@@ -230,6 +230,19 @@ cdef class Tunnel(Served):
         self.first.append(p, n)
         return self.decide(&self.image.chains[chain])
 
+    cdef int log_unserved(self, ClientSide accepted, Transport transport) except -1:
+        """The line of a connection that begins no tunnel, since no chain takes it (below the table of section I)."""
+        self.state = T_DONE
+        self.start_record(True)
+        self.client.take_place(accepted)
+        if self.client.local_len == 0:
+            self.client.local_len = local_text(transport.fd, self.client.local)
+        self.flags, self.details = FGW_F_NR, b"filter_chain_not_found"
+        self.end_ns = self.start_ns
+        self.observer.on_finished(self)
+        self.image = None
+        return 0
+
     cdef int decide(self, const fgw_img_chain *chain) except -1:
         cdef Image image = self.image
         cdef const fgw_img_action *a

@@ -71,6 +71,27 @@ def test_strange_names_are_refused(tls: TlsWorld) -> None:
     assert "UNRECOGNIZED_NAME" in tls.refusal("nobody.example") or tls.refusal("nobody.example") in ("reset", "eof")
 
 
+def test_a_name_that_nobody_has_is_logged(
+    start_tls: StartTls, origin: RecordingOrigin, authority: Authority, tmp_path: Path
+) -> None:
+    """Below the table of section I: NR, and nothing that only a request has."""
+    log = tmp_path / "access.log"
+    form = (
+        "%PROTOCOL% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %REQUESTED_SERVER_NAME% %DOWNSTREAM_LOCAL_ADDRESS%\n"
+    )
+    world = start_tls(
+        [gateway_of("gw", [https_server([PLAIN], "web")]), *upstreams(origin, [PLAIN])],
+        lambda secrets: mount(secrets, "web", authority.issue(PLAIN)),
+        options=["--access-log", str(log), "--access-log-format", form],
+    )
+    for name in ("nobody.test", None):
+        assert refused(world, name)
+    wanted = [f"- 0 NR filter_chain_not_found {name} 127.0.0.1:{world.port}" for name in ("-", "nobody.test")]
+    eventually(lambda: log.exists() and sorted(log.read_text().splitlines()) == wanted, "two lines", 10)
+    assert world.get(PLAIN).status == 200
+    assert world.gateway.metrics().total("fastgw_client_connections_active") <= 1
+
+
 def test_curl_sees_its_certificate_by_name(tls: TlsWorld) -> None:
     for host, code in {"webapp.test": 0, "unknown.test": 35}.items():
         words = ["--cacert", tls.ca_file(), "--resolve", f"{host}:{tls.port}:127.0.0.1", f"https://{host}:{tls.port}/"]

@@ -7,7 +7,8 @@ goes on: refusing it would throw away what it has cost.
 Memory: four times a second the worker's private memory is held against its budget, and that of the control group against its limit
 (which the supervisor reads for all). Steps as requirement I1 has them. Private memory is what the kernel counts, so that nothing is
 forgotten; but what it counts may be a heap that nobody uses any more, and that is no reason to refuse anybody: from the third step
-on, connections must hold a good part of it, too.
+on, connections must hold a good part of it, too. Of a group it may be others, the compile process for one, who have the memory:
+then nothing new is taken, but streams are reset only where they hold a good part.
 """
 import os
 
@@ -105,8 +106,8 @@ cdef class Overload(Gate):
             self.trim()
             self.weigh()
             now = fgw_memory_step(before, self.used, self.limit)
-        if now > FGW_MEMORY_PART and not self.of_group and self.held_bytes() < self.budget // HELD_PART:
-            now = FGW_MEMORY_PART
+        if now > FGW_MEMORY_PART and self.held_bytes() < self.limit // HELD_PART:
+            now = min(now, FGW_MEMORY_REFUSE if self.of_group else FGW_MEMORY_PART)
         for step in range(before, now):
             self.ctx.loop.count(FGW_C_MEMORY_STEPS + step)
         self.step = now

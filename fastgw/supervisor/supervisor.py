@@ -48,6 +48,8 @@ from fastgw.supervisor.upgrade import HELD_BACK, UpgradeFailed, upgrade
 
 log = logging.getLogger("fastgw")
 TICK_S = 1.0
+SPARE_BUDGET_BYTES = 32 << 20
+"""A worker has some 15 MiB before its first connection."""
 RETRY_LISTENERS_TICKS = 5
 FIRST_IMAGE_S = 30.0
 RETRY_UPGRADE_S = 2.0
@@ -117,6 +119,8 @@ class Supervisor:
         group = find_group()
         self._limits = settings.limits()
         self._limits.memory_bytes = total_limit(parse_size("--memory-limit", settings.memory_limit), group) // count
+        if self._limits.memory_bytes < SPARE_BUDGET_BYTES:
+            log.warning("the memory limit leaves %d MiB for each worker: too little to serve well", self._limits.memory_bytes >> 20)
         self._overload = OverloadWatch(self.state, self.state.stripes, group)
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []

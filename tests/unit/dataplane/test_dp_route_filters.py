@@ -272,6 +272,18 @@ def test_whatever_a_mirror_does_is_its_own_affair(gateway: Gateway, how: str) ->
     assert not world.mirror.has_connection(gateway), "no retries"
 
 
+def test_an_overloaded_worker_makes_no_copies(make_gateway: Callable[..., Gateway]) -> None:
+    gateway = make_gateway(limits={"spare_paths": ["/"]})
+    world = Mirrored(gateway)
+    client = gateway.client()
+    gateway.state.memory_limit, gateway.state.memory_used, gateway.state.memory_read_ms = 100, 96, 1 << 60
+    gateway.pass_ms(300)
+    client.send(GET)
+    world.main.accept(gateway).send(OK)
+    assert client.response().body == b"ok"
+    assert not world.mirror.has_connection(gateway) and gateway.counter("FGW_C_MIRRORS_LOST") == 1
+
+
 def test_a_mirror_that_cannot_be_reached(gateway: Gateway) -> None:
     world = Mirrored(gateway, mirror_port=free_port())
     assert ask(gateway, world.main, GET)[1].status == 200

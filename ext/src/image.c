@@ -4,10 +4,12 @@
 #include "fgw/state.h"
 #include "image_read.h"
 
+enum { KNOWN_SETS = 256 };
+
 typedef struct checker {
     const char *image;
     const fgw_image_header *h;
-    fgw_span known_set; /* the last set of networks that was looked at: one is often that of many lists */
+    fgw_span known_sets[KNOWN_SETS]; /* sets of networks that have been looked at: a large one is often that of many lists */
 } checker;
 
 static int span_ok(const checker *c, fgw_span s) { return (uint64_t)s.off + s.len <= c->h->strings.count; }
@@ -267,11 +269,12 @@ static int rate_key_ok(const checker *c, const fgw_img_rate_key *k) {
 }
 
 static int networks_ok(checker *c, fgw_span set) {
-    if (set.off == c->known_set.off && set.len == c->known_set.len && set.len > 0)
+    fgw_span *known = &c->known_sets[(set.off * 2654435769u >> 16) % KNOWN_SETS];
+    if (set.len > 0 && set.off == known->off && set.len == known->len)
         return 1;
     if (!span_ok(c, set) || !fgw_cidr_check(FGW_TABLE(c->image, strings, char) + set.off, set.len))
         return 0;
-    c->known_set = set;
+    *known = set;
     return 1;
 }
 
@@ -472,7 +475,7 @@ static int group_ok(const checker *c, const fgw_img_group *g) {
 static int candidate_ok(const checker *c, const uint32_t *rule) { return index_ok(*rule, c->h->rules); }
 
 static long check_records(const void *image) {
-    checker c = {(const char *)image, fgw_header_of(image), {0, 0}};
+    checker c = {(const char *)image, fgw_header_of(image), {{0, 0}}};
     CHECK_ALL(texts, fgw_span, text_ok);
     CHECK_ALL(tls_contexts, fgw_img_tls_context, tls_context_ok);
     CHECK_ALL(upstream_tls, fgw_img_upstream_tls, upstream_tls_ok);

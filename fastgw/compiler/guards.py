@@ -109,11 +109,11 @@ class GuardedRules:
         self, part: CompiledRules, position: int, rule: Rule, asked: Sequence[Asked], actions: dict[tuple[int, Guards], Action]
     ) -> Rule:
         owner = rule.virtual_service.key
-        names = {owner: self._name(owner, rule.route_index)}
+        routes = {owner: rule.route_index}
         if part.roots:
-            names.setdefault(part.service, self._name(part.service, part.roots[position]))
-        held = [each for each in asked if each.kind == GATEWAY or each.key in names]
-        guards = guards_of([each for each in held if not each.routes or names[each.key] in each.routes], SERVICE, owner)
+            routes.setdefault(part.service, part.roots[position])
+        held = [each for each in asked if each.kind == GATEWAY or (each.key in routes and self._is_for(each, routes[each.key]))]
+        guards = guards_of(held, SERVICE, owner)
         if guards == NO_GUARDS:
             return rule
         action = actions.get((id(rule.action), guards))
@@ -121,10 +121,9 @@ class GuardedRules:
             action = actions[id(rule.action), guards] = msgspec.structs.replace(rule.action, guards=guards)
         return msgspec.structs.replace(rule, action=action)
 
-    def _name(self, service: str, route_index: int) -> str:
-        resource = self._services.get(service)
-        name: str = resource.spec.http[route_index].name if resource is not None else ""
-        return name
+    def _is_for(self, asked: Asked, route_index: int) -> bool:
+        """A VirtualService that a policy names is compiled as a whole, so its routes are those of the rules."""
+        return not asked.routes or self._services[asked.key].spec.http[route_index].name in asked.routes
 
 
 def guards_of(asked: Iterable[Asked], kind: str, owner: str) -> Guards:

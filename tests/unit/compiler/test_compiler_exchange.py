@@ -81,6 +81,25 @@ def secure_server(name: str, protocol: str, hosts: list[str], mode: str) -> dict
     return {"port": {"number": 443, "name": name, "protocol": protocol}, "hosts": hosts, "tls": tls}
 
 
+FIXED = 9
+
+
+def some_policy(random: Random, number: int) -> Resource:
+    """For a Gateway or a VirtualService, or some hosts or routes of it; of services that do not exist, too."""
+    if random.random() < 0.4:
+        target: dict[str, Any] = {"kind": "Gateway", "name": random.choice(["gw", "other", "secure", "gone"])}
+    else:
+        target = {"kind": "VirtualService", "name": random.choice(["s0", "s1", "inner", "gone"])}
+        target |= {"routes": ["d"]} if random.random() < 0.2 else {}
+    target |= {"hosts": random.sample(HOSTS, 2)} if random.random() < 0.3 else {}
+    spec: dict[str, Any] = {"targetRefs": [target], "maxRequestBytes": random.randint(0, 3)}
+    if random.random() < 0.5:
+        spec["sources"] = {"deny": [f"10.0.0.{random.randint(1, 3)}"]}
+    if random.random() < 0.5:
+        spec["rateLimits"] = [{"name": "limit", "requests": random.randint(1, 3), "per": "1s"}]
+    return resource("EdgePolicy", f"policy-{number}", spec)
+
+
 def world(random: Random) -> list[Resource]:
     inner = {"http": [some_rule(random)]}
     tls = {"host": "secure", "trafficPolicy": {"tls": {"mode": "SIMPLE"}}}
@@ -109,8 +128,9 @@ def essence(result: CompileResult) -> object:
     return plan, list(plan.clusters), list(plan.route_tables), result.diagnostics
 
 
+@pytest.mark.parametrize("policies", [0, 3], ids=["no policies", "policies"])
 @pytest.mark.parametrize("seed", range(25))
-def test_random_edits_compile_as_afresh(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_edits_compile_as_afresh(seed: int, policies: int, monkeypatch: pytest.MonkeyPatch) -> None:
     short = 0
 
     def counting(*arguments: Any) -> CompileResult | None:
@@ -121,13 +141,18 @@ def test_random_edits_compile_as_afresh(seed: int, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(compiling, "exchange", counting)
     random, cache = Random(seed), CompileCache()
-    resources = numbered(world(random))
+    resources = world(random)
+    first = FIXED + policies
+    resources[FIXED:FIXED] = [some_policy(random, number) for number in range(policies)]
+    resources = numbered(resources)
     compile_plan(resources, cache=cache)
     for _ in range(40):
-        for place in random.sample(range(9, len(resources)), random.randint(1, 2)):
-            resources[place] = edited(random, resources[place], place - 9)
+        for place in random.sample(range(first, len(resources)), random.randint(1, 2)):
+            resources[place] = edited(random, resources[place], place - first)
+        if policies and random.random() < 0.2:
+            resources[FIXED] = some_policy(random, 0)
         if random.random() < 0.1:
-            resources.append(resources.pop(9))
+            resources.append(resources.pop(first))
         resources = numbered(list(resources))
         assert essence(compile_plan(resources, cache=cache)) == essence(compile_plan(resources))
     assert short > 0
@@ -154,3 +179,28 @@ def test_other_metadata_takes_the_long_way(change: dict[str, Any]) -> None:
     other = [*resources[:2], msgspec.structs.replace(resources[2], **change)]
     assert exchange(whole, other, cache) is None
     assert compile_plan(other, cache=cache) == compile_plan(other)
+
+
+def test_rules_under_the_policy_of_a_gateway_take_the_short_way() -> None:
+    """What is not concerned stays the same object; what a policy names by itself takes the long way."""
+    limit = {"targetRefs": [{"kind": "Gateway", "name": "gw"}], "maxRequestBytes": 5}
+    named = {"targetRefs": [{"kind": "VirtualService", "name": "s1"}], "maxRequestBytes": 6}
+    services = [virtual_service(f"s{i}", f"h{i}.com") for i in range(3)]
+    resources = numbered([gateway(), resource("EdgePolicy", "a", limit), resource("EdgePolicy", "b", named), *services])
+    cache = CompileCache()
+    before = compile_plan(resources, cache=cache)
+    whole = cache.whole
+    assert whole is not None
+    changed = [to("web", uri={"prefix": "/x"})]
+    other = numbered([*resources[:3], virtual_service("s0", "h0.com", *changed), *resources[4:]])
+    after = exchange(whole, other, cache)
+    assert after is not None
+    hosts = after.plan.route_tables["http.80"].virtual_hosts
+    assert [rule.action.guards.max_request_bytes for host in hosts for rule in host.rules if rule.action.guards] == [5, 6, 5]
+    assert [one is two for one, two in zip(before.plan.route_tables["http.80"].virtual_hosts, hosts, strict=True)] == [
+        False,
+        True,
+        True,
+    ]
+    other = numbered([*other[:4], virtual_service("s1", "h1.com", *changed), *other[5:]])
+    assert exchange(whole, other, cache) is None

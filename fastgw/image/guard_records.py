@@ -21,8 +21,9 @@ _SECOND_NS = 1_000_000_000
 def add_guards(tables: Tables, guards: Guards, numbers: StateNumbers) -> int:
     """Index of the record. Raises NumbersExhausted."""
     sources = _add_sources(tables, guards.sources)
-    limits = _add_rate_limits(tables, guards.rate_limits[: lib.FGW_RATE_LIMITS_MAX], numbers)
-    policies = ", ".join(map(_policy_item, guards.rate_limits))
+    asked = guards.rate_limits[: lib.FGW_RATE_LIMITS_MAX]  # as many as eight policies have
+    limits = _add_rate_limits(tables, asked, numbers)
+    policies = ", ".join(map(_policy_item, asked))
     return tables["guards"].add(*sources, *limits, *tables.span(policies), guards.max_request_bytes)
 
 

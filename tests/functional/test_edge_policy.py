@@ -245,6 +245,22 @@ def test_a_client_that_waits_for_100_is_told_413(world: World) -> None:
         assert client.response("POST").status == 413
 
 
+def test_what_follows_a_refused_body_is_no_request(world: World) -> None:
+    """Its bytes are skipped, or the connection ends."""
+    told = ["x-forwarded-for: 10.9.9.9"]
+    inner = request_bytes("GET", "/inner", HOST, told)
+    body = inner + b"x" * (LIMIT + 1 - len(inner))
+    mark = world.origin.mark()
+    with Client(world.gateway.port()) as client:
+        client.send(request_bytes("POST", "/small", HOST, told, body) + request_bytes("GET", "/open", HOST, told))
+        assert client.response("POST").status == 413
+        try:
+            assert client.response().status == 200
+        except Disconnected as ended:
+            assert ended.partial is None
+    assert all(seen.message.target != "/inner" for seen in world.origin.since(mark))
+
+
 def test_chunks_that_become_too_much(world: World) -> None:
     with Client(world.gateway.port()) as client:
         client.send(chunked("/small/chunks", 600))

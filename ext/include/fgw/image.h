@@ -409,7 +409,7 @@ typedef struct fgw_img_source_list {
     uint8_t pad[3];
 } fgw_img_source_list;
 
-enum { FGW_RATE_LIMITS_MAX = 16, FGW_RATE_NAME_MAX = 64 };
+enum { FGW_RATE_LIMITS_MAX = 64, FGW_RATE_NAME_MAX = 64 };
 
 typedef struct fgw_img_rate_limit {
     fgw_span name;        /* letters, digits, '.', '_', '-' */

@@ -93,6 +93,7 @@ static const reason_text reasons[FGW_R_COUNT] = {
     [FGW_R_PROXY_CHECKSUM] = {"proxy_header_checksum", 0},
     [FGW_R_PROXY_UNTRUSTED] = {"proxy_header_untrusted", 0},
     [FGW_R_PROXY_TIMEOUT] = {"proxy_header_timeout", 0},
+    [FGW_R_SOURCE_LIMIT] = {"connections_per_source", 0},
     [FGW_R_IMAGE_MAGIC] = {"image_magic", 0},
     [FGW_R_IMAGE_VERSION] = {"image_version", 0},
     [FGW_R_IMAGE_SIZE] = {"image_size", 0},

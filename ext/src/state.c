@@ -186,6 +186,15 @@ static void forget_shares(fgw_state *s, fgw_worker_state *w) {
     w->shares_used = 0;
 }
 
+static void forget_connections(fgw_state *s, fgw_worker_state *w) {
+    for (uint32_t i = 0; i < FGW_STATE_LISTENERS; i++)
+        take_off(&s->listeners[i].connections, &w->listener_connections[i]);
+    for (uint32_t i = 0; w->holders_used != 0 && i < FGW_STATE_HOLDERS; i++)
+        if (w->holders[i].connections != 0)
+            __atomic_store_n(&w->holders[i].connections, 0, __ATOMIC_RELAXED);
+    w->holders_used = 0;
+}
+
 void fgw_state_forget_worker(fgw_state *s, uint32_t worker) {
     if (worker >= s->worker_slots)
         return;
@@ -198,6 +207,7 @@ void fgw_state_forget_worker(fgw_state *s, uint32_t worker) {
         w->active[i] = 0;
     }
     forget_shares(s, w);
+    forget_connections(s, w);
     for (uint32_t i = FGW_G_CLIENT_ACTIVE; i < FGW_STATE_COUNTERS; i++)
         __atomic_store_n(&w->counters[i], 0, __ATOMIC_RELAXED);
 }

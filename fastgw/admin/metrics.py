@@ -86,6 +86,7 @@ COUNTERS = {
     "FGW_C_SHED_STREAMS": ("overload_reset_streams", "Streams reset for want of memory"),
     "FGW_C_HANDSHAKES_DEFERRED": ("overload_deferred_accepts", "Turns of a late worker that left TLS connections in the queue"),
     "FGW_C_HTTP2_CONNECTIONS": ("http2_connections", "Client connections that have spoken HTTP/2"),
+    "FGW_C_HOLDERS_UNCOUNTED": ("sources_uncounted", "Client connections whose source address could not be counted"),
     "FGW_C_PROXY_HEADERS": ("proxy_headers", "Client connections that began with a good PROXY header"),
 }
 """enum fgw_counter -> name without prefix and suffix, help."""
@@ -112,6 +113,7 @@ GAUGES = {
     "FGW_G_TUNNELS_ACTIVE": ("tunnels_active", "Connections being relayed as bytes"),
     "FGW_G_WEBSOCKETS_ACTIVE": ("websockets_active", "Open WebSockets"),
     "FGW_G_TLS_CONTEXTS": ("tls_contexts_loaded", "TLS server contexts that workers have loaded"),
+    "FGW_G_LISTENERS_FULL": ("listeners_full", "Listening sockets that wait for a connection of their listener to end"),
     "FGW_G_TLS_HANDSHAKING": ("tls_handshakes_active", "TLS handshakes with clients under way"),
 }
 

@@ -8,12 +8,13 @@ cdef enum Hold:                    # bits; fastgw_accept_held{reason} shows them
     HOLD_DESCRIPTORS = 2           # nearly all descriptors are in use
     HOLD_PAUSE = 4                 # accept() had not what it needs; goes on by itself
     HOLD_MEMORY = 8                # the worker's memory is nearly used up
+    HOLD_LISTENER = 16             # of a door: its listener has all the connections that it may have
 
 
 cdef class Door(Watcher):
     """A listening socket of the worker."""
     cdef Admission admission
-    cdef uint32_t holds            # enum Hold, of this listener alone
+    cdef readonly uint32_t holds   # enum Hold, of this listener alone
     cdef int hold(self, uint32_t reason) except -1
     cdef int release(self, uint32_t reason) except -1
     cdef int open_or_shut(self) except -1

@@ -108,7 +108,9 @@ cdef class Context:
     cdef readonly int64_t upstream_idle_timeout_ms
     cdef readonly int64_t upstream_response_timeout_ms
     cdef readonly int64_t stream_idle_timeout_ms
-    cdef readonly int64_t max_connections
+    cdef readonly int64_t max_connections     # of this worker, by its descriptors
+    cdef readonly uint32_t listener_limit     # connections of a listener on all workers, 0: no limit
+    cdef readonly uint32_t source_limit       # of one source address at it, 0: no limit
     cdef readonly int64_t max_requests_per_connection
     cdef readonly int64_t max_connection_age_ms
     cdef readonly int http2_streams

@@ -35,12 +35,11 @@ def images_alive():
     return images
 
 
-def client_limit(wanted):
-    """Client connections a worker may hold: what was asked for, at the most half of its descriptors less a reserve, since each
-    of them may need one for an upstream connection (requirement D8). 0: only the descriptors count."""
+def client_limit():
+    """Client connections a worker may hold: half of its descriptors less a reserve, since each of them may need one for an
+    upstream connection (requirement D8)."""
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    possible = max(1, (soft - RESERVED_DESCRIPTORS - 2 * pipe_limit()) // 2) if soft != resource.RLIM_INFINITY else 1 << 30
-    return min(wanted, possible) if wanted else possible
+    return max(1, (soft - RESERVED_DESCRIPTORS - 2 * pipe_limit()) // 2) if soft != resource.RLIM_INFINITY else 1 << 30
 
 
 cdef class Image:
@@ -170,7 +169,9 @@ cdef class Context:
         self.upstream_idle_timeout_ms = limits.upstream_idle_timeout_ms
         self.upstream_response_timeout_ms = limits.upstream_response_timeout_ms
         self.stream_idle_timeout_ms = limits.stream_idle_timeout_ms
-        self.max_connections = client_limit(limits.max_connections)
+        self.max_connections = client_limit()
+        self.listener_limit = limits.max_connections
+        self.source_limit = limits.max_connections_per_source
         self.max_requests_per_connection = limits.max_requests_per_connection
         self.max_connection_age_ms = limits.max_connection_age_ms
         self.http2_streams = limits.http2_streams

@@ -3,9 +3,9 @@
 The socket belongs to the supervisor and outlives the worker. Whether it is polled is said by admission. Running out of descriptors
 never spins: one connection is accepted and closed with the reserve descriptor, then accepting pauses (requirement I2).
 """
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
-from fastgw.dataplane.admission cimport HOLD_FULL, Door
+from fastgw.dataplane.admission cimport HOLD_FULL
 from fastgw.dataplane.client_address cimport socket_ip, take_socket_address
 from fastgw.dataplane.client_http1 cimport ClientHttp1
 from fastgw.dataplane.client_http2 cimport ClientHttp2
@@ -19,14 +19,16 @@ from fastgw.dataplane.overload cimport Overload
 from fastgw.dataplane.retries cimport RouteRetries
 from fastgw.dataplane.route_filters cimport RouteFilters
 from fastgw.dataplane.route_mirrors cimport RouteMirrors
+from fastgw.dataplane.holders cimport CountedDoor, Holders
 from fastgw.dataplane.newcomer cimport Newcomer
-from fastgw.dataplane.served cimport ClientSide, ConnectionOwner
+from fastgw.dataplane.served cimport ClientSide, ConnectionOwner, Held
 from fastgw.dataplane.streams cimport Connector, ExchangeObserver
 from fastgw.dataplane.tls_context cimport TlsContexts
 from fastgw.dataplane.tls_transport cimport TlsTransport
 from fastgw.dataplane.transport cimport Transport
 from fastgw.dataplane.tunnel cimport Tunnel
-from fastgw.native.base cimport FGW_R_PROXY_UNTRUSTED
+from fastgw.native.base cimport FGW_OK, FGW_R_PROXY_UNTRUSTED
+from fastgw.native.cidr cimport fgw_ip
 from fastgw.native.route cimport (
     FGW_CHAIN_TCP, FGW_LISTENER_PROXY_PROTOCOL, FGW_NONE, fgw_img_chain, fgw_img_listener, fgw_listener_find,
 )
@@ -45,7 +47,7 @@ cdef enum:
     PAUSE_MS = 100
 
 
-cdef class Listener(Door):
+cdef class Listener(CountedDoor):
     def __init__(self, Server server, int fd, name):
         cdef int one = 1
         self.server = server
@@ -66,9 +68,9 @@ cdef class Listener(Door):
         cdef Image image = self.server.ctx.image
         self.index = self.plain = FGW_NONE
         self.looks = self.proxied = False
-        if image is None:
-            return
-        self.index = fgw_listener_find(image.base, name, <size_t>len(self.name_bytes))
+        if image is not None:
+            self.index = fgw_listener_find(image.base, name, <size_t>len(self.name_bytes))
+        self.take_limits(self.server.ctx, self.index)
         if self.index != FGW_NONE:
             place = &image.listeners[self.index]
             self.plain = place.plain
@@ -87,42 +89,51 @@ cdef class Listener(Door):
         cdef Server server = self.server
         cdef sockaddr_storage address
         cdef socklen_t n
+        cdef uint64_t key
         cdef int fd, why, _i
         cdef bint defers = self.looks and server.ctx.late
         for _i in range(ACCEPTS_LATE if defers else ACCEPTS_PER_TURN):
-            if self.holds | self.admission.holds:
+            if self.holds | self.admission.holds or not server.holders.enter(self):
                 return 0
             n = sizeof(address)
             fd = accept4(self.fd, <sockaddr *>&address, &n, SOCK_NONBLOCK | SOCK_CLOEXEC)
             if fd >= 0:
-                why = self.refused(&address)
+                why = self.judge(&address, &key)
                 if why:
                     self.turn_away(fd, why)
                 else:
-                    self.take(fd, &address)
-            elif errno == EAGAIN:
+                    self.take(fd, &address, key)
+                continue
+            why = errno
+            server.holders.leave(self, 0)
+            if why == EAGAIN:
                 return 0
-            elif errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
+            if why == EMFILE or why == ENFILE or why == ENOBUFS or why == ENOMEM:
                 return server.shed(self.fd)
-            elif errno != EINTR:
+            if why != EINTR:
                 server.ctx.loop.count(FGW_C_ACCEPT_ERRORS)  # a peer that gave up meanwhile
         if defers:
             server.ctx.loop.count(FGW_C_HANDSHAKES_DEFERRED)
         return 0
 
-    cdef int take(self, int fd, const sockaddr_storage *address) except -1:
-        """Serve an accepted connection, or close it and raise."""
+    cdef int take(self, int fd, const sockaddr_storage *address, uint64_t key) except -1:
+        """Serve an accepted connection, or close it and raise. ``key``: by which its source address is counted, 0."""
         cdef Newcomer c = None
         cdef Transport transport = None
         try:
             c = Newcomer(self.server.ctx, self.server, self.server.contexts)
+            c.held = Held()
+            c.held.listener, c.held.source = self.place, key
             transport = c.transport = TlsTransport() if self.looks else Transport()
             c.listener = self.index
             c.listener_name = self.name_bytes
             take_socket_address(c, address)
             self.admit(fd, c, transport)
         except BaseException:
-            self.server.on_client_closed(c)
+            if c is None or c.held is None:
+                self.server.holders.leave(self, key)
+            else:
+                self.server.on_client_closed(c)
             if transport is None or transport.loop is None:  # nobody owns the descriptor yet
                 close(fd)
             elif transport.protocol is not None:
@@ -142,16 +153,19 @@ cdef class Listener(Door):
         self.admission.look_at_descriptors()
         return c.start(transport, self.plain, self.looks, self.proxied)
 
-    cdef int refused(self, const sockaddr_storage *address) noexcept:
-        """The fgw_reason not to serve somebody of this address, 0 for none."""
+    cdef int judge(self, const sockaddr_storage *address, uint64_t *key) noexcept:
+        """The fgw_reason not to serve somebody of this address; or FGW_OK, and by *key it is counted (0: it is not)."""
         cdef Context ctx = self.server.ctx
-        if self.proxied and ctx.trusted != NULL and not ctx.believes(socket_ip(address)):
-            return FGW_R_PROXY_UNTRUSTED
-        return 0
+        cdef fgw_ip ip = socket_ip(address)
+        key[0] = 0
+        if not self.proxied:
+            return self.server.holders.admit(self, ip, key)
+        return FGW_OK if ctx.trusted == NULL or ctx.believes(ip) else FGW_R_PROXY_UNTRUSTED
 
     cdef int turn_away(self, int fd, int reason) except -1:
         """Close at once what has just been accepted."""
         close(fd)
+        self.server.holders.leave(self, 0)
         self.server.ctx.reject(reason)
         self.server.ctx.loop.count(FGW_C_CLIENT_CONNECTIONS)
         self.server.ctx.loop.count(FGW_C_CLIENT_CONNECTIONS_CLOSED)
@@ -170,6 +184,7 @@ cdef class Server(ConnectionOwner):
         self.overload = Overload(ctx, self.clients, limits)
         self.admission = self.overload.admission
         ctx.gate = self.overload
+        self.holders = Holders(ctx)
         self.streams = StreamPool(ctx, connector, observer)
         ctx.editor = HeaderEdits()
         ctx.answers = GrpcAnswers()
@@ -191,6 +206,7 @@ cdef class Server(ConnectionOwner):
             self.ctx.loop.remove(listener)
         self.listeners = [Listener(self, fd, name) for name, fd in sockets]
         self.admission.use(self.listeners)
+        self.holders.use(self.listeners)
 
     def on_image(self):
         """A new image is attached: every listener and connection finds its place in it."""
@@ -201,6 +217,7 @@ cdef class Server(ConnectionOwner):
         for listener in self.listeners:
             listener.locate()
             index[listener.name_bytes] = listener.index
+        self.holders.look()
         for client in self.clients:
             client.locate(index.get(client.listener_name, <uint32_t>FGW_NONE))
 
@@ -255,8 +272,12 @@ cdef class Server(ConnectionOwner):
             raise
         return 0
 
+    cdef int on_told(self, ClientSide client) except -1:
+        return self.holders.admit_told(client)
+
     cdef int on_client_closed(self, ClientSide client) except -1:
         self.clients.discard(client)
+        self.holders.forget(client)
         if len(self.clients) < self.ctx.max_connections:
             self.admission.release(HOLD_FULL)
         return self.admission.look_at_descriptors()

@@ -15,7 +15,7 @@ from fastgw.dataplane.served cimport ClientSide, ConnectionOwner
 from fastgw.dataplane.tls_context cimport TlsContext, TlsContexts
 from fastgw.dataplane.tls_transport cimport TlsTransport
 from fastgw.dataplane.transport cimport Transport
-from fastgw.native.base cimport FGW_R_PROXY_MALFORMED, FGW_R_PROXY_TIMEOUT
+from fastgw.native.base cimport FGW_OK, FGW_R_PROXY_MALFORMED, FGW_R_PROXY_TIMEOUT
 from fastgw.native.proxy_proto cimport fgw_proxy_header, fgw_proxy_header_parse
 from fastgw.native.route cimport FGW_CHAIN_HTTP, FGW_NONE, FGW_TLS_TERMINATE, fgw_chain_of_sni, fgw_img_chain
 from fastgw.native.state cimport (
@@ -65,6 +65,7 @@ cdef class Newcomer(ClientSide):
     cdef int listen_to_proxy(self, const char *p, size_t n) except -1:
         """Nothing of the header is ever taken for what the client says."""
         cdef fgw_proxy_header header
+        cdef int why
         cdef long used = fgw_proxy_header_parse(p, n, &header)
         if used == 0:
             return self.keep(p, n)
@@ -77,6 +78,9 @@ cdef class Newcomer(ClientSide):
         n -= <size_t>used
         if self.pending.size():
             self.pending.consume(<size_t>used)
+        why = self.owner.on_told(self) if header.tells else FGW_OK
+        if why:
+            return self.refuse(why)
         if not self.looks:
             return self.hand_over(self.plain, p, n)
         return self.look(p, n) if n else 0

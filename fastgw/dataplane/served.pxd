@@ -20,6 +20,12 @@ cdef struct Address:
     char path[108]            # unix sockets
 
 
+cdef class Held:
+    """What a connection is counted as, whoever serves it; taken off once (holders.pyx)."""
+    cdef uint32_t listener         # its place in the state segment, FGW_NONE
+    cdef uint64_t source           # the key of its source address, 0: that is not counted
+
+
 cdef class ClientSide(Protocol):
     """A client's connection, or one stream of it, as everything but its codec sees it."""
     cdef Context ctx
@@ -38,6 +44,7 @@ cdef class ClientSide(Protocol):
     cdef fgw_ip ip                 # the same address
     cdef char local[64]            # text of our address as the client knows it, once a proxy in front or the kernel has told it
     cdef int local_len
+    cdef Held held                 # None: it is counted nowhere
     cdef int take_place(self, ClientSide other) except -1
     cdef int choose_chain(self, uint32_t chain) except -1
     cdef int locate(self, uint32_t listener) except -1
@@ -57,6 +64,7 @@ cdef class Observer:
 cdef class ConnectionOwner:
     """Who accepted a client connection; told once when it ends."""
     cdef int on_client_closed(self, ClientSide client) except -1
+    cdef int on_told(self, ClientSide client) except -1
     cdef int serve(self, ClientSide accepted, Transport transport, uint32_t chain, const char *p, size_t n) except -1
     cdef int serve_http2(self, ClientSide accepted, Transport transport, const char *p, size_t n) except -1
     cdef int note_unserved(self, ClientSide accepted, Transport transport) except -1

@@ -18,6 +18,11 @@ cdef int64_t clock_ns(int clock) noexcept:
     return <int64_t>ts.tv_sec * 1000000000 + ts.tv_nsec
 
 
+cdef class Held:
+    def __cinit__(self):
+        self.listener = FGW_NONE
+
+
 cdef class ClientSide(Protocol):
     def __cinit__(self):
         self.listener = self.chain = self.route_table = FGW_NONE
@@ -26,7 +31,7 @@ cdef class ClientSide(Protocol):
         """Go on for a connection that has been accepted under another protocol."""
         self.listener_name, self.chain_name = other.listener_name, other.chain_name
         self.listener, self.chain, self.route_table = other.listener, other.chain, other.route_table
-        self.identity = other.identity
+        self.identity, self.held = other.identity, other.held
         self.secure, self.server_name, self.tls = other.secure, other.server_name, other.tls
         memcpy(self.peer, other.peer, sizeof(self.peer))
         self.ip = other.ip
@@ -107,6 +112,10 @@ cdef class Observer:
 cdef class ConnectionOwner:
     cdef int on_client_closed(self, ClientSide client) except -1:
         raise NotImplementedError
+
+    cdef int on_told(self, ClientSide client) except -1:
+        """A proxy in front has told whose the connection is. FGW_OK, or the fgw_reason to close it."""
+        return FGW_OK
 
     cdef int serve(self, ClientSide accepted, Transport transport, uint32_t chain, const char *p, size_t n) except -1:
         """Put the protocol of a chain (FGW_NONE: of a listener that is gone) over a connection, of which n bytes have been read."""

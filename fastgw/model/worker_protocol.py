@@ -41,6 +41,7 @@ class Limits(msgspec.Struct):
     upstream_response_timeout_ms: int = 0
     stream_idle_timeout_ms: int = 0
     max_connections: int = 10_000
+    max_connections_per_source: int = 0
     max_requests_per_connection: int = 0
     max_connection_age_ms: int = 0
     http2_streams: int = 100

@@ -96,6 +96,7 @@ cdef extern from "fgw/base.h" nogil:
         FGW_R_PROXY_MALFORMED
         FGW_R_PROXY_UNTRUSTED
         FGW_R_PROXY_TIMEOUT
+        FGW_R_SOURCE_LIMIT
         FGW_R_COUNT
 
     const char *fgw_reason_name(int reason)

@@ -29,6 +29,7 @@ HEADERS = [
     "sticky",
     "credentials",
     "state",
+    "holders",
     "balance",
     "grpc",
     "retries",

@@ -70,6 +70,7 @@ cdef extern from "fgw/state.h" nogil:
         FGW_C_MIRRORS_LOST
         FGW_C_HTTP2_CONNECTIONS
         FGW_C_PROXY_HEADERS
+        FGW_C_HOLDERS_UNCOUNTED
         FGW_C_SOURCES_DENIED
         FGW_C_BODIES_REFUSED
         FGW_C_SHED_DELAY
@@ -90,6 +91,7 @@ cdef extern from "fgw/state.h" nogil:
         FGW_G_TLS_CONTEXTS
         FGW_G_TLS_HANDSHAKING
         FGW_G_WEBSOCKETS_ACTIVE
+        FGW_G_LISTENERS_FULL
         FGW_G_ACCEPT_HELD
         FGW_G_DESCRIPTORS
         FGW_G_MEMORY_BYTES

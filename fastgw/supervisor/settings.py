@@ -84,6 +84,7 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
     target_bytes: int = 16_384
     fields: int = 100
     max_connections: int = 10_000
+    max_connections_per_source: int = 0
     max_requests_per_connection: int = 0
     max_connection_age: float = 0.0
     http2_streams: int = 100
@@ -161,6 +162,7 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
             upstream_response_timeout_ms=_ms(self.upstream_response_timeout),
             stream_idle_timeout_ms=_ms(self.stream_idle_timeout),
             max_connections=self.max_connections,
+            max_connections_per_source=self.max_connections_per_source,
             max_requests_per_connection=self.max_requests_per_connection,
             max_connection_age_ms=_ms(self.max_connection_age),
             http2_streams=self.http2_streams,
@@ -323,6 +325,7 @@ def _check_numbers(settings: Settings) -> None:
     _check_range("target_bytes", settings.target_bytes, 128, 61_440)
     _check_range("fields", settings.fields, 8, 1_000)
     _check_range("max_connections", settings.max_connections, 0, 10_000_000)
+    _check_range("max_connections_per_source", settings.max_connections_per_source, 0, 10_000_000)
     _check_range("max_requests_per_connection", settings.max_requests_per_connection, 0, 2**31)
     _check_range("http2_streams", settings.http2_streams, 1, 10_000)
     _check_range("shed_target", settings.shed_target, 0, 60_000)

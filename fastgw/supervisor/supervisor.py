@@ -35,6 +35,7 @@ from fastgw.supervisor.handed import Handed
 from fastgw.supervisor.handover import Handover
 from fastgw.supervisor.health import HealthChecker
 from fastgw.supervisor.history import History
+from fastgw.supervisor.limit_notice import LimitNotice
 from fastgw.supervisor.listeners import ListenerSet
 from fastgw.supervisor.memory_group import find_group, total_limit
 from fastgw.supervisor.notify import Notifier
@@ -93,6 +94,7 @@ class Supervisor:
         count = settings.worker_count()
         self.state = StateSegment(count, self.handed.blob(STATE), [worker.stripe for worker in left])
         self.state.shape_rate_limits(settings.rate_limit_buckets)
+        self.limit_notice = LimitNotice(self.state)
         names = (NUMBERS, CELLS, TICKETS, CREDENTIALS)
         numbers_fd, cells_fd, tickets_fd, credentials_fd = (self.handed.blob(name) for name in names)
         if not self.state.adopted and numbers_fd >= 0:
@@ -351,6 +353,7 @@ class Supervisor:
             await asyncio.sleep(TICK_S)
             ticks += 1
             self.fleet.check_heartbeats()
+            self.limit_notice.look()
             if ticks % RETRY_LISTENERS_TICKS == 0 and self.listeners.failures and self.listeners.retry_failed():
                 self.fleet.tell_listen()
                 log.info("opened after all: listening on %s", ", ".join(self.listeners.open))

@@ -174,6 +174,7 @@ enum fgw_reason {
     FGW_R_PROXY_CHECKSUM,
     FGW_R_PROXY_UNTRUSTED, /* the peer is not one whose word counts */
     FGW_R_PROXY_TIMEOUT,
+    FGW_R_SOURCE_LIMIT, /* its source address has all the connections that it may have */
     /* route image */
     FGW_R_IMAGE_MAGIC,
     FGW_R_IMAGE_VERSION,

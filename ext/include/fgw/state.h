@@ -7,7 +7,7 @@
 
 /* cffi:begin */
 enum {
-    FGW_STATE_VERSION = 8,
+    FGW_STATE_VERSION = 9,
     FGW_STATE_WORKERS = 64,   /* worker slots at the most */
     FGW_STATE_CELLS = 262144, /* endpoint cells; the block is sparse, unused cells cost no memory */
     FGW_STATE_CLUSTERS = 131072,
@@ -21,6 +21,9 @@ enum {
     FGW_STATE_RATE_LIMITS = 16384,
     FGW_STATE_COUNTERS = 256,
     FGW_STATE_REASONS = 128,
+    FGW_STATE_LISTENERS = 1024, /* listeners whose connections are counted; others have no limit */
+    FGW_STATE_HOLDERS = 65536,  /* places for source addresses that a worker has, in sets of FGW_HOLDER_WAYS */
+    FGW_HOLDER_WAYS = 8,
 };
 
 /* Counters and gauges of a worker. Names in Prometheus: supervisor/metrics. Gauges are zeroed when a worker starts. */
@@ -94,6 +97,7 @@ enum fgw_counter {
     FGW_C_MEMORY_STEP_PART,
     FGW_C_MEMORY_STEP_REFUSE,
     FGW_C_MEMORY_STEP_RESET,
+    FGW_C_HOLDERS_UNCOUNTED,    /* connections let in although their source address could not be counted */
     FGW_C_COUNTERS_END,
     /* gauges */
     FGW_G_CLIENT_ACTIVE = 192,
@@ -108,6 +112,7 @@ enum fgw_counter {
     FGW_G_TLS_CONTEXTS,   /* loaded */
     FGW_G_TLS_HANDSHAKING,
     FGW_G_WEBSOCKETS_ACTIVE,
+    FGW_G_LISTENERS_FULL, /* listening sockets that wait for one of their listener's connections to end */
     FGW_G_ACCEPT_HELD, /* bits: why the worker accepts nothing (admission.pxd: enum Hold) */
     FGW_G_DESCRIPTORS, /* in use */
     FGW_G_MEMORY_BYTES,  /* private memory of the worker */
@@ -209,6 +214,20 @@ typedef struct fgw_rate_counts {
     uint64_t limited;
 } fgw_rate_counts;
 
+/* Client connections of one listener, of all workers together. The key, of its name, stays for the life of the segment. */
+typedef struct fgw_listener_state {
+    uint64_t key; /* 0: free */
+    uint32_t connections; /* atomic */
+    uint32_t reserved;
+} fgw_listener_state;
+
+/* Client connections of one worker from one source address at one listener; a place with none is free. */
+typedef struct fgw_holder {
+    uint64_t key;
+    uint32_t connections;
+    uint32_t reserved;
+} fgw_holder;
+
 typedef struct fgw_worker_state {
     uint64_t heartbeat_ns; /* CLOCK_MONOTONIC of the last turn */
     uint64_t generation;   /* of the image in use */
@@ -221,7 +240,9 @@ typedef struct fgw_worker_state {
     uint32_t active[FGW_STATE_CELLS]; /* this worker's share of fgw_cell.active, taken off when it dies */
     fgw_share shares[FGW_STATE_CLUSTERS]; /* the same of fgw_cluster_state.all */
     uint32_t shares_used;             /* those before this one may be other than 0 */
-    uint32_t reserved;
+    uint32_t holders_used;            /* 0: no source address has been counted yet */
+    uint32_t listener_connections[FGW_STATE_LISTENERS]; /* this worker's share of fgw_listener_state.connections */
+    fgw_holder holders[FGW_STATE_HOLDERS];              /* read by all, written by this worker alone */
 } fgw_worker_state;
 
 typedef struct fgw_state {
@@ -236,13 +257,15 @@ typedef struct fgw_state {
     uint32_t rate_slots;      /* of rate[] that are used: a power of two, FGW_STATE_RATE_GROUP at the least */
     uint32_t reserved32;
     uint64_t rate_unlimited;  /* requests let through because there was no slot for their bucket */
-    uint64_t reserved[6];
+    uint64_t holder_seed;     /* of the keys of source addresses; 0: none has been chosen yet */
+    uint64_t reserved[5];
     fgw_cell cells[FGW_STATE_CELLS];
     fgw_cluster_state clusters[FGW_STATE_CLUSTERS];
     fgw_dns_slot dns[FGW_STATE_DNS_SLOTS];
     fgw_rate_counts rate_counts[FGW_STATE_RATE_LIMITS];
     uint64_t rate_locks[FGW_STATE_RATE_SLOTS / FGW_STATE_RATE_GROUP]; /* of the groups, for new buckets: odd while held */
     fgw_rate_slot rate[FGW_STATE_RATE_SLOTS];
+    fgw_listener_state listeners[FGW_STATE_LISTENERS];
     fgw_worker_state workers[]; /* worker_slots of them */
 } fgw_state;
 

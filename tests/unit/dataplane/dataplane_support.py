@@ -462,6 +462,9 @@ class Gateway:
         gauges = ("CLIENT_ACTIVE", "UPSTREAM_ACTIVE", "UPSTREAM_IDLE", "EXCHANGES_ACTIVE", "TUNNELS_ACTIVE")
         assert {g: self.counter(f"FGW_G_{g}") for g in gauges} == dict.fromkeys(gauges, 0)
         assert not self.server.clients
+        assert not any(listener.connections for listener in self.state.listeners)
+        assert not any(self.stats.listener_connections)
+        assert not self.stats.holders_used or not any(holder.connections for holder in self.stats.holders)
         del self.server, self.pool, self.context, self.log, self.loop
 
     def alive(self) -> dict[str, int]:

@@ -17,7 +17,7 @@ from fastgw.dataplane import context
 from fastgw.model.plan import Cluster, Endpoint
 
 MakeGateway = Callable[..., Gateway]
-FULL = 1
+FULL = 16  # HOLD_LISTENER
 """The hold of a worker with all the connections it may have."""
 
 
@@ -139,7 +139,7 @@ def test_the_connection_limit_pauses_accepting_and_resumes(make_gateway: MakeGat
     upstream = gateway.upstream()
     gateway.serve(upstream)
     inside = [gateway.client() for _ in range(3)]
-    assert gateway.server.admission.holds == FULL and gateway.counter("FGW_C_ACCEPT_PAUSED") == 1
+    assert gateway.server.listeners[0].holds == FULL and gateway.counter("FGW_C_ACCEPT_PAUSED") == 1
     outside = [gateway.client().send(GET) for _ in range(2)]
     assert gateway.alive()["clients"] == 3 and not outside[0].poll().data
     assert not upstream.has_connection(gateway)
@@ -147,7 +147,7 @@ def test_the_connection_limit_pauses_accepting_and_resumes(make_gateway: MakeGat
     inside[0].close()
     up = upstream.accept(gateway)
     up.send(OK)
-    assert outside[0].response().status == 200 and gateway.server.admission.holds == FULL
+    assert outside[0].response().status == 200 and gateway.server.listeners[0].holds == FULL
     assert not outside[1].poll().data
     inside[1].close()
     up.request()

@@ -440,11 +440,11 @@ def test_the_connection_limit_counts_it(make_gateway: Callable[..., Gateway]) ->
     gateway = make_gateway(limits={"max_connections": 2})
     gateway.relay(gateway.upstream())
     first, _second = gateway.client(), gateway.client()
-    assert gateway.server.admission.holds == 1
+    assert gateway.server.holders.full == 1
     first.close()
     for up in (gateway.upstreams[0].accept(gateway), gateway.upstreams[0].accept(gateway)):
         up.finish()
-    gateway.until(lambda: gateway.server.admission.holds == 0)
+    gateway.until(lambda: gateway.server.holders.full == 0)
 
 
 def test_a_sticky_route_keeps_the_destination_of_an_address(gateway: Gateway) -> None:

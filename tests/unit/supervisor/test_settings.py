@@ -94,6 +94,7 @@ def test_dns_servers_have_a_port() -> None:
         ({"bind": ["example.com"]}, "--bind"),
         ({"listen_map": {80: 65536}}, "--listen-map"),
         ({"listen_map": {0: 80}}, "--listen-map"),
+        ({"max_connections_per_source": -1}, "--max-connections-per-source"),
         ({"proxy_protocol": [80, 65536]}, "--proxy-protocol 65536"),
         ({"trusted_proxies": ["10.0.0.0/33"]}, "--trusted-proxies 10.0.0.0/33"),
         ({"trusted_proxies": ["::/0"]}, "everybody is no proxy"),

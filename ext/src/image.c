@@ -146,7 +146,8 @@ static int upstream_tls_ok(const checker *c, const fgw_img_upstream_tls *t) {
 
 static int vhost_ok(const checker *c, const fgw_img_vhost *v) {
     return span_ok(c, v->name) && range_ok(v->rules, c->h->rules) && v->flags <= FGW_VHOST_REQUIRE_TLS &&
-           index_ok(v->origin, c->h->origins) && index_or_none(v->root_fold, c->h->nodes) && index_or_none(v->guard, c->h->guards);
+           index_ok(v->origin, c->h->origins) && index_or_none(v->root_fold, c->h->nodes) && index_or_none(v->guard, c->h->guards) &&
+           range_ok(v->pages, c->h->pages);
 }
 
 static int rule_ok(const checker *c, const fgw_img_rule *r) {

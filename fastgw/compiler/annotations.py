@@ -7,7 +7,7 @@
   "prefix" is the default.
 - ``gateway.fastgw.io/sticky: cookie:NAME[;ttl=1h] | header:NAME | source-ip``: clients keep the destination of weighted routes.
 - ``gateway.fastgw.io/error-pages: '{"503": {"text/html": "<p>Busy", "application/json": "{}"}, "5xx": ...}'``: bodies of the
-  answers that the gateway makes for the routes, by status and by what the client accepts.
+  answers that the gateway makes for the routes, and for its hosts where no rule matches, by status and by what the client accepts.
 
 A delegate's routes obey the root's path-match and sticky; a delegate may ask for ``segment``, and for a sticky of its own.
 """

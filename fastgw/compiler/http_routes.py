@@ -21,7 +21,7 @@ from fastgw.compiler.inventory import is_subset
 from fastgw.compiler.options import CompileOptions
 from fastgw.compiler.report import Report
 from fastgw.model.kinds.http_route import Destination, HttpMatch, HttpRoute
-from fastgw.model.plan import Action, LeftOut, ObjectRef, Rule
+from fastgw.model.plan import Action, ErrorPage, LeftOut, ObjectRef, Rule
 from fastgw.model.resource import Resource
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class CompiledRules(msgspec.Struct, frozen=True, eq=False):
 
     ``priority``: of the VirtualService among those of its hosts, higher first. ``left_out``: matches that cannot hold behind this
     gateway and port, for explain. ``service``: the VirtualService's key; ``owners``: with those of its delegates; ``roots``: of
-    each rule in match order the route of the VirtualService that led to it, () without delegates.
+    each rule in match order the route of the VirtualService that led to it, () without delegates; ``pages``: where no rule matches.
     """
 
     rules: list[Rule]
@@ -44,6 +44,7 @@ class CompiledRules(msgspec.Struct, frozen=True, eq=False):
     service: str = ""
     owners: tuple[str, ...] = ()
     roots: tuple[int, ...] = ()
+    pages: tuple[ErrorPage, ...] = ()
 
     def all(self) -> list[Rule]:
         """In match order."""
@@ -169,6 +170,7 @@ class RuleCompiler:
             key,
             tuple(dict.fromkeys((key, *(each.owner.key for each in pending)))) if service.delegating else (key,),
             tuple(roots),
+            service.wishes.error_pages,
         )
 
 

@@ -16,7 +16,7 @@ from fastgw.compiler.guards import GuardBook, GuardedRules, guards_of
 from fastgw.compiler.http_routes import BoundService, CompiledRules, RuleCompiler
 from fastgw.compiler.servers import PlacedServer
 from fastgw.model.origin import Origin
-from fastgw.model.plan import NO_GUARDS, LeftOut, RouteTable, Rule, VirtualHost
+from fastgw.model.plan import NO_GUARDS, ErrorPage, LeftOut, RouteTable, Rule, VirtualHost
 from fastgw.model.progress import with_progress
 
 
@@ -92,6 +92,7 @@ def _virtual_host(domain: str, draft: _Draft, guarded: GuardedRules) -> VirtualH
     guards = guards_of(draft.asked, GATEWAY, "") if draft.asked else NO_GUARDS
     vhost = VirtualHost(f"{domain}:{draft.number}", [domain], match_order(parts), draft.require_tls, draft.origin)
     vhost.left_out, vhost.guards = _left_out(draft.parts), guards if guards != NO_GUARDS else None
+    vhost.pages = _pages(draft.parts)
     return vhost
 
 
@@ -115,6 +116,12 @@ def _left_out(parts: Iterable[CompiledRules]) -> list[LeftOut]:
     there = {(rule.virtual_service.key, rule.route_index, rule.match_index) for part in parts for rule in part.all()}
     distinct = {(each.virtual_service.key, each.route_index, each.match_index): each for each in found}
     return [each for key, each in distinct.items() if key not in there]
+
+
+def _pages(parts: Iterable[CompiledRules]) -> tuple[ErrorPage, ...]:
+    """Of the first VirtualService in match order that has error pages."""
+    having = [part for part in parts if part.pages]
+    return max(having, key=lambda part: part.priority).pages if having else ()
 
 
 def match_order(parts: Iterable[CompiledRules]) -> list[Rule]:

@@ -1,23 +1,38 @@
-"""Which of a route's error pages an answer gets: by its status, then by what the client accepts (RFC 9110 section 12.5.1)."""
+"""Which error page of a route, or of a host when no rule takes the request, an answer gets: by its status, then by what the client
+accepts (RFC 9110 section 12.5.1)."""
 from libc.stdint cimport uint32_t
 from libc.string cimport memchr
 
 from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.field_table cimport same_name
 from fastgw.native.base cimport FGW_HDR_ACCEPT, fgw_field
-from fastgw.native.route cimport fgw_img_page, fgw_img_route_policy
+from fastgw.native.route cimport FGW_NONE, fgw_img_page, fgw_table
+
+
+cdef fgw_table pages_of(Exchange x) noexcept:
+    cdef fgw_table none
+    none.off = none.count = 0
+    if x.has_policy:
+        return x.image.route_policies[x.image.actions[x.route.action].policy].pages
+    if x.image is not None and x.route.vhost != FGW_NONE and x.route.rule == FGW_NONE:
+        return x.image.vhosts[x.route.vhost].pages
+    return none
 
 
 cdef const fgw_img_page *page_for(Exchange x, int status) noexcept:
     """NULL: none has this status. Pages of the status itself come before those of its class; of equally welcome ones, or when none
     is welcome, the first."""
-    cdef const fgw_img_route_policy *policy = &x.image.route_policies[x.image.actions[x.route.action].policy]
-    cdef const fgw_img_page *pages = x.image.pages + policy.pages.off
+    cdef fgw_table table = pages_of(x)
+    cdef const fgw_img_page *pages
     cdef const fgw_img_page *best = NULL
-    cdef const fgw_field *accept = x.head.find(FGW_HDR_ACCEPT, b"accept", 6)
+    cdef const fgw_field *accept
     cdef int welcome, most = -1
     cdef uint32_t i
-    for i in range(policy.pages.count):
+    if table.count == 0:
+        return NULL
+    pages = x.image.pages + table.off
+    accept = x.head.find(FGW_HDR_ACCEPT, b"accept", 6)
+    for i in range(table.count):
         if not pages[i].low <= status <= pages[i].high:
             continue
         if best != NULL and pages[i].low != best.low:

@@ -26,7 +26,7 @@ cdef class EnvoyAnswers(LocalAnswers):
         cdef fgw_field fields[4]
         cdef ResponseHead head
         cdef Buffer text = Buffer()
-        cdef const fgw_img_page *page = page_for(x, status) if x.has_policy else NULL
+        cdef const fgw_img_page *page = page_for(x, status)
         memset(&head, 0, sizeof(head))
         if page != NULL:
             body, n = x.image.text(page.body), page.body.len

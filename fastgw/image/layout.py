@@ -111,7 +111,7 @@ TABLES = {
         "fgw_img_route_table",
         "name.off name.len vhosts.off vhosts.count " + _HOSTS,
     ),
-    "vhosts": Record("fgw_img_vhost", "name.off name.len rules.off rules.count flags origin root_fold guard"),
+    "vhosts": Record("fgw_img_vhost", "name.off name.len rules.off rules.count flags origin root_fold guard pages.off pages.count"),
     "rules": Record(
         "fgw_img_rule",
         "name.off name.len path.off path.len path_kind ignore_case predicate_count predicates regex action virtual_service origin"

@@ -44,7 +44,7 @@ def add_route_policy(tables: Tables, policy: RoutePolicy, origins: tuple[int, in
         retry,
         cors,
         *mirrors,
-        *_add_pages(tables, policy.pages),
+        *add_pages(tables, policy.pages),
     )
 
 
@@ -90,7 +90,8 @@ def _add_mirrors(tables: Tables, mirrors: tuple[MirrorTarget, ...]) -> tuple[int
     return first, len(mirrors)
 
 
-def _add_pages(tables: Tables, pages: tuple[ErrorPage, ...]) -> tuple[int, int]:
+def add_pages(tables: Tables, pages: tuple[ErrorPage, ...]) -> tuple[int, int]:
+    """Where they begin, and how many."""
     table = tables["pages"]
     first = table.count
     for page in pages:

@@ -57,6 +57,7 @@ REFERENCES: dict[str, dict[str, str]] = {
         "origin": "origins",
         "root_fold": RULES_OF + "nodes",
         "guard": "guards",
+        "pages": "pages",
     },
     "rules": {
         "name": "strings",

@@ -17,7 +17,7 @@ from fastgw.native.route cimport (
 from fastgw.image.layout import ACTIONS, EDITS, OPS, PATH_KINDS, STICKY, TARGETS, VALUES, ImageError
 from fastgw.image.guard_records import add_guards
 from fastgw.image.link import Host
-from fastgw.image.policy_records import add_direct_response, add_redirect, add_route_policy
+from fastgw.image.policy_records import add_direct_response, add_pages, add_redirect, add_route_policy
 from fastgw.image.references import NUMBERS
 from fastgw.model.plan import NO_EDITS
 
@@ -35,6 +35,7 @@ cdef extern from "fgw/image.h" nogil:
         uint32_t origin
         uint32_t root_fold
         uint32_t guard
+        fgw_table pages
 
     ctypedef struct fgw_img_rule:
         fgw_span name
@@ -308,6 +309,8 @@ cdef class HostBuilder:
         record.name = self.tables.place_text(vhost.name)
         record.rules.count, record.root_fold = rules.size, rules.root_fold
         record.guard = FGW_NONE if vhost.guards is None else add_guards(self.tables, vhost.guards, self.numbers)
+        if vhost.pages:
+            record.pages.off, record.pages.count = add_pages(self.tables, vhost.pages)
         domains = tuple([domain_of(domain) for domain in vhost.domains])
         return Host(self.tables.take(False, rules.piece), rules.piece, domains)
 

@@ -291,6 +291,8 @@ class VirtualHost(msgspec.Struct):
     left_out: list[LeftOut] = []
     guards: Guards | None = None
     """Of its Gateways: for requests that no rule takes."""
+    pages: tuple[ErrorPage, ...] = ()
+    """For the same requests, of the first VirtualService that has some."""
 
 
 class RouteTable(msgspec.Struct):

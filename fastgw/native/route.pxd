@@ -194,6 +194,7 @@ cdef extern from "fgw/image.h" nogil:
 
     ctypedef struct fgw_img_vhost:
         uint32_t guard
+        fgw_table pages
 
     ctypedef struct fgw_img_guard:
         fgw_table sources

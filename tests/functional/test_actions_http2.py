@@ -30,7 +30,8 @@ def documents(origin: RecordingOrigin, mirror: RecordingOrigin) -> list[Document
         rule("/mirror", mirror={"host": "mirror", "port": {"number": 8080}}, rewrite={"uri": "/copy"}, route=WEBAPP),
     ]
     service = virtual_service("actions", [HOST], rules)
-    service["metadata"]["annotations"] = {"gateway.fastgw.io/error-pages": '{"503": {"text/html": "<p>Back soon"}}'}
+    pages = '{"503": {"text/html": "<p>Back soon"}, "404": {"text/html": "<p>Lost"}}'
+    service["metadata"]["annotations"] = {"gateway.fastgw.io/error-pages": pages}
     entries = [service_entry("webapp", [("127.0.0.1", origin.port)]), service_entry("mirror", [("127.0.0.1", mirror.port)])]
     return [gateway(hosts=[HOST]), service, *entries]
 
@@ -66,6 +67,12 @@ def test_a_large_direct_response(served: Served) -> None:
 def test_an_abort_with_an_error_page(served: Served) -> None:
     answer = ask(served[0], "/abort")
     assert (answer.status, answer.headers["content-type"], answer.body) == (503, "text/html", "<p>Back soon")
+
+
+@pytest.mark.parametrize("version", ["--http2-prior-knowledge", "--http1.1"])
+def test_the_page_of_a_host_where_no_rule_matches(served: Served, version: str) -> None:
+    answer = ask(served[0], "/nowhere", version)
+    assert (answer.status, answer.headers["content-type"], answer.body) == (404, "text/html", "<p>Lost")
 
 
 def test_cors(served: Served) -> None:

@@ -8,7 +8,7 @@
 #include "base.h"
 
 /* cffi:begin */
-enum { FGW_IMAGE_VERSION = 12, FGW_NONE = 0xffffffff };
+enum { FGW_IMAGE_VERSION = 13, FGW_NONE = 0xffffffff };
 
 /* `count` records of the table's type, from `off`. */
 typedef struct fgw_table {
@@ -195,6 +195,7 @@ typedef struct fgw_img_vhost {
     uint32_t origin;
     uint32_t root_fold; /* node: trie of the rules with ignoreUriCase, keys in lower case; FGW_NONE without one */
     uint32_t guard;     /* of requests that no rule takes, FGW_NONE without one */
+    fgw_table pages;    /* of the answers that they get */
 } fgw_img_vhost;
 
 enum fgw_path_kind { FGW_PATH_ANY = 0, FGW_PATH_EXACT = 1, FGW_PATH_PREFIX = 2, FGW_PATH_REGEX = 3, FGW_PATH_SEGMENT_PREFIX = 4 };

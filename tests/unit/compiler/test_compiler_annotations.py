@@ -6,6 +6,7 @@ import pytest
 from made_resources import gateway, resource, to, virtual_service
 
 from fastgw.compiler.annotations import (
+    ERROR_PAGES,
     MAX_PRIORITY,
     MAX_TTL_S,
     PATH_MATCH,
@@ -143,6 +144,38 @@ def test_error_pages() -> None:
         ErrorPage(503, 503, "application/json", "j"),
         ErrorPage(500, 599, "text/plain", "b"),
     )
+
+
+def pages_of_hosts(*annotations: dict[str, str]) -> list[list[str]]:
+    """The bodies of the pages of a.com, for VirtualServices that share it, as they come and with the first one given up."""
+    cache, found = CompileCache(), []
+    services = [
+        virtual_service(f"s{i}", "a.com", to("10.0.0.1", uri={"prefix": f"/{i}"}), annotations=each)
+        for i, each in enumerate(annotations)
+    ]
+    for some in (services, services[1:], services):
+        [host] = compile_plan([gateway(), *some], cache=cache).plan.route_tables["http.80"].virtual_hosts
+        found.append([page.body for page in host.pages])
+    assert found[0] == found[2]
+    return found[:2]
+
+
+def test_the_first_virtual_service_with_error_pages_gives_them_to_the_host() -> None:
+    one, two = ({ERROR_PAGES: f'{{"404": {{"text/html": "{body}"}}}}'} for body in ("one", "two"))
+    assert pages_of_hosts(one, two) == [["one"], ["two"]]
+    assert pages_of_hosts({}, two, one) == [["two"], ["two"]]
+    assert pages_of_hosts(one, {PRIORITY: "1", **two}) == [["two"], ["two"]]
+    assert pages_of_hosts({PRIORITY: "1"}, one) == [["one"], ["one"]]
+    assert pages_of_hosts({}, {}) == [[], []]
+
+
+def test_a_changed_error_page_reaches_the_host() -> None:
+    cache, gate = CompileCache(), gateway()
+    for body in ("old", "new"):
+        pages = f'{{"4xx": {{"text/html": "{body}"}}}}'
+        service = virtual_service("web", "a.com", to("10.0.0.1"), annotations={ERROR_PAGES: pages})
+        [host] = compile_plan([gate, service], cache=cache).plan.route_tables["http.80"].virtual_hosts
+        assert host.pages == (ErrorPage(400, 499, "text/html", body),)
 
 
 @pytest.mark.parametrize(

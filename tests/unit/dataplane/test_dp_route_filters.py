@@ -7,10 +7,22 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 
+import msgspec
 import pytest
 from dataplane_support import GET, OK, Gateway, Message, Upstream, free_port, make_plan, post
 
-from fastgw.model.plan import Cluster, Cors, Endpoint, ErrorPage, Fault, MirrorTarget, Predicate, RoutePolicy
+from fastgw.model.plan import (
+    Cluster,
+    Cors,
+    Endpoint,
+    ErrorPage,
+    Fault,
+    MirrorTarget,
+    PathMatch,
+    Predicate,
+    RoutePolicy,
+    VirtualHost,
+)
 
 PROGRAM = [("text", '["'), ("code", ""), ("text", '","'), ("flags", ""), ("text", '","'), ("details", ""), ("text", '"]\n')]
 ALL = 1_000_000
@@ -46,8 +58,8 @@ def ask(gateway: Gateway, upstream: Upstream, request: bytes, answer: bytes = OK
     return got, client.response(request.split(b" ")[0].decode())
 
 
-def request(method: str, *fields: str) -> bytes:
-    return "\r\n".join([f"{method} /x HTTP/1.1", "Host: a.test", *fields, "", ""]).encode()
+def request(method: str, *fields: str, path: str = "/x", host: str = "a.test") -> bytes:
+    return "\r\n".join([f"{method} {path} HTTP/1.1", f"Host: {host}", *fields, "", ""]).encode()
 
 
 # --- faults ---
@@ -375,6 +387,33 @@ def test_an_error_page_by_status(gateway: Gateway, status: int, body: bytes) -> 
     served(gateway, RoutePolicy(pages=PAGES, fault=Fault(abort_status=status, abort_per_million=ALL)))
     answer = gateway.client().send(GET).response()
     assert (answer.status, answer.body) == (status, body)
+
+
+def with_pages(gateway: Gateway, *upstreams: Upstream) -> None:
+    """The host a.test has pages, its one rule is for /known; nobody else has any."""
+    endpoints = [Endpoint("127.0.0.1", upstream.port) for upstream in upstreams]
+    plan = make_plan([Cluster("c", "c", 80, endpoints=endpoints)])
+    [rule] = plan.route_tables["http.80"].virtual_hosts[0].rules
+    known = msgspec.structs.replace(rule, path=PathMatch("exact", "/known"))
+    plan.route_tables["http.80"].virtual_hosts = [
+        VirtualHost("a.test:80", ["a.test"], [known], pages=PAGES),
+        VirtualHost("b.test:80", ["b.test"], [known]),
+    ]
+    gateway.attach(plan)
+
+
+@pytest.mark.parametrize(("host", "body"), [("a.test", b"no"), ("b.test", b""), ("unknown.test", b"")])
+def test_the_page_of_a_host_where_no_rule_matches(gateway: Gateway, host: str, body: bytes) -> None:
+    with_pages(gateway)
+    answer = gateway.client().send(request("GET", host=host)).response()
+    assert (answer.status, answer.body) == (404, body)
+    assert [value for name, value in answer.fields if name == "content-type"] == (["text/plain"] if body else [])
+
+
+def test_the_pages_of_a_host_are_not_for_its_routes(gateway: Gateway) -> None:
+    with_pages(gateway)
+    answer = gateway.client().send(request("GET", path="/known", host="a.test")).response()
+    assert (answer.status, answer.body) == (503, b"no healthy upstream")
 
 
 def test_an_upstreams_own_error_is_not_touched(gateway: Gateway) -> None:

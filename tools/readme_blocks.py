@@ -76,6 +76,15 @@ def bench_h2() -> str:
     return scenes_of("h2.json", run_h2.SCENES)
 
 
+def bench_policy() -> str:
+    """The recorded run of ``make bench-policy``."""
+    import run_policy
+
+    figures = json.loads((RESULTS / "policy.json").read_text())
+    versions = {row["proxy"]: row["version"] for row in figures["proxies"] if "-" not in row["proxy"]}
+    return f"{run_policy.as_table(figures)}\n\n{where(figures['machine'], versions)}"
+
+
 def scenes_of(name: str, kinds: list[Any]) -> str:
     import scenes
 
@@ -95,6 +104,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "bench-tls": bench_tls,
     "bench-l4": bench_l4,
     "bench-h2": bench_h2,
+    "bench-policy": bench_policy,
 }
 
 

@@ -176,11 +176,14 @@ def version_of(command: list[str]) -> str:
     return found.group() if found else ""
 
 
-def start_origin(bench: Bench, *bodies: str) -> Server:
-    """``bodies``: PREFIX=BYTES, what targets that begin with the prefix are answered with."""
-    bench.origin_port = free_port()
+def start_origin(bench: Bench, *bodies: str, more_ports: int = 0) -> list[int]:
+    """``bodies``: PREFIX=BYTES, what targets that begin with the prefix are answered with. The origin's ports: the first is
+    bench.origin_port, the others are endpoints of the same process."""
+    ports = [free_port() for _ in range(1 + more_ports)]
+    bench.origin_port = ports[0]
     program = compile_c("origin", bench.directory)
-    return bench.start("origin", bench.origin_port, [program, str(bench.origin_port), *bodies], bench.load_core)
+    bench.start("origin", ports[0], [program, ",".join(map(str, ports)), *bodies], bench.load_core)
+    return ports
 
 
 def start_relay(bench: Bench) -> Server:
@@ -189,10 +192,12 @@ def start_relay(bench: Bench) -> Server:
     return bench.start("relay", port, [program, str(port), str(bench.origin_port)], bench.proxy_core)
 
 
-def start_nginx(bench: Bench) -> Server:
+def start_nginx(bench: Bench, name: str = "nginx", access_log: str = "off") -> Server:
     port, program = free_port(), find_program("nginx")
-    config = fill_template("nginx.conf.in", bench.directory, {"PORT": port, "ORIGIN": bench.origin_port})
-    return bench.start("nginx", port, [program, "-c", config], bench.proxy_core, [program, "-v"])
+    directory = bench.directory / f"{name}-files"
+    directory.mkdir(mode=0o755, exist_ok=True)
+    config = fill_template("nginx.conf.in", directory, {"PORT": port, "ORIGIN": bench.origin_port, "ACCESS_LOG": access_log})
+    return bench.start(name, port, [program, "-c", config], bench.proxy_core, [program, "-v"])
 
 
 def start_haproxy(bench: Bench) -> Server:

@@ -6,7 +6,7 @@ import itertools
 import json
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from .scripted import Asked, OriginHttp1, OriginHttp2, Pair, ScriptedOrigin
 VERSIONS = ("HTTP/1.1", "HTTP/2")
 SERVICES = {"HTTP/1.1": "one", "HTTP/2": "two"}
 AT_ONCE = 50  # streams
+AT_ONCE_HTTP1 = 10  # connections
 FRAME_BYTES = 16384
 LOG_FORMAT = json.dumps(
     [
@@ -166,15 +167,26 @@ class Bench:
                 yield Begun(wire, method)
 
     def many(self, leg: Leg, targets: Sequence[str], *fields: str, at_once: int = AT_ONCE) -> list[Answer]:
-        """GET after GET on one connection, with HTTP/2 so many at a time."""
+        """GET after GET, with HTTP/2 so many at a time on one connection; ``at_once=1``: one after the other, of either version."""
         if leg.client == VERSIONS[0]:
-            with self.gateway.client() as client:
-                return [ask_http1(client, request_bytes("GET", target, leg.host, fields), "GET") for target in targets]
+            return self._many_http1([request_bytes("GET", target, leg.host, fields) for target in targets], at_once)
         found: list[Answer] = []
         with self.wire(leg.host) as wire:
             wire.start()
             for at in range(0, len(targets), at_once):
                 found += ask_together(wire, targets[at : at + at_once], pairs_of(fields), 2 * at + 1)
+        return found
+
+    def _many_http1(self, requests: list[bytes], at_once: int) -> list[Answer]:
+        """On as many connections, at the most ten."""
+        found: list[Answer] = []
+        with ExitStack() as stack:
+            clients = [stack.enter_context(self.gateway.client()) for _ in range(min(at_once, AT_ONCE_HTTP1))]
+            for at in range(0, len(requests), len(clients)):
+                asked = list(zip(clients, requests[at : at + len(clients)], strict=False))
+                for client, raw in asked:
+                    client.send(raw)
+                found += [end_http1(client, "GET") for client, _ in asked]
         return found
 
     def seen(self, leg: Leg, target: str = "/", *fields: str, **rest: Any) -> Asked:

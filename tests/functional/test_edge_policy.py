@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from wire.h2 import data, headers
 
+from .conftest import StartGateway
 from .support.client import Client, Disconnected, fetch, request_bytes
 from .support.config import Document, destination, gateway_of, http_server, service_entry, text_of, virtual_service
 from .support.curl import Answer, curl
@@ -349,3 +350,35 @@ def test_check_names_the_place(tmp_path: Path) -> None:
     done = run_cli("check", str(tmp_path))
     assert "wrong.yaml:8" in done.stdout + done.stderr
     assert "IST0101" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("via", ["proxy protocol", "trusted proxy"])
+def test_lists_see_the_client_behind_a_proxy(start_gateway: StartGateway, origin: RecordingOrigin, via: str) -> None:
+    front = gateway_of("gw", [http_server([HOST]), tcp_server(9000)])
+    if via == "proxy protocol":
+        front["metadata"]["annotations"] = {"gateway.fastgw.io/proxy-protocol": "true"}
+    running = start_gateway(
+        [
+            front,
+            virtual_service("guarded", [HOST], [named("open", "/")]),
+            tcp_service("relayed", tcp=[tcp_route("tcp.up", port=9000, match=[{"port": 9000}])]),
+            service_entry("webapp", [("127.0.0.1", origin.port)]),
+            tcp_entry("tcp.up", origin.port),
+            policy("gateway", {"kind": "Gateway", "name": "gw"}, sources={"deny": ["192.0.2.0/24"]}),
+        ],
+        ports=[80, 9000],
+        options=["--trusted-proxies", "127.0.0.0/8"] if via == "trusted proxy" else [],
+    )
+    for address, status in (("192.0.2.1", 403), ("198.51.100.1", 200)):
+        header = f"PROXY TCP4 {address} 203.0.113.1 1000 80\r\n".encode() if via == "proxy protocol" else b""
+        told = [] if header else [f"x-forwarded-for: {address}"]
+        with Client(running.port(80)) as client:
+            client.send(header + request_bytes("GET", "/", HOST, told))
+            assert client.response().status == status
+        if header:
+            with Client(running.port(9000)) as client:
+                client.send(header + request_bytes("GET", "/", HOST))
+                if status == 200:
+                    assert client.response().status == 200
+                else:
+                    assert client.wait_closed() and not client.received

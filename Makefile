@@ -7,8 +7,11 @@ BENCH_TLS_JSON ?= build/bench-tls.json
 BENCH_L4_JSON ?= build/bench-l4.json
 BENCH_POLICY_JSON ?= build/bench-policy.json
 BENCH_H2_JSON ?= build/bench-h2.json
+DRILL_JSON ?= build/drill.json
+SOAK_JSON ?= build/soak.json
+SOAK_SECONDS ?= 600
 
-.PHONY: build setup run test lint format fuzz bench bench-tls bench-l4 bench-policy bench-h2 bench-micro bench-peers docs clean
+.PHONY: build setup run test lint format fuzz bench bench-tls bench-l4 bench-policy bench-h2 bench-micro bench-peers drill soak docs clean
 
 build:
 	flock .venv $(PY) setup.py -q build_clib build_ext --inplace -j $$(nproc)
@@ -58,6 +61,16 @@ bench-policy:
 
 bench-h2:
 	$(PY) benchmarks/macro/run_h2.py --json $(BENCH_H2_JSON)
+
+# 300 reloads, 20 rotations of a certificate and 5 upgrades under load; FASTGW_DRILL=10 is ten times as much
+drill:
+	mkdir -p build
+	FASTGW_DRILL_JSON=$(DRILL_JSON) $(PY) -m pytest -q -s tests/functional/test_drill.py
+
+# Mixed traffic for SOAK_SECONDS; memory and descriptors at the end as after the warm-up
+soak:
+	mkdir -p build
+	FASTGW_SOAK_S=$(SOAK_SECONDS) FASTGW_SOAK_JSON=$(SOAK_JSON) $(PY) -m pytest -q -s tests/functional/test_soak.py
 
 # The generated tables of the README
 docs:

@@ -85,6 +85,29 @@ def bench_policy() -> str:
     return f"{run_policy.as_table(figures)}\n\n{where(figures['machine'], versions)}"
 
 
+def endurance() -> str:
+    """The recorded runs of ``make drill`` and ``make soak``."""
+    drill, soak = (json.loads((RESULTS / name).read_text()) for name in ("drill.json", "soak.json"))
+    rows = [
+        f"{drill['reloads']} reloads, {drill['rotations']} rotations, {drill['upgrades']} upgrades | {figure(drill['seconds'])} s",
+        f"requests, failed | {figure(sum(drill['requests'].values()))}, {figure(drill['failed'])}",
+        f"connections made by clients | {figure(sum(drill['connections'].values()))}",
+        f"kept connections ended by reloads and rotations, by upgrades | 0, {figure(sum(drill['ended_by_upgrades'].values()))}",
+        f"the soak, with {soak['reloads']} reloads | {figure(soak['seconds'])} s",
+        f"requests, failed | {figure(sum(soak['requests'].values()))}, {figure(soak['failed'])}",
+        f"connections made by clients | {figure(sum(soak['connections'].values()))}",
+    ]
+    before, after = soak["after_warm_up"], soak["at_the_end"]
+    for name in sorted(before):
+        kib, descriptors = (f"{figure(before[name][what])} / {figure(after[name][what])}" for what in ("rss_kib", "descriptors"))
+        rows.append(f"{name}: resident KiB, descriptors, after the warm-up / at the end | {kib}, {descriptors}")
+    return "\n".join(["| what | figure |", "| --- | --- |", *(f"| {row} |" for row in rows)])
+
+
+def figure(value: float) -> str:
+    return f"{value:,.0f}"
+
+
 def scenes_of(name: str, kinds: list[Any]) -> str:
     import scenes
 
@@ -105,6 +128,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "bench-l4": bench_l4,
     "bench-h2": bench_h2,
     "bench-policy": bench_policy,
+    "endurance": endurance,
 }
 
 

@@ -149,8 +149,9 @@ def kinds(plain: int, tls: int, host: str, secure_host: str, context: Callable[.
 class Crowd:
     """A context manager. Tell it ``upgrade_begins()`` before an upgrade, ``upgrade_done()`` when the workers of before are gone."""
 
-    def __init__(self, clients: list[Kind]) -> None:
+    def __init__(self, clients: list[Kind], pause_s: float = PAUSE_S) -> None:
         self.tally = Tally()
+        self._pause_s = pause_s
         self._begun = self._done = 0
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -199,7 +200,7 @@ class Crowd:
                         asked += answered
                         with self._lock:
                             self.tally.requests[kind.name] += answered
-                        time.sleep(PAUSE_S)
+                        time.sleep(self._pause_s)
                     if connection.over:
                         self._ended(kind, known)
             except (Broken, Malformed, Disconnected, OSError, AssertionError) as error:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import NamedTuple
+import time
+from dataclasses import dataclass
 
 from fastgw.native._native import lib
 from fastgw.supervisor.memory_group import MemoryGroup
@@ -15,6 +16,7 @@ from fastgw.supervisor.state import StateSegment
 
 log = logging.getLogger("fastgw.overload")
 LOOK_S = 0.25
+QUIET_S = 5.0
 STEPS = (
     "enough memory again",
     "idle connections have less time",
@@ -25,11 +27,16 @@ STEPS = (
 MIB = 1 << 20
 
 
-class Seen(NamedTuple):
+@dataclass
+class Seen:
     """Of one worker."""
 
     step: int = 0
     sheds: bool = False
+    shed_s: float = 0.0
+    """when it was last seen to refuse requests for being late"""
+    refused: int = 0
+    """before that began"""
 
 
 class OverloadWatch:
@@ -40,14 +47,13 @@ class OverloadWatch:
         self._stripes = stripes
         self._group = group
         self._seen = [Seen() for _ in stripes]
-        self._refused_from = [0 for _ in stripes]
 
     async def run(self) -> None:
         while True:
             self.look()
             await asyncio.sleep(LOOK_S)
 
-    def look(self) -> None:
+    def look(self, now_s: float | None = None) -> None:
         group_text = ""
         if self._group is not None:
             used = self._group.used()
@@ -55,22 +61,27 @@ class OverloadWatch:
             group_text = f", {used // MIB} of {self._group.limit // MIB} MiB of the control group"
         for slot, stripe in enumerate(self._stripes):
             counters = self._state.counters(stripe)
-            step, sheds = int(counters[lib.FGW_G_MEMORY_STEP]), counters[lib.FGW_G_SHED_SHARE] > 0
-            seen = self._seen[slot]
-            if step != seen.step:
-                used, budget = counters[lib.FGW_G_MEMORY_BYTES] // MIB, counters[lib.FGW_G_MEMORY_BUDGET] // MIB
-                level = logging.WARNING if step > seen.step else logging.INFO
-                place = f"{used} of {budget} MiB in use{group_text}"
-                log.log(level, "worker %d: memory step %d, %s: %s", slot, step, STEPS[min(step, 4)], place)
-            if sheds != seen.sheds:
-                self._tell_shedding(slot, sheds, counters)
-            self._seen[slot] = Seen(step, sheds)
+            self._look_at_memory(slot, counters, group_text)
+            self._look_at_shedding(slot, counters, time.monotonic() if now_s is None else now_s)
 
-    def _tell_shedding(self, slot: int, sheds: bool, counters: tuple[int, ...]) -> None:
-        refused = counters[lib.FGW_C_SHED_DELAY]
-        if sheds:
-            self._refused_from[slot] = refused
-            delay_ms = counters[lib.FGW_G_LOOP_DELAY_US] / 1000
-            log.warning("worker %d: overloaded, requests wait %.0f ms; a share of new ones is refused", slot, delay_ms)
-        else:
-            log.info("worker %d: not overloaded any more, %d requests were refused", slot, refused - self._refused_from[slot])
+    def _look_at_memory(self, slot: int, counters: tuple[int, ...], group_text: str) -> None:
+        seen, step = self._seen[slot], int(counters[lib.FGW_G_MEMORY_STEP])
+        if step == seen.step:
+            return
+        used, budget = counters[lib.FGW_G_MEMORY_BYTES] // MIB, counters[lib.FGW_G_MEMORY_BUDGET] // MIB
+        level = logging.WARNING if step > seen.step else logging.INFO
+        place = f"{used} of {budget} MiB in use{group_text}"
+        log.log(level, "worker %d: memory step %d, %s: %s", slot, step, STEPS[min(step, 4)], place)
+        seen.step = step
+
+    def _look_at_shedding(self, slot: int, counters: tuple[int, ...], now_s: float) -> None:
+        """At the edge of what a worker can do it begins and ends all the time: the end is said when it has lasted."""
+        seen, refused = self._seen[slot], int(counters[lib.FGW_C_SHED_DELAY])
+        if counters[lib.FGW_G_SHED_SHARE]:
+            seen.shed_s = now_s
+            if not seen.sheds:
+                seen.sheds, seen.refused = True, refused
+                log.warning("worker %d: overloaded, it is late all the time; a share of new requests is refused", slot)
+        elif seen.sheds and now_s - seen.shed_s >= QUIET_S:
+            seen.sheds = False
+            log.info("worker %d: not overloaded any more, %d requests were refused", slot, refused - seen.refused)

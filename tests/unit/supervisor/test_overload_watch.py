@@ -41,15 +41,15 @@ def test_shedding_has_a_beginning_and_an_end(caplog: pytest.LogCaptureFixture) -
     watch = OverloadWatch(state, state.stripes, None)
     counters = state._state.workers[0].counters
     caplog.set_level(logging.INFO)
-    counters[lib.FGW_C_SHED_DELAY], counters[lib.FGW_G_LOOP_DELAY_US] = 1000, 230_000
-    counters[lib.FGW_G_SHED_SHARE] = 100
-    watch.look()
-    counters[lib.FGW_C_SHED_DELAY], counters[lib.FGW_G_SHED_SHARE] = 1500, 50
-    watch.look()
-    counters[lib.FGW_G_SHED_SHARE] = 0
-    watch.look()
+    counters[lib.FGW_C_SHED_DELAY] = 1000
+    for now_s, share, refused in ((10.0, 100, 1000), (10.25, 50, 1300), (10.5, 0, 1300), (14.0, 20, 1500), (18.75, 0, 1500)):
+        counters[lib.FGW_C_SHED_DELAY], counters[lib.FGW_G_SHED_SHARE] = refused, share
+        watch.look(now_s)
+    assert len(caplog.messages) == 1, "it goes on and off"
+    watch.look(19.0)
+    watch.look(30.0)
     assert caplog.messages == [
-        "worker 0: overloaded, requests wait 230 ms; a share of new ones is refused",
+        "worker 0: overloaded, it is late all the time; a share of new requests is refused",
         "worker 0: not overloaded any more, 500 requests were refused",
     ]
     state.close()

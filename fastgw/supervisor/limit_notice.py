@@ -37,7 +37,7 @@ class LimitNotice:
             self._quiet_until_s = now_s + BETWEEN_S
         full = any(self._state.counters(slot)[lib.FGW_G_LISTENERS_FULL] for slot in range(self._state.workers))
         if full and not self._full:
-            log.warning("a listener has all the connections that it may have (max-connections): others wait")
+            log.warning("a listener has all the connections that it may have (max-connections): further ones wait")
         self._full = full
 
     def _count_refused(self) -> int:

@@ -75,6 +75,10 @@ uint64_t fgw_siphash(const uint64_t *seed, const void *p, size_t n) {
 /* Every value, each with its length, so that no two lists of values look alike; their number last, so that none is not one empty. */
 static void add_header(sip *s, const fgw_route_request *req, uint8_t id, const char *name, size_t n) {
     uint32_t count = 0;
+    if (id == FGW_HDR_HOST) { /* HTTP/2 has no field for it */
+        sip_add(s, req->authority, req->authority_len);
+        return;
+    }
     for (uint32_t i = 0; i < req->field_count; i++) {
         const fgw_field *f = &req->fields[i];
         if (!fgw_is_named(req, f, id, name, n))

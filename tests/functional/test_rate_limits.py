@@ -40,7 +40,7 @@ BY_KEY = [{"header": "X-Api-Key"}]
 
 
 def documents(origin: RecordingOrigin) -> list[Document]:
-    names = ["burst", "h2", "address", "key", "pair", "told", "open", "reload", "grpc", "soon", "two-a", "two-b"]
+    names = ["burst", "h2", "address", "key", "pair", "told", "open", "reload", "grpc", "soon", "two-a", "two-b", "host"]
     rules: list[Document] = [
         {"name": name, "match": [{"uri": {"prefix": f"/{name}"}}], "route": [destination("webapp", 8080)]} for name in names
     ]
@@ -60,6 +60,7 @@ def documents(origin: RecordingOrigin) -> list[Document]:
         policy("grpc", ["grpc"], limit("grpc", 1)),
         policy("soon", ["soon"], limit("soon", 5, "1s", burst=1)),
         policy("two", ["two-a", "two-b"], limit("both", 1)),
+        policy("host", ["host"], limit("host", 1, by=[{"header": "Host"}])),
     ]
 
 
@@ -187,6 +188,16 @@ def test_a_request_that_one_limit_refuses_takes_nothing_from_the_others(world: W
 def test_all_routes_of_a_target_share_a_bucket(world: World) -> None:
     assert world.statuses("/two-a", 1) == [200]
     assert world.statuses("/two-b", 1) == [429]
+
+
+def test_the_host_is_a_key_over_both_versions(world: World) -> None:
+    there = f"http://127.0.0.1:{world.gateway.port()}/host"
+    found = [
+        curl(*words, "-H", f"host: {host}", there).status
+        for words in ([], ["--http2-prior-knowledge"])
+        for host in (HOST, f"{HOST}:80")
+    ]
+    assert found == [200, 200, 429, 429]
 
 
 def test_a_bucket_fills_again(world: World) -> None:

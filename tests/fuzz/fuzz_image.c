@@ -1,5 +1,7 @@
 /* Route images: what the checker lets through can be matched against without another bounds check. */
 #define _POSIX_C_SOURCE 200809L
+#include "fgw/guard.h"
+#include "fgw/rate.h"
 #include "fgw/sticky.h"
 #include "fuzz.h"
 
@@ -94,14 +96,35 @@ static void match_all(const fgw_image_header *image) {
     }
 }
 
+/* Sets of networks are bisected, keys of rate limits read names. */
+static void ask_guards(const fgw_image_header *image) {
+    static fgw_state *state;
+    const fgw_ip addresses[] = {{0, UINT64_C(0xffff) << 32 | 10u << 24}, {UINT64_C(0x20010db8) << 32, 7}};
+    const fgw_route_request r = request("a.com", "/");
+    int named;
+    if (state == NULL && (state = calloc(1, offsetof(fgw_state, cells))) == NULL)
+        return;
+    for (uint32_t i = 0; i < image->guards.count; i++) {
+        for (int k = 0; k < 2; k++) {
+            const uint32_t list = fgw_guard_denies(image, i, &addresses[k], &named);
+            PROMISE(list == FGW_NONE || list < image->source_lists.count);
+        }
+        fgw_guard_denies(image, i, NULL, &named);
+    }
+    for (uint32_t i = 0; i < image->rate_limits.count; i++)
+        fgw_rate_key(image, state, i, &r, i % 2 ? &addresses[0] : NULL);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     void *image;
     if (n > IMAGE_MAX || posix_memalign(&image, 64, n != 0 ? n : 1) != 0)
         return 0;
     if (n != 0)
         memcpy(image, data, n);
-    if (fgw_image_check(image, n) == 1)
+    if (fgw_image_check(image, n) == 1) {
         match_all(image);
+        ask_guards(image);
+    }
     free(image);
     return 0;
 }

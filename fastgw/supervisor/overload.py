@@ -36,7 +36,9 @@ class Seen:
     shed_s: float = 0.0
     """when it was last seen to refuse requests for being late"""
     refused: int = 0
-    """before that began"""
+    """so far, for being late"""
+    refused_before: int = 0
+    """that began"""
 
 
 class OverloadWatch:
@@ -46,7 +48,7 @@ class OverloadWatch:
         self._state = state
         self._stripes = stripes
         self._group = group
-        self._seen = [Seen() for _ in stripes]
+        self._seen = [Seen(refused=state.counters(stripe)[lib.FGW_C_SHED_DELAY]) for stripe in stripes]
 
     async def run(self) -> None:
         while True:
@@ -77,11 +79,12 @@ class OverloadWatch:
     def _look_at_shedding(self, slot: int, counters: tuple[int, ...], now_s: float) -> None:
         """At the edge of what a worker can do it begins and ends all the time: the end is said when it has lasted."""
         seen, refused = self._seen[slot], int(counters[lib.FGW_C_SHED_DELAY])
-        if counters[lib.FGW_G_SHED_SHARE]:
+        if counters[lib.FGW_G_SHED_SHARE] or refused != seen.refused:  # it may have come and gone between two looks
             seen.shed_s = now_s
             if not seen.sheds:
-                seen.sheds, seen.refused = True, refused
+                seen.sheds, seen.refused_before = True, seen.refused
                 log.warning("worker %d: overloaded, it is late all the time; a share of new requests is refused", slot)
         elif seen.sheds and now_s - seen.shed_s >= QUIET_S:
             seen.sheds = False
-            log.info("worker %d: not overloaded any more, %d requests were refused", slot, refused - seen.refused)
+            log.info("worker %d: not overloaded any more; requests refused: %d", slot, refused - seen.refused_before)
+        seen.refused = refused

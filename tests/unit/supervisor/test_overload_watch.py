@@ -38,19 +38,26 @@ def test_one_line_at_each_change(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_shedding_has_a_beginning_and_an_end(caplog: pytest.LogCaptureFixture) -> None:
     state = StateSegment(1)
-    watch = OverloadWatch(state, state.stripes, None)
     counters = state._state.workers[0].counters
-    caplog.set_level(logging.INFO)
     counters[lib.FGW_C_SHED_DELAY] = 1000
+    watch = OverloadWatch(state, state.stripes, None)
+    caplog.set_level(logging.INFO)
+    watch.look(9.0)
+    assert caplog.messages == [], "that was before this start"
     for now_s, share, refused in ((10.0, 100, 1000), (10.25, 50, 1300), (10.5, 0, 1300), (14.0, 20, 1500), (18.75, 0, 1500)):
         counters[lib.FGW_C_SHED_DELAY], counters[lib.FGW_G_SHED_SHARE] = refused, share
         watch.look(now_s)
     assert len(caplog.messages) == 1, "it goes on and off"
     watch.look(19.0)
     watch.look(30.0)
+    counters[lib.FGW_C_SHED_DELAY] = 1501  # and gone again
+    watch.look(40.0)
+    watch.look(45.0)
     assert caplog.messages == [
         "worker 0: overloaded, it is late all the time; a share of new requests is refused",
-        "worker 0: not overloaded any more, 500 requests were refused",
+        "worker 0: not overloaded any more; requests refused: 500",
+        "worker 0: overloaded, it is late all the time; a share of new requests is refused",
+        "worker 0: not overloaded any more; requests refused: 1",
     ]
     state.close()
 

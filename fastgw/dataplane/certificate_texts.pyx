@@ -23,7 +23,9 @@ cdef extern from *:
 
     static int fgw_write_serial(BIO *out, X509 *x) {
         BIGNUM *number = ASN1_INTEGER_to_BN(X509_get0_serialNumber(x), NULL);
-        const int ok = number != NULL && BN_print(out, number) == 1;
+        char *text = number != NULL ? BN_bn2hex(number) : NULL;  /* whole bytes, as Envoy has it; BN_print drops a leading 0 */
+        const int ok = text != NULL && BIO_puts(out, text) > 0;
+        OPENSSL_free(text);
         BN_free(number);
         return ok;
     }

@@ -35,6 +35,7 @@ cdef class Overload(Gate):
     cdef int weigh(self) except -1
     cdef uint64_t private_bytes(self) except? 0
     cdef uint64_t held_bytes(self) noexcept
+    cdef bint is_held(self) noexcept
     cdef int trim(self) except -1
     cdef int apply(self) except -1
     cdef int hurry_idle(self) except -1

@@ -6,13 +6,12 @@ goes on: refusing it would throw away what it has cost.
 
 Memory: four times a second the worker's private memory is held against its budget, and that of the control group against its limit
 (which the supervisor reads for all). Steps as requirement I1 has them. Private memory is what the kernel counts, so that nothing is
-forgotten; but what it counts may be a heap that nobody uses any more, and that is no reason to refuse anybody: from the third step
-on, connections must hold a good part of it, too. Of a group it may be others, the compile process for one, who have the memory:
-then nothing new is taken, but streams are reset only where they hold a good part.
+forgotten; but what it counts may be a heap that nobody uses any more, or, of a group, the compile process. Refusing would free
+nothing of that, and would go on for ever: from the third step on, connections must hold a good part of it, too.
 """
 import os
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcmp
 
 from fastgw.dataplane.admission cimport HOLD_MEMORY, Admission
@@ -106,8 +105,8 @@ cdef class Overload(Gate):
             self.trim()
             self.weigh()
             now = fgw_memory_step(before, self.used, self.limit)
-        if now > FGW_MEMORY_PART and self.held_bytes() < self.limit // HELD_PART:
-            now = min(now, FGW_MEMORY_REFUSE if self.of_group else FGW_MEMORY_PART)
+        if now > FGW_MEMORY_PART and not self.is_held():
+            now = FGW_MEMORY_PART
         for step in range(before, now):
             self.ctx.loop.count(FGW_C_MEMORY_STEPS + step)
         self.step = now
@@ -138,6 +137,13 @@ cdef class Overload(Gate):
     cdef uint64_t held_bytes(self) noexcept:
         """Of that, what connections hold and would give back: buffers, frame layers, TLS."""
         return live_bytes() + session_bytes() + <uint64_t>sessions_alive() * SESSION_BYTES
+
+    cdef bint is_held(self) noexcept:
+        """Do connections hold a good part of the limit? Of a group's, all workers and the kernel together."""
+        cdef uint64_t workers = max(self.ctx.state.worker_slots, <uint32_t>1)
+        if self.of_group:
+            return self.held_bytes() * workers + self.ctx.state.memory_sockets >= self.limit // HELD_PART
+        return self.held_bytes() >= self.limit // HELD_PART
 
     # ---- acting
 

@@ -188,6 +188,7 @@ cdef extern from "fgw/state.h" nogil:
         uint64_t memory_limit
         uint64_t memory_used
         uint64_t memory_read_ms
+        uint64_t memory_sockets
         fgw_cell *cells
         fgw_cluster_state *clusters
         fgw_dns_slot *dns

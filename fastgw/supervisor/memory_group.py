@@ -29,16 +29,18 @@ class MemoryGroup:
         prefix = "" if version == 2 else "total_"
         self._droppable = (f"{prefix}inactive_file", f"{prefix}active_file")
 
-    def used(self) -> int:
-        """Bytes, without files in the page cache when that matters: the kernel drops them before it ends a process."""
+    def used(self) -> tuple[int, int]:
+        """Bytes, without files in the page cache when that matters: the kernel drops them before it ends a process. And of them,
+        what is in its buffers of connections; only version 2 counts those here."""
         try:
             used = int(self._usage.read_text())
             if used < self.limit * LOOK_CLOSER:
-                return used
+                return used, 0
             stat = dict(line.split() for line in (self.folder / "memory.stat").read_text().splitlines())
-            return max(0, used - sum(int(stat.get(name, 0)) for name in self._droppable))
+            droppable = sum(int(stat.get(name, 0)) for name in self._droppable)
+            return max(0, used - droppable), int(stat.get("sock", 0))
         except (OSError, ValueError):
-            return 0
+            return 0, 0
 
 
 def find_group(membership: str = "/proc/self/cgroup", mounted: str = "/sys/fs/cgroup") -> MemoryGroup | None:

@@ -58,8 +58,8 @@ class OverloadWatch:
     def look(self, now_s: float | None = None) -> None:
         group_text = ""
         if self._group is not None:
-            used = self._group.used()
-            self._state.write_memory(self._group.limit, used)
+            used, sockets = self._group.used()
+            self._state.write_memory(self._group.limit, used, sockets)
             group_text = f", {used // MIB} of {self._group.limit // MIB} MiB of the control group"
         for slot, stripe in enumerate(self._stripes):
             counters = self._state.counters(stripe)

@@ -269,9 +269,9 @@ class StateSegment:
             addresses.append(DnsAddress(ip, *numbers))
         return status, addresses
 
-    def write_memory(self, limit: int, used: int) -> None:
-        """Of the control group, in bytes, as of now: for all workers."""
-        self._state.memory_limit, self._state.memory_used = limit, used
+    def write_memory(self, limit: int, used: int, sockets: int) -> None:
+        """Of the control group, in bytes, as of now, for all workers. ``sockets``: of it, in the kernel's buffers."""
+        self._state.memory_limit, self._state.memory_used, self._state.memory_sockets = limit, used, sockets
         self._state.memory_read_ms = int(time.monotonic() * 1000)
 
     def _read_worker(self, slot: int, offset: int, length: int) -> bytes:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from dataplane_support import GET, OK, Gateway, Message, Upstream, free_port, make_plan, post
 
+from fastgw.dataplane import buffers
 from fastgw.model.plan import (
     Cluster,
     Cors,
@@ -288,11 +289,14 @@ def test_an_overloaded_worker_makes_no_copies(make_gateway: Callable[..., Gatewa
     gateway = make_gateway(limits={"spare_paths": ["/"]})
     world = Mirrored(gateway)
     client = gateway.client()
-    gateway.state.memory_limit, gateway.state.memory_used, gateway.state.memory_read_ms = 100, 96, 1 << 60
+    ballast = buffers.Buffer()
+    ballast.put(bytes(100_000))
+    gateway.state.memory_limit, gateway.state.memory_used, gateway.state.memory_read_ms = 1_000_000, 960_000, 1 << 60
     gateway.pass_ms(300)
     client.send(GET)
     world.main.accept(gateway).send(OK)
     assert client.response().body == b"ok"
+    ballast.drop(100_000)
     assert not world.mirror.has_connection(gateway) and gateway.counter("FGW_C_MIRRORS_LOST") == 1
 
 

@@ -63,10 +63,11 @@ def test_shedding_has_a_beginning_and_an_end(caplog: pytest.LogCaptureFixture) -
 
 
 def test_workers_learn_of_the_group(tmp_path: Path) -> None:
-    (tmp_path / "memory.current").write_text("123\n")
+    (tmp_path / "memory.current").write_text("950\n")
+    (tmp_path / "memory.stat").write_text("anon 500\ninactive_file 100\nsock 40\n")
     state = StateSegment(1)
     OverloadWatch(state, state.stripes, MemoryGroup(tmp_path, 2, 1000)).look()
     head = state._state
-    assert (head.memory_limit, head.memory_used) == (1000, 123)
+    assert (head.memory_limit, head.memory_used, head.memory_sockets) == (1000, 850, 40)
     assert abs(head.memory_read_ms - time.monotonic() * 1000) < 60_000
     state.close()

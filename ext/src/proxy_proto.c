@@ -114,13 +114,15 @@ static int checksum_ok(const uint8_t *p, size_t n, size_t at) {
     return ~crc == told;
 }
 
-/* The entries from `at` to the end of the header: each ends within it. 0, or minus a reason. */
+/* The entries from `at` to the end of the header: each ends within it. 0, or minus a reason. A second checksum is refused: each
+ * costs a pass over the whole, and a header has room for hundreds. */
 static long check_entries(const uint8_t *p, size_t n, size_t at) {
+    int sums = 0;
     while (at < n) {
         if (n - at < ENTRY_HEADER)
             return -FGW_R_PROXY_MALFORMED;
         const size_t length = (size_t)p[at + 1] << 8 | p[at + 2];
-        if (length > n - at - ENTRY_HEADER || (p[at] == TYPE_CRC32C && length != CRC_BYTES))
+        if (length > n - at - ENTRY_HEADER || (p[at] == TYPE_CRC32C && (length != CRC_BYTES || sums++)))
             return -FGW_R_PROXY_MALFORMED;
         if (p[at] == TYPE_CRC32C && !checksum_ok(p, n, at + ENTRY_HEADER))
             return -FGW_R_PROXY_CHECKSUM;

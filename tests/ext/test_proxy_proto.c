@@ -132,12 +132,16 @@ static void add_entry(unsigned type, const void *p, size_t n) {
     set_length();
 }
 
-static void add_checksum(void) {
-    add_entry(3, "\0\0\0\0", 4);
-    size_t at = made.n - 4;
+/* Into the four zeros at `at`. */
+static void put_checksum(size_t at) {
     uint32_t crc = fgw_crc32c(made.p, made.n);
     for (int i = 0; i < 4; i++)
         made.p[at + (size_t)i] = (unsigned char)(crc >> (24 - 8 * i));
+}
+
+static void add_checksum(void) {
+    add_entry(3, "\0\0\0\0", 4);
+    put_checksum(made.n - 4);
 }
 
 static long parse_made(void) { return parse(made.p, made.n); }
@@ -217,6 +221,11 @@ static void test_checksums(void) {
         CHECK_EQ(parse_made(), -FGW_R_PROXY_CHECKSUM);
         made.p[at] ^= 0x10;
     }
+    start(0x21, 0, 0); /* two, of which the first is right */
+    add_entry(3, "\0\0\0\0", 4);
+    add_entry(3, "\0\0\0\0", 4);
+    put_checksum(made.n - 11);
+    CHECK_EQ(parse_made(), -FGW_R_PROXY_MALFORMED);
     start(0x21, 0, 0);
     add_entry(3, "abc", 3);
     CHECK_EQ(parse_made(), -FGW_R_PROXY_MALFORMED);

@@ -107,6 +107,8 @@ cdef class Exchange(Served):
     cdef int on_response_body(self, const char *p, size_t n) except -1
     cdef int on_response_trailers(self, const char *base, fgw_field *fields, uint32_t count) except -1
     cdef int on_response_end(self) except -1
+    cdef int do_what_is_due(self) except -1
+    cdef int cut_off(self) except -1
     cdef int on_upstream_fault(self, int fault, int reason, int error) except -1
     cdef int reply(self, int status, uint32_t flags, const char *details, const char *body, size_t n) except -1
     cdef int reply_redirect(self, int status, const char *location, size_t n) except -1

@@ -244,6 +244,20 @@ cdef class Exchange(Served):
     # ---- the upstream comes, or does not
 
     cdef int on_timer(self) except -1:
+        try:
+            return self.do_what_is_due()
+        except BaseException:
+            self.cut_off()
+            raise
+
+    cdef int cut_off(self) except -1:
+        """Something has raised where nothing else comes for us: the client shall not wait for ever."""
+        if self.active and self.client is not None:
+            self.client.abort_response()
+            self.finish()
+        return 0
+
+    cdef int do_what_is_due(self) except -1:
         cdef int due = what_is_due(self) if self.active else DUE_NOTHING
         if due == DUE_ROUTE:
             return end_route_time(self)
@@ -414,7 +428,11 @@ cdef class Exchange(Served):
             self.client.end_response()
             return check_switched_end(self)
         self.uncharge(False)
-        self.client.end_response()
+        try:
+            self.client.end_response()
+        except BaseException:
+            self.cut_off()
+            raise
         return self.finish()
 
     cdef int on_upstream_fault(self, int fault, int reason, int error) except -1:
@@ -440,7 +458,11 @@ cdef class Exchange(Served):
                             else b"upstream_reset_after_response_started{connection_termination}")
             self.client.abort_response()
             return self.finish()
-        return fail(self, fault, reason, error, reused)
+        try:
+            return fail(self, fault, reason, error, reused)
+        except BaseException:
+            self.cut_off()
+            raise
 
     # ---- answers of the gateway
 

@@ -24,6 +24,7 @@ from fastgw.native.system cimport (
 cdef enum:
     MAX_EVENTS = 256
     IDLE_WAIT_MS = 250
+    AGAIN_MS = 1000           # after a deadline whose callback raised
     DOOMED_ROOM = 1024        # objects that end in one turn, without more memory
 
 
@@ -236,6 +237,8 @@ cdef class Loop:
                 t.on_timer()
             except BaseException:
                 self.report_bug()
+                if t.deadline_ms == 0:  # nobody else would look again
+                    self.set_deadline(t, self.now_ms + AGAIN_MS)
         return 0
 
     cdef int run_timers(self) except -1:

@@ -75,6 +75,7 @@ cdef class Tunnel(Served):
     cdef uint64_t reported_down
     cdef const char *termination   # %CONNECTION_TERMINATION_DETAILS%
 
+    cdef int do_what_is_due(self) except -1
     cdef int start(self, ClientSide accepted, Transport transport, uint32_t chain, const char *p, size_t n) except -1
     cdef int log_unserved(self, ClientSide accepted, Transport transport) except -1
     cdef int decide(self, const fgw_img_chain *chain) except -1

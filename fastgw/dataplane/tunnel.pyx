@@ -400,6 +400,13 @@ cdef class Tunnel(Served):
         return self.ctx.loop.set_deadline(self, when)
 
     cdef int on_timer(self) except -1:
+        try:
+            return self.do_what_is_due()
+        except BaseException:
+            self.finish(True)
+            raise
+
+    cdef int do_what_is_due(self) except -1:
         cdef int64_t now = self.ctx.loop.now_ms
         if self.state == T_WAITING and self.waiting:
             return self.try_upstream()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from dataplane_support import GET, LISTENER, OK, Gateway
 
 from fastgw.dataplane import buffers
+from fastgw.model.plan import RoutePolicy
 
 TURNS = 12
 """Of the loop, in the life of a connection as it is led here."""
@@ -41,6 +43,11 @@ def http2_request() -> bytes:
     return client.data_to_send()
 
 
+def send(sock: socket.socket, data: bytes) -> None:
+    with contextlib.suppress(ConnectionError):  # it may be the one that was lost
+        sock.sendall(data)
+
+
 class Attempt:
     """One connection, in whose turn number ``turn`` allocation number ``n`` fails. Bare sockets: the support's own take memory."""
 
@@ -66,7 +73,7 @@ class Attempt:
     def lead(self, upstream: socket.socket, request: bytes) -> None:
         with socket.create_connection(self.gateway.addresses[LISTENER]) as client:
             self.step()
-            client.sendall(request)
+            send(client, request)
             self.step()
             self.step()
             try:
@@ -76,7 +83,7 @@ class Attempt:
             if answering is not None:
                 with answering:
                     self.step()
-                    answering.sendall(OK)
+                    send(answering, OK)
                     self.step()
             if self.hit:
                 self.step()
@@ -121,3 +128,28 @@ def test_an_allocation_that_fails_costs_its_connection_alone(
             gateway.close()  # asserts that nothing is left
             assert len(gateway.bugs) <= hit, gateway.bugs
     assert failed > 10, "allocations are made, and they fail"
+
+
+def test_an_allocation_that_fails_when_time_is_over_leaves_nobody_waiting(memory: ctypes.PyDLL) -> None:
+    """The answer to a request whose time is over comes out of a deadline, where no event follows."""
+    n, told = 0, b""
+    while b"504" not in told:
+        n += 1
+        gateway = Gateway()
+        upstream = gateway.upstream()
+        gateway.serve(upstream, route=RoutePolicy(timeout_ms=500))
+        client = gateway.client().send(GET)
+        upstream.accept(gateway).request()
+        buffers.give_back_spare()
+        gateway.loop.skip_ms(600)
+        arm, disarm, turn = memory.arm, memory.disarm, gateway.loop.turn
+        arm(n)
+        try:
+            turn(0)
+        finally:
+            disarm()
+        gateway.until(lambda client=client: bool(client.poll().data) or client.end != "", lambda: "an answer or the end")
+        told = bytes(client.data)
+        client.close()
+        gateway.close()
+    assert n > 2, "some have failed on the way"

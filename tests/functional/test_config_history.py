@@ -162,6 +162,18 @@ def test_apply_at_once(start_gateway: StartGateway, tmp_path: Path) -> None:
     assert running.get("/", HOST).status == 203
 
 
+def on_trial(running: Gateway) -> int:
+    """The pid of the one worker of two that has the second configuration, once it has said so; the phase begins before."""
+
+    def found() -> int:
+        assert running.admin("/config/trial")["phase"] == "canary"
+        pids = {worker["generation"]: worker["pid"] for worker in running.admin("/workers")}
+        assert set(pids) == {1, 2}
+        return int(pids[2])
+
+    return eventually(found)
+
+
 def test_a_good_canary_is_promoted(start_gateway: StartGateway, origin: RecordingOrigin, tmp_path: Path) -> None:
     """One worker has the new configuration, the other the old one; then both have it. No request fails."""
     running = start_gateway(simple(HOST, origin.port))
@@ -169,9 +181,7 @@ def test_a_good_canary_is_promoted(start_gateway: StartGateway, origin: Recordin
     documents[1]["spec"]["http"][0]["headers"] = {"response": {"set": {"x-version": "new"}}}
     with Load(running.port(), HOST, clients=4) as load:
         trying = apply_later(running, candidate(tmp_path, documents), "--canary", "1", "--for", "2s", "--max-5xx", "1%")
-        eventually(lambda: running.admin("/config/trial")["phase"] == "canary")
-        generations = {worker["generation"] for worker in running.admin("/workers")}
-        assert generations == {1, 2}
+        assert on_trial(running)
         versions = {running.get("/", HOST).value("x-version") for _ in range(40)}
         assert versions == {None, "new"}
         out, err = trying.communicate(timeout=60)
@@ -211,9 +221,7 @@ def test_a_bad_canary_is_taken_back(start_gateway: StartGateway, origin: Recordi
 def test_a_canary_whose_worker_dies_is_taken_back(start_gateway: StartGateway, origin: RecordingOrigin, tmp_path: Path) -> None:
     running = start_gateway(simple(HOST, origin.port))
     trying = apply_later(running, candidate(tmp_path, answers(202)), "--canary", "1", "--for", "60s")
-    eventually(lambda: running.admin("/config/trial")["phase"] == "canary")
-    (victim,) = [worker["pid"] for worker in running.admin("/workers") if worker["generation"] == 2]
-    os.kill(victim, signal.SIGKILL)
+    os.kill(on_trial(running), signal.SIGKILL)
     _, err = trying.communicate(timeout=60)
     assert trying.returncode == 1 and "a worker that had it ended" in err
     eventually(lambda: [worker["generation"] for worker in running.admin("/workers")] == [1, 1])

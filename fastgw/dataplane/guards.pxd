@@ -3,10 +3,11 @@ from libc.stdint cimport uint32_t
 
 from fastgw.dataplane.context cimport Image
 from fastgw.dataplane.steps cimport Guard
+from fastgw.native.cidr cimport fgw_ip
 
 
 cdef class RouteGuard(Guard):
     pass
 
 
-cdef const char *why_denied(Image image, uint32_t guard, const char *address, size_t n) except? NULL
+cdef const char *why_denied(Image image, uint32_t guard, const fgw_ip *client) except? NULL

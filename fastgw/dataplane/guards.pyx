@@ -25,12 +25,17 @@ from fastgw.native.state cimport FGW_C_BODIES_REFUSED, FGW_C_SOURCES_DENIED, FGW
 cdef class RouteGuard(Guard):
     cdef bint admit(self, Exchange x, uint32_t guard, const fgw_route_request *q) except -1:
         cdef const fgw_img_guard *g = &x.image.guards[guard]
-        cdef const char *why = why_denied(x.image, guard, x.head.remote, x.head.remote_len) if g.sources.count else NULL
+        cdef const char *why
+        cdef fgw_ip ip
+        cdef const fgw_ip *client = NULL  # unless somebody asks, or nobody can tell
+        if (g.sources.count or g.rate_limits.count) and fgw_ip_parse(x.head.remote, x.head.remote_len, &ip):
+            client = &ip
+        why = why_denied(x.image, guard, client) if g.sources.count else NULL
         if why != NULL:
             x.ctx.loop.count(FGW_C_SOURCES_DENIED)
             x.reply(403, 0, why, b"RBAC: access denied", 19)
             return False
-        if g.rate_limits.count and not take_requests(x, g, q):
+        if g.rate_limits.count and not take_requests(x, g, q, client):
             x.reply(429, FGW_F_RL, b"local_rate_limited", b"local_rate_limited", 18)
             return False
         if g.max_request_bytes:
@@ -60,14 +65,12 @@ cdef class RouteGuard(Guard):
         return fields.add_field(FGW_HDR_OTHER, b"ratelimit", 9, x.limits_told.head(), x.limits_told.size())
 
 
-cdef bint take_requests(Exchange x, const fgw_img_guard *g, const fgw_route_request *q) except -1:
+cdef bint take_requests(Exchange x, const fgw_img_guard *g, const fgw_route_request *q, const fgw_ip *client) except -1:
     """One from the bucket of each limit, or, where one of them is empty, none from any."""
     cdef const fgw_img_rate_limit *limits = x.image.rate_limits + g.rate_limits.off
     cdef uint64_t keys[FGW_RATE_LIMITS_MAX]
     cdef fgw_rate rate
     cdef fgw_rate_answer answer
-    cdef fgw_ip ip
-    cdef const fgw_ip *known = &ip if fgw_ip_parse(x.head.remote, x.head.remote_len, &ip) else NULL
     cdef uint32_t i, taken
     if x.limits_told is None:
         x.limits_told = Buffer()
@@ -75,7 +78,7 @@ cdef bint take_requests(Exchange x, const fgw_img_guard *g, const fgw_route_requ
     x.gives_limits = True
     for taken in range(g.rate_limits.count):
         rate.interval_ns, rate.burst = limits[taken].interval_ns, limits[taken].burst
-        keys[taken] = fgw_rate_key(x.image.base, x.ctx.state, g.rate_limits.off + taken, q, known)
+        keys[taken] = fgw_rate_key(x.image.base, x.ctx.state, g.rate_limits.off + taken, q, client)
         if fgw_rate_take(x.ctx.state, keys[taken], &rate, <uint64_t>x.ctx.loop.now_ns, &answer) == FGW_RATE_REFUSED:
             break
         tell(x, &limits[taken], &answer)
@@ -115,12 +118,12 @@ cdef uint64_t seconds(uint64_t ns) noexcept:
 cdef dict known = {}               # details live as long as the process: log lines point at them
 
 
-cdef const char *why_denied(Image image, uint32_t guard, const char *address, size_t n) except? NULL:
-    """The details of an answer to a client that is kept out, NULL for one that is let in (I14)."""
-    cdef fgw_ip ip
+cdef const char *why_denied(Image image, uint32_t guard, const fgw_ip *client) except? NULL:
+    """The details of an answer to a client that is kept out, NULL for one that is let in (I14). ``client``: NULL when its address
+    cannot be told."""
     cdef int named = 0
     cdef fgw_span policy
-    cdef uint32_t denying = fgw_guard_denies(image.base, guard, &ip if fgw_ip_parse(address, n, &ip) else NULL, &named)
+    cdef uint32_t denying = fgw_guard_denies(image.base, guard, client, &named)
     if denying == FGW_NONE:
         return NULL
     if not named:

@@ -255,7 +255,7 @@ cdef class Tunnel(Served):
             name = image.origins[chain.virtual_service].name
             self.virtual_service = image.text(name)[:name.len]
         if chain.guard != FGW_NONE:
-            why = why_denied(image, chain.guard, self.client.peer, self.client.peer_len)
+            why = why_denied(image, chain.guard, &self.client.ip)
             if why != NULL:
                 self.ctx.loop.count(FGW_C_SOURCES_DENIED)
                 return self.fail(0, why)

@@ -1,5 +1,6 @@
 /* Locations of redirects and rewritten paths. */
 #include "fgw/rewrite.h"
+#include "fgw/text.h"
 
 #include "image_read.h"
 
@@ -141,12 +142,8 @@ static void put_request_host(writer *w, const fgw_route_request *req, const char
 }
 
 static void put_port(writer *w, uint32_t port) {
-    char digits[8];
-    size_t i = sizeof digits;
-    for (; port > 0; port /= 10)
-        digits[--i] = (char)('0' + port % 10);
-    digits[--i] = ':';
-    put(w, digits + i, sizeof digits - i);
+    char text[1 + FGW_DECIMAL_MAX] = ":";
+    put(w, text, 1 + fgw_write_decimal(text + 1, port));
 }
 
 static void put_location_path(writer *w, const void *image, const fgw_img_answer *answer, const fgw_img_rule *rule,

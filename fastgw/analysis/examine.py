@@ -49,7 +49,8 @@ def examine_paths(
 def _examine(paths: list[str], options: ExamineOptions, files: FileCache | None, compiled: CompileCache | None) -> Examined:
     loaded = load_paths(paths, options.namespace, files)
     answers = {host: (address, port or None) for host, (address, port) in options.resolve.items()}
-    result = compile_plan(loaded.resources, CompileOptions(options.labels, options.namespace, answers), compiled)
+    own = CompileOptions(options.labels, options.namespace, answers)
+    result = compile_plan(loaded.resources, own, compiled, loaded.doubtful)
     whole = examine(loaded.resources, result.plan, options)
     diagnostics = in_order([*loaded.diagnostics, *whole, *result.diagnostics], loaded.files)
     return Examined(loaded.resources, diagnostics, loaded.files, result.plan)

@@ -13,6 +13,7 @@ from fastgw.compiler.endpoints import EndpointIndex
 from fastgw.compiler.hosts import ServerHosts
 from fastgw.compiler.http_routes import BoundService
 from fastgw.compiler.inventory import Inventory
+from fastgw.compiler.kept_policies import PolicyMemory
 from fastgw.compiler.options import CompileOptions
 from fastgw.compiler.registry import Registry
 from fastgw.compiler.virtual_hosts import VirtualHostCache
@@ -37,6 +38,7 @@ class CompileCache:
         self._services: dict[int, BoundService] = {}
         self._hosts: dict[str, tuple[Resource, list[ServerHosts]]] = {}
         self.virtual_hosts = VirtualHostCache()
+        self.policies = PolicyMemory()
         self.whole: Whole | None = None
 
     def start(self, options: CompileOptions) -> None:

@@ -38,22 +38,28 @@ __all__ = ["CompileCache", "CompileOptions", "CompileResult", "compile_plan"]
 
 
 def compile_plan(
-    resources: Sequence[Resource], options: CompileOptions | None = None, cache: CompileCache | None = None
+    resources: Sequence[Resource],
+    options: CompileOptions | None = None,
+    cache: CompileCache | None = None,
+    doubtful: frozenset[str] = frozenset(),
 ) -> CompileResult:
-    """Never raises on account of what is in the resources. With ``cache``, only what has changed since is compiled again."""
+    """Never raises on account of what is in the resources. With ``cache``, only what has changed since is compiled again.
+    ``doubtful``: see LoadResult."""
     options = options or CompileOptions()
     cache = cache or CompileCache()
     with _garbage_collection_paused():
         cache.start(options)
         whole, cache.whole = cache.whole, None
-        result = exchange(whole, resources, cache) if whole is not None else None
+        result = exchange(whole, resources, cache) if whole is not None and whole.doubtful == doubtful else None
         if result is not None:
             cache.whole = whole
             return result
-        return _compile(resources, options, cache)
+        return _compile(resources, options, cache, doubtful)
 
 
-def _compile(resources: Sequence[Resource], options: CompileOptions, cache: CompileCache) -> CompileResult:
+def _compile(
+    resources: Sequence[Resource], options: CompileOptions, cache: CompileCache, doubtful: frozenset[str]
+) -> CompileResult:
     report = Report()
     inventory = Inventory(resources, options, report)
     finder = cache.finder(inventory, options)
@@ -66,7 +72,7 @@ def _compile(resources: Sequence[Resource], options: CompileOptions, cache: Comp
     report_policies(inventory, options, report)
     report_endpoint_annotations(inventory, report)
     report_gateway_annotations(inventory, report)
-    book = GuardBook(find_policies(inventory, report))
+    book = GuardBook(find_policies(inventory, report, cache.policies, doubtful))
     cache.virtual_hosts.guarded.begin({each.key: each for each in inventory.of("VirtualService")} if not book.is_empty() else {})
 
     plan = Plan()
@@ -87,7 +93,9 @@ def _compile(resources: Sequence[Resource], options: CompileOptions, cache: Comp
     plan.clusters = clusters.build([*(use for rules in used for use in rules.uses), *layer4])
     diagnostics = in_file_order([*report.diagnostics, *clusters.diagnostics()], services)
     served = [each for each, _ in listeners]
-    cache.whole = Whole(list(resources), served, compiler, book, clusters, used, layer4, report.diagnostics, plan, diagnostics)
+    cache.whole = Whole(
+        list(resources), doubtful, served, compiler, book, clusters, used, layer4, report.diagnostics, plan, diagnostics
+    )
     return CompileResult(plan, list(diagnostics))
 
 

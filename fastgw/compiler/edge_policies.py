@@ -3,7 +3,7 @@
 - ``gateway.fastgw.io/max-request-bytes: "1048576"``, of a VirtualService or a Gateway: ``maxRequestBytes``.
 - ``gateway.fastgw.io/allow-from`` and ``deny-from: "10.0.0.0/8, 2001:db8::/32"``, of the same: ``sources``.
 
-An annotation counts like a policy for the whole object that is younger than all others.
+An annotation counts like a policy for the whole object that is younger than all others. What is broken is kept_policies' to judge.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import msgspec
 from fastgw.compiler.annotations import ALLOW_FROM, DENY_FROM, MAX_REQUEST_BYTES
 from fastgw.compiler.hosts import covers, full_name
 from fastgw.compiler.inventory import Inventory
+from fastgw.compiler.kept_policies import Denial, PolicyMemory, network_problem, policies_in_force
 from fastgw.compiler.report import Report, place
 from fastgw.model.cidr import parse_network
 from fastgw.model.duration import parse_ns
@@ -28,12 +29,14 @@ GATEWAY, SERVICE = "Gateway", "VirtualService"
 FIELDS = {"sources": "sources", "max_request_bytes": "maxRequestBytes", "rate_limits": "rateLimits"}
 """Fields of Asked -> of the kind."""
 _DIGITS = re.compile(r"[0-9]{1,18}")
+EVERYBODY = "0.0.0.0/0, ::/0"
 
 
 class Asked(msgspec.Struct, frozen=True):
     """What one policy asks for at one target; None: nothing is said of it. ``key``: of the target.
 
-    ``hosts``: lower case, exact or with a leading star; ``routes``: names. () for all.
+    ``hosts``: lower case, exact or with a leading star; ``routes``: names. () for all. ``broken``: what the policy asks for is not
+    known; its ``sources`` let nobody in, whatever others say.
     """
 
     policy: str
@@ -44,6 +47,7 @@ class Asked(msgspec.Struct, frozen=True):
     sources: SourceList | None = None
     max_request_bytes: int | None = None
     rate_limits: tuple[RateLimit, ...] | None = None
+    broken: bool = False
 
     def level(self) -> int:
         """How specific it is: routes before hosts before the whole object."""
@@ -63,17 +67,39 @@ class Found(msgspec.Struct):
     fields: dict[str, str]
 
 
-def find_policies(inventory: Inventory, report: Report) -> list[Found]:
-    """In order of precedence; what names no target that exists is reported and left out."""
-    found: list[Found] = []
-    for policy in inventory.of("EdgePolicy"):
+def find_policies(
+    inventory: Inventory, report: Report, memory: PolicyMemory | None = None, doubtful: frozenset[str] = frozenset()
+) -> list[Found]:
+    """In order of precedence; what names no target that exists is reported and left out. ``memory``: of the compilation before;
+    ``doubtful``: see LoadResult."""
+    memory = memory if memory is not None else PolicyMemory()
+    memory.begin()
+    in_force = policies_in_force(inventory, doubtful, memory, report)
+    found = [_of_denial(denial, inventory) for denial in in_force.denials]
+    for policy in in_force.whole:
         found += _of_policy(policy, inventory, report)
     for kind in (SERVICE, GATEWAY):
         for resource in inventory.of(kind):
             if any(name in resource.annotations for name in (ALLOW_FROM, DENY_FROM, MAX_REQUEST_BYTES)):
-                found += _of_annotations(resource, report)
+                found += _of_annotations(resource, memory, report)
     _report_conflicts(found, report)
     return found
+
+
+def _of_denial(denial: Denial, inventory: Inventory) -> Found:
+    """For the whole target where a route that is named does not exist."""
+    policy, target = denial.policy, denial.target
+    key = f"{policy.namespace}/{target.name}"
+    resource = next(each for each in inventory.of(target.kind) if each.key == key)
+    hosts = tuple(full_name(host, policy.namespace).lower() for host in target.hosts)
+    names = {route.name for route in resource.spec.http} if target.kind == SERVICE else set()
+    routes = target.routes if names.issuperset(target.routes) else ()
+    return Found(nobody(policy.key, target.kind, key, hosts, routes), policy, "spec", {})
+
+
+def nobody(policy: str, kind: str, key: str, hosts: tuple[str, ...] = (), routes: tuple[str, ...] = ()) -> Asked:
+    """Nobody is let in."""
+    return Asked(policy, kind, key, hosts, routes, SourceList(policy, "", EVERYBODY, True), broken=True)
 
 
 def _of_policy(policy: Resource, inventory: Inventory, report: Report) -> Iterator[Found]:
@@ -129,32 +155,40 @@ def _exists(policy: Resource, target: TargetRef, path: str, inventory: Inventory
     return not target.routes or len(missing) < len(target.routes)
 
 
-def _of_annotations(resource: Resource, report: Report) -> Iterator[Found]:
-    paths = {name: f"metadata.annotations[{name}]" for name in (ALLOW_FROM, DENY_FROM, MAX_REQUEST_BYTES)}
-    values: dict[str, object] = {}
-    fields: dict[str, str] = {}
-    allow, deny = resource.annotations.get(ALLOW_FROM), resource.annotations.get(DENY_FROM)
+def _of_annotations(resource: Resource, memory: PolicyMemory, report: Report) -> Iterator[Found]:
+    texts = {
+        name: memory.text(resource, name, problem_of(resource.annotations[name]), report)
+        for name, problem_of in _PROBLEMS.items()
+        if name in resource.annotations
+    }
+    if None in texts.values():
+        yield Found(nobody(resource.key, resource.kind, resource.key), resource, "metadata.annotations", {})
+    paths = {name: f"metadata.annotations[{name}]" for name in texts}
+    asked, fields = Asked(resource.key, resource.kind, resource.key), {}
+    allow, deny, limit = (texts.get(name) for name in (ALLOW_FROM, DENY_FROM, MAX_REQUEST_BYTES))
     if allow is not None or deny is not None:
         lists = [
             _networks(resource, _split(text or ""), lambda _, name=name: paths[name], report)  # type: ignore[misc]
             for text, name in ((allow, ALLOW_FROM), (deny, DENY_FROM))
         ]
-        values["sources"] = SourceList(resource.key, lists[0], lists[1], allow is not None)
+        asked = msgspec.structs.replace(asked, sources=SourceList(resource.key, lists[0], lists[1], allow is not None))
         fields["sources"] = paths[ALLOW_FROM if allow is not None else DENY_FROM]
-    limit = resource.annotations.get(MAX_REQUEST_BYTES, "").strip()
-    if _DIGITS.fullmatch(limit):
-        values["max_request_bytes"] = int(limit)
+    if limit is not None:
+        asked = msgspec.structs.replace(asked, max_request_bytes=int(limit))
         fields["max_request_bytes"] = paths[MAX_REQUEST_BYTES]
-    elif MAX_REQUEST_BYTES in resource.annotations:
-        words = f'{MAX_REQUEST_BYTES}: "{limit}" is no number of bytes: it has no effect'
-        report.warning("FGW0110", resource, paths[MAX_REQUEST_BYTES], words)
-    if values:
-        asked = msgspec.structs.replace(Asked(resource.key, resource.kind, resource.key), **values)
+    if fields:
         yield Found(asked, resource, "metadata.annotations", fields)
 
 
 def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+_PROBLEMS: dict[str, Callable[[str], str]] = {
+    ALLOW_FROM: lambda text: "",  # what cannot be read of it keeps more out
+    DENY_FROM: lambda text: next(filter(None, map(network_problem, _split(text))), ""),
+    MAX_REQUEST_BYTES: lambda text: "" if _DIGITS.fullmatch(text.strip()) else f'"{text}" is no number of bytes',
+}
 
 
 def _networks(resource: Resource, texts: Sequence[str], path: Callable[[int], str], report: Report) -> str:

@@ -36,6 +36,7 @@ class Whole(msgspec.Struct):
     """
 
     resources: Sequence[Resource]
+    doubtful: frozenset[str]
     listeners: list[PlacedListener]
     compiler: RuleCompiler
     book: GuardBook

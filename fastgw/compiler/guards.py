@@ -3,7 +3,7 @@
 Of the policies for a VirtualService the most specific one that says something of a field counts: for the route, for the host, for
 the whole. Where a delegate's rules are concerned, what is for the delegate is more specific than what is for its root. What is
 asked for a Gateway holds as well: its lists and rate limits beside all others; its size of requests where nothing is said of a
-VirtualService's.
+VirtualService's. What is broken lets nobody in beside all others, however specific they are.
 """
 
 from __future__ import annotations
@@ -131,14 +131,17 @@ def guards_of(asked: Iterable[Asked], kind: str, owner: str) -> Guards:
     rule stands in."""
     by_gateway: dict[str, list[Asked]] = {}
     own: list[Asked] = []
+    closed: list[Sequence[Asked]] = []
     for each in asked:
-        if each.kind == GATEWAY:
+        if each.broken:
+            closed += [(each,)] if kind in (SERVICE, each.kind) else []
+        elif each.kind == GATEWAY:
             by_gateway.setdefault(each.key, []).append(each)
         elif kind == SERVICE:
             own.append(each)
     groups = [sorted(group, key=lambda each: -each.level()) for group in by_gateway.values()]
     own.sort(key=lambda each: (-each.level(), each.key != owner))
-    return Guards(_sources([*groups, own]), _max_request_bytes(groups, own), _rate_limits([*groups, own]))
+    return Guards(_sources([*closed, *groups, own]), _max_request_bytes(groups, own), _rate_limits([*groups, own]))
 
 
 def _sources(groups: Iterable[Sequence[Asked]]) -> tuple[SourceList, ...]:

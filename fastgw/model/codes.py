@@ -146,8 +146,19 @@ _COMPILER = (
     ),
     ("FGW0131", WARNING, "LocalityUnknown", "settings of localities need to know where the gateway is"),
     ("FGW0130", WARNING, "PolicyRefused", "a part of a DestinationRule that a gateway cannot do; the default counts"),
-    ("FGW0118", ERROR, "NetworkInvalid", "an entry of a list of addresses is none; it is left out, the others count"),
+    (
+        "FGW0118",
+        ERROR,
+        "NetworkInvalid",
+        "an entry of a list of addresses is none; of `allow` the others count, of `deny` see FGW0120",
+    ),
     ("FGW0119", WARNING, "PolicyOverruled", "an older EdgePolicy for the same target has the same field; that one counts"),
+    (
+        "FGW0120",
+        ERROR,
+        "PolicyBroken",
+        "an EdgePolicy, or an annotation that stands for one, cannot be read: the last good version counts, else nobody is let in",
+    ),
     ("FGW0115", WARNING, "RoutesUnused", "http, tls or tcp routes of a VirtualService that no server of its Gateways looks at"),
 )
 

@@ -98,7 +98,9 @@ def _rate_limit(limit: RateLimit) -> str:
 
 
 def _clients(sources: SourceList) -> str:
-    allow = (_few(sources.allow) or "none") if sources.closed else "all"
+    if sources.closed and not sources.allow:
+        return "none"
+    allow = _few(sources.allow) if sources.closed else "all"
     return f"{allow}, not {_few(sources.deny)}" if sources.deny else allow
 
 

@@ -1,4 +1,5 @@
-"""A document into a typed Resource: kind and version looked up, metadata read, spec decoded. One bad object is left out."""
+"""A document into a typed Resource: kind and version looked up, metadata read, spec decoded. One bad object is left out, but for a
+policy, which has to go on keeping out (salvage)."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from fastgw.analysis.containment import broken_parts
 from fastgw.analysis.validate import validate
 from fastgw.model.codes import severity_of
 from fastgw.model.decode import Problem, decode, describe
-from fastgw.model.diagnostic import WARNING, Diagnostic
+from fastgw.model.diagnostic import ERROR, WARNING, Diagnostic
 from fastgw.model.kind_notes import judge_kind, judge_version, note_on
 from fastgw.model.kinds import KINDS, KindInfo
 from fastgw.model.metadata import Metadata
@@ -19,6 +20,7 @@ from fastgw.model.nearest import did_you_mean
 from fastgw.model.origin import Origin
 from fastgw.model.resource import Resource
 from fastgw.sources.documents import Document
+from fastgw.sources.salvage import salvage
 
 SCHEMA, INCOMPLETE, KUBERNETES_FIELD = "IST0106", "FGW0009", "FGW0016"
 _TOP = frozenset(("apiVersion", "kind", "metadata", "spec", "status"))
@@ -27,7 +29,7 @@ _EMPTY = Metadata()
 
 
 class Assembled(msgspec.Struct):
-    """``resource`` None: the document is left out, ``diagnostics`` say why."""
+    """``resource`` None: the document is left out, or ``broken`` as a whole; ``diagnostics`` say why."""
 
     resource: Resource | None
     diagnostics: list[Diagnostic]
@@ -56,6 +58,13 @@ class _Object(msgspec.Struct):
 def assemble(document: Document, gateway_namespace: str) -> Assembled:
     """The Resource of a document, typed when its kind has a type; else what is to be said about it."""
     subject = _Object(document)
+    found = _assemble(subject, gateway_namespace)
+    if found.resource is None and any(each.severity == ERROR for each in found.diagnostics):
+        found.resource = salvage(document, subject.namespace, subject.name)
+    return found
+
+
+def _assemble(subject: _Object, gateway_namespace: str) -> Assembled:
     head = _read_head(subject)
     if isinstance(head, Diagnostic):
         return Assembled(None, [head])

@@ -35,11 +35,13 @@ RACY_NS = 50_000_000
 
 
 class LoadResult(msgspec.Struct):
-    """``resources`` in load order, ``order`` numbers them. ``files``: what was read, in load order."""
+    """``resources`` in load order, ``order`` numbers them. ``files``: what was read, in load order. ``doubtful``: files and
+    directories that may hold objects which could not be read."""
 
     resources: list[Resource]
     diagnostics: list[Diagnostic]
     files: list[str] = []
+    doubtful: frozenset[str] = frozenset()
 
 
 class FileContent(msgspec.Struct):
@@ -103,7 +105,7 @@ class FileCache:
             self._last = None
             return None
         last.layout.resources = resources
-        return LoadResult(resources, list(last.diagnostics), last.files)
+        return LoadResult(resources, list(last.diagnostics), last.files, last.doubtful)
 
     def remember(self, last: _Last | None) -> None:
         """What ``reload`` starts from."""
@@ -124,6 +126,7 @@ class _Last(msgspec.Struct):
     layout: Layout
     diagnostics: list[Diagnostic]
     files: list[str]
+    doubtful: frozenset[str]
 
 
 def load_paths(
@@ -155,13 +158,14 @@ def _load_all(paths: list[str], gateway_namespace: str, cache: FileCache) -> Loa
             diagnostics += content.diagnostics
         resources, twice = _first_of_each(resources)
     cache.keep_only(files)
+    doubtful = frozenset(found.origin.file for found in diagnostics if _hides(found))
     diagnostics = _sum_up([*diagnostics, *twice])
     if not resources and not any(found.severity == "error" for found in diagnostics):
         diagnostics.append(_finding("FGW0004", f"no resource was found in {', '.join(paths) or 'nothing'}", ""))
     # where an object stands twice, a change of one file can matter to another one's
     layout = Layout(listed, spans, resources)
-    cache.remember(None if twice else _Last(paths, gateway_namespace, layout, diagnostics, files))
-    return LoadResult(resources, list(diagnostics), files)
+    cache.remember(None if twice else _Last(paths, gateway_namespace, layout, diagnostics, files, doubtful))
+    return LoadResult(resources, list(diagnostics), files, doubtful)
 
 
 def list_files(paths: list[str], *, every_name: bool = False) -> tuple[list[str], list[Diagnostic]]:
@@ -292,6 +296,11 @@ def _about(resource: Resource, code: str, message: str) -> Diagnostic:
     return Diagnostic(
         severity_of(code), code, message, resource.kind, resource.namespace, resource.name, origin=resource.at("metadata.name")
     )
+
+
+def _hides(found: Diagnostic) -> bool:
+    """Does something stand there that nobody knows the kind or the name of?"""
+    return found.severity == "error" and (not found.name or found.code == "FGW0011")
 
 
 def _sum_up(diagnostics: list[Diagnostic]) -> list[Diagnostic]:

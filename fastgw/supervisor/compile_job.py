@@ -116,7 +116,7 @@ class Job:
         """When only certificates have changed, it is the plan of before."""
         if self._compiled is not None and loaded is self._compiled[0]:
             return self._compiled[1]
-        return compile_plan(loaded.resources, self._options, self._compile_cache)
+        return compile_plan(loaded.resources, self._options, self._compile_cache, loaded.doubtful)
 
     def restore_credentials(self, block: bytes) -> None:
         self._credentials.restore(block)

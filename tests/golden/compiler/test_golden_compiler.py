@@ -35,7 +35,8 @@ def test_golden(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     source, expected = HERE / f"{name}.in.yaml", HERE / f"{name}.plan.json"
     options = _options(source.read_text())
     loaded = load_paths([source.name], options.namespace)
-    assert not [found for found in loaded.diagnostics if found.severity == "error"], "the input itself has to be readable"
+    errors = [found for found in loaded.diagnostics if found.severity == "error" and found.kind != "EdgePolicy"]
+    assert not errors, "the input itself has to be readable, but for policies, whose mistakes are the compiler's as well"
     text = json.dumps(project(compile_plan(loaded.resources, options)), indent=1, ensure_ascii=False) + "\n"
     if os.environ.get("FASTGW_UPDATE_GOLDEN") == "1":
         expected.write_text(text)

@@ -6,13 +6,15 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import ClientConnection
 from wire.h2 import data, headers
 
 from .support.bench import CLIENTS, LEGS, Answer, Bench, Leg, both, rule, running_bench, to
 from .support.chance import assert_share
 from .support.client import request_bytes
 from .support.config import Document, service_entry, virtual_service
-from .support.poll import eventually
+from .support.poll import eventually, in_time
 from .support.scripted import Say, ScriptedOrigin
 from .support.websocket import WebSocketOrigin, websocket
 
@@ -353,10 +355,21 @@ def test_n11_no_copies(bench: Bench, leg: Leg) -> None:
 def test_n12_a_websocket_outlives_the_time_of_its_route(bench: Bench) -> None:
     leg = Leg("HTTP/1.1")
     bench.origin(leg).always(end="silence")
-    with websocket(bench.gateway.port(), leg.host, "/ws") as peer:
+    peer = in_time(lambda: opened(bench, leg), late=lambda made: made is None)
+    assert peer is not None
+    with peer:
         assert bench.ask(leg, "/timed").status == 504, "as much time as the route allows has passed"
         peer.send("still here")
         assert peer.recv() == "still here"
+
+
+def opened(bench: Bench, leg: Leg) -> ClientConnection | None:
+    """None: the time of the route was over before the handshake was."""
+    try:
+        return websocket(bench.gateway.port(), leg.host, "/ws")
+    except InvalidStatus as refused:
+        assert refused.response.status_code == 504
+        return None
 
 
 @pytest.mark.parametrize("word", ["foo", "TLS/1.0", "websocket2", "h2c, foo"])

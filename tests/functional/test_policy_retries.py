@@ -14,7 +14,7 @@ from wire.h2 import data, headers
 from .support.bench import CLIENTS, LEGS, Bench, Leg, both, destination_rule, rule, running_bench, to, under_policy
 from .support.config import Document, service_entry
 from .support.curl import curl
-from .support.poll import eventually
+from .support.poll import eventually, in_time
 from .support.ports import free_port
 from .support.scripted import Asked, Say, ScriptedOrigin
 
@@ -108,34 +108,39 @@ def test_j1_without_a_timeout_nothing_is_timed(bench: Bench, leg: Leg) -> None:
 
 @every_leg
 def test_j2_the_time_begins_with_the_end_of_the_request(bench: Bench, leg: Leg) -> None:
+    """Without the end of its body it is held back for longer than the route allows."""
     origin = bench.origin(leg)
     origin.say = lambda asked: Say() if asked.method == "POST" else Say(end="silence")
-    if leg.client == "HTTP/1.1":
-        with bench.gateway.client() as client:
-            client.send(f"POST /timed HTTP/1.1\r\nHost: {leg.host}\r\nContent-Length: 10\r\n\r\nhello")
-            assert bench.ask(leg, "/timed").status == 504
-            assert client.request("hello", "POST").status == 200
-    else:
+
+    def held_back() -> int:
+        if leg.client == "HTTP/1.1":
+            with bench.gateway.client() as client:
+                client.send(f"POST /timed HTTP/1.1\r\nHost: {leg.host}\r\nContent-Length: 10\r\n\r\nhello")
+                assert bench.ask(leg, "/timed").status == 504
+                return client.request("hello", "POST").status
         with bench.wire(leg.host) as wire:
             wire.start().send(headers(1, wire.request(method=b"POST", path=b"/timed"), end=False), data(1, b"hello"))
             assert bench.ask(leg, "/timed").status == 504
+            assert not wire.statuses
             wire.send(data(1, b"hello", end=True))
             wire.read_until(lambda: wire.answered(1))
-            assert wire.status(1) == 200
+            return wire.status(1)
+
+    assert in_time(held_back, late=lambda status: status == 504) == 200
 
 
 @every_leg
 def test_j2_the_time_is_for_all_tries(bench: Bench, leg: Leg) -> None:
     bench.origin(leg).always(end="silence")
-    answer, line = bench.ask_logged(leg, "/within")
+    answer, line = in_time(lambda: bench.ask_logged(leg, "/within"), late=lambda told: told[1].attempts < 2)
     assert (answer.status, line.flags, line.details) == (504, {"UT"}, "upstream_response_timeout")
-    assert 2 <= line.attempts <= 10
+    assert line.attempts <= 10
 
 
 @every_leg
 def test_j2_the_delay_of_a_fault_does_not_count(bench: Bench, leg: Leg) -> None:
     """It comes before the router, which keeps the time."""
-    assert bench.ask(leg, "/delayed").status == 200
+    assert in_time(lambda: bench.ask(leg, "/delayed"), late=lambda answer: answer.status == 504).status == 200
     bench.origin(leg).always(end="silence")
     answer, line = bench.ask_logged(leg, "/delayed")
     assert (answer.status, line.flags) == (504, {"UT", "DI"})
@@ -148,6 +153,7 @@ def test_j9_the_time_is_for_the_pauses_as_well(bench: Bench, leg: Leg) -> None:
     origin.always(503)
     mark = origin.mark()
     answer, line = bench.ask_logged(leg, "/pause")
+    eventually(lambda: origin.since(mark), "it was asked")
     assert (answer.status, line.flags, len(origin.since(mark))) == (504, {"UT"}, 1)
 
 

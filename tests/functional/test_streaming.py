@@ -64,7 +64,7 @@ def upload_origin(released: threading.Event, digests: list[str]) -> Callable[[so
         data = read_head(sock)
         head, _, body = data.partition(b"\r\n\r\n")
         if b"warm" in head:
-            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            sock.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
             return
         released.wait(60)
         digest, left = hashlib.sha256(body), SIZE - len(body)

@@ -18,6 +18,7 @@ from .config import NETWORKING, Document, destination, gateway_of, http_server, 
 from .gateway import Gateway
 from .h2_wire import H2Wire
 from .http1 import Response
+from .log import whole_lines
 from .poll import eventually
 from .scripted import Asked, OriginHttp1, OriginHttp2, Pair, ScriptedOrigin
 
@@ -214,16 +215,16 @@ class Bench:
         """The line of a request; ``since``: lines before are not looked at."""
 
         def found() -> list[str] | None:
-            lines = [json.loads(line) for line in self.log.read_text().splitlines()[since:]]
+            lines = [json.loads(line) for line in whole_lines(self.log)[since:]]
             return next((line[1:] for line in lines if line[0] == target), None)
 
-        protocol, status, flags, details, attempts = eventually(found, f"a line for {target}", 10)
+        protocol, status, flags, details, attempts = eventually(found, f"a line for {target}")
         told = set() if flags == "-" else set(flags.split(","))
         return Logged(protocol, int(status), told, details, 0 if attempts == "-" else int(attempts))
 
     def lines(self) -> int:
         """How many the log has."""
-        return len(self.log.read_text().splitlines())
+        return len(whole_lines(self.log))
 
 
 def pairs_of(fields: Sequence[str]) -> list[tuple[bytes, bytes]]:

@@ -196,7 +196,7 @@ class Gateway:
             assert not open_ports, f"ports still listening: {open_ports}"
             return True
 
-        eventually(gone, "the gateway is gone without a trace", 5)
+        eventually(gone, "the gateway is gone without a trace")
 
     def kill(self) -> None:
         """End everything of the gateway's session, whatever state it is in."""
@@ -260,7 +260,7 @@ class Gateway:
             assert not leaks, f"still alive: {leaks}"
             return True
 
-        eventually(none, "no living objects in the workers", 10)
+        eventually(none, "no living objects in the workers")
 
     def assert_no_bugs(self) -> None:
         """No exception was caught in a worker's loop."""

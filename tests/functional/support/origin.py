@@ -177,6 +177,16 @@ class RecordingOrigin:
 
         self.call(close)
 
+    def answer_late(self, *seen: Seen) -> None:
+        """Requests that were left without an answer get it now: their echo."""
+
+        def answer() -> None:
+            for each in seen:
+                (connection,) = [c for c in self.connections if c.number == each.connection]
+                self.send(connection, self.echo(each))
+
+        self.call(answer)
+
     def stop(self) -> None:
         if self._stopped:
             return

@@ -28,6 +28,15 @@ def eventually(probe: Callable[[], T], what: str = "", seconds: float = DEADLINE
         time.sleep(0.01)
 
 
+def in_time(case: Callable[[], T], late: Callable[[T], object], seconds: float = 60.0) -> T:
+    """What ``case`` says, done again while it was ``late``: a busy machine may stand still for longer than the short time of the
+    gateway's that a peer has to keep within, and then the case says nothing."""
+    deadline = time.monotonic() + seconds
+    while late(told := case()):
+        assert time.monotonic() < deadline, f"late again and again for {seconds} s, the last: {told!r}"
+    return told
+
+
 def always(probe: Callable[[], object], seconds: float) -> None:
     """``probe`` stays true for the whole time."""
     deadline = time.monotonic() + seconds

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
@@ -44,9 +43,7 @@ class WebSocketOrigin:
         self.handler(connection)
 
 
-def websocket(
-    port: int, host: str, path: str = "/", *, tls: ssl.SSLContext | None = None, **options: Any
-) -> AbstractContextManager[ClientConnection]:
+def websocket(port: int, host: str, path: str = "/", *, tls: ssl.SSLContext | None = None, **options: Any) -> ClientConnection:
     """A client's end of a WebSocket with ``host`` at a local port."""
     scheme = "wss" if tls is not None else "ws"
     if tls is not None:

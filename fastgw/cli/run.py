@@ -22,6 +22,7 @@ from fastgw.supervisor.fleet import ImageNacked
 from fastgw.supervisor.generations import NothingToServe
 from fastgw.supervisor.handed import OWN, Handed, from_systemd
 from fastgw.supervisor.handover import receive
+from fastgw.supervisor.heap import keep_compact
 from fastgw.supervisor.image_check import ImageRefused
 from fastgw.supervisor.journal import JournalHandler, is_journal, log_diagnostics
 from fastgw.supervisor.notify import Notifier
@@ -128,6 +129,7 @@ def command(config: str | None, **options: Any) -> None:
         if os.environ.pop(REHEARSAL, ""):
             sys.exit(rehearse(settings))
         set_up_logging()
+        keep_compact()
         sys.exit(asyncio.run(serve(settings)))
     except (SettingsError, FormatError) as error:
         click.echo(f"fastgw run: {error}", err=True)

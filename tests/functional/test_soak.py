@@ -26,9 +26,9 @@ from .support.websocket import WebSocketOrigin
 SECONDS = float(os.environ.get("FASTGW_SOAK_S", "80"))
 PAUSE_S = 0.03
 RELOAD_S = 0.7
-WORKER_KIB, SUPERVISOR_KIB = 1024, 8192
-"""So much more resident memory a process may have at the end than after the warm-up. Python's heap in the supervisor and in the
-compile process takes a few minutes to find its size."""
+WORKER_KIB, SUPERVISOR_KIB = 1024, 2048
+"""So much more resident memory a process may have at the end than after the warm-up. The compile process keeps hosts that have gone
+for a while (image/writer.py:_forget_unused), the supervisor the last twenty generations."""
 DESCRIPTORS = 8
 """And so many more descriptors, beside idle connections to upstreams: pipes that are kept for splicing."""
 HOSTS = {"echo": "shop.test", "websocket": "ws.test", "grpc": "grpc.test"}

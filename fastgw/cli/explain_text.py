@@ -86,7 +86,8 @@ def _action(answer: dict[str, Any]) -> str:
     if action == "route" and answer["status"]:
         return f"{answer['status']} ({answer['detail']})"
     if action == "unsupported":
-        return f"503: {answer['detail']} cannot be performed by this version"
+        invalid = answer["detail"] == "invalid"
+        return "503: the rule is invalid, see check" if invalid else f"503: {answer['detail']} cannot be performed"
     if action == "denied":
         return f"{answer['status']}: {answer['detail']}" if answer["status"] else f"the connection is reset: {answer['detail']}"
     if action == "rejected":

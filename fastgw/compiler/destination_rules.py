@@ -31,8 +31,9 @@ class HostRules:
         self.policy: TrafficPolicy | None = None
         for rule in self.rules:
             self.name = self.name or f"{rule.name}.{rule.namespace}"
-            for subset in rule.spec.subsets:
-                self.subsets.setdefault(subset.name, subset)
+            for index, subset in enumerate(rule.spec.subsets):
+                if not rule.broken or f"spec.subsets[{index}]" not in rule.broken:
+                    self.subsets.setdefault(subset.name, subset)
             self.policy = self.policy or rule.spec.traffic_policy
 
     def connect_timeout_ms(self, port: int, subset: str) -> int:

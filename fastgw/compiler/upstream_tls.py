@@ -7,7 +7,7 @@ was to be protected is never sent unprotected.
 from __future__ import annotations
 
 from fastgw.compiler.destinations import ClusterKey
-from fastgw.model.kinds.destination_rule import ClientTls
+from fastgw.model.kinds.destination_rule import ClientTls, UnknownTls
 from fastgw.model.plan import UpstreamTls
 
 MESH = "mesh"
@@ -21,6 +21,8 @@ def upstream_tls(tls: ClientTls | None, key: ClusterKey, namespace: str) -> Upst
 
     ``namespace``: of the gateway, where credentials are looked for.
     """
+    if isinstance(tls, UnknownTls):
+        return "it is not known how TLS was to be spoken"
     if tls is None or tls.mode == "DISABLE":
         return None
     sans = tls.subject_alt_names or _entry_names(key)

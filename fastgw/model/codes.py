@@ -26,7 +26,7 @@ _ISTIO = (
         "ReferencedResourceNotFound",
         "something named here does not exist: gateway, destination, subset, credential, delegate",
     ),
-    ("IST0106", ERROR, "SchemaValidationError", "the object breaks its schema or the rules of its kind, and is left out"),
+    ("IST0106", ERROR, "SchemaValidationError", "an object or a part of it breaks the rules of its kind, and is left out"),
     (
         "IST0112",
         ERROR,

@@ -7,13 +7,16 @@ from typing import Any
 
 import msgspec
 
-from fastgw.analysis.containment import broken_parts
+from fastgw.analysis.containment import broken_parts, lies_in, parts_with_errors
+from fastgw.analysis.misfits import without_misfits
+from fastgw.analysis.rule_parts import without_parts
 from fastgw.analysis.validate import validate
 from fastgw.model.codes import severity_of
 from fastgw.model.decode import Problem, decode, describe
 from fastgw.model.diagnostic import ERROR, WARNING, Diagnostic
 from fastgw.model.kind_notes import judge_kind, judge_version, note_on
 from fastgw.model.kinds import KINDS, KindInfo
+from fastgw.model.kinds.destination_rule import DestinationRule
 from fastgw.model.metadata import Metadata
 from fastgw.model.names import is_object_name
 from fastgw.model.nearest import did_you_mean
@@ -87,10 +90,14 @@ def _assemble(subject: _Object, gateway_namespace: str) -> Assembled:
     if metadata is None or (info.spec is not None and spec is None):
         return Assembled(None, diagnostics)
     resource = _resource(subject, api_version, metadata, spec)
-    wrong = validate(resource)
-    broken = broken_parts(resource.kind, wrong, spec)
+    value = _spec_of(subject.document.value)
+    lost = parts_with_errors(info.kind, more, value) or ()
+    wrong = [found for found in validate(resource) if not any(lies_in(found.path, part) for part in lost)]
+    broken = broken_parts(info.kind, [*more, *wrong], spec, value)
     if broken:
         resource.broken = broken
+        if isinstance(spec, DestinationRule):
+            resource.spec = without_parts(spec, broken)
     return Assembled(None if broken is None else resource, [*diagnostics, *wrong])
 
 
@@ -168,6 +175,9 @@ def _read_spec(subject: _Object, info: KindInfo) -> tuple[Any, list[Diagnostic]]
         spec, problems = decode(content, info.spec, "", drop_unknown=True)
         return spec, [subject.problem(problem, info) for problem in problems]
     spec, problems = decode(_spec_of(value), info.spec, "spec", drop_unknown=_lenient(info))
+    if spec is None:
+        kept = without_misfits(info.kind, _spec_of(value), [problem.path for problem in problems])
+        spec = decode(kept, info.spec, "spec")[0] if kept is not None else None
     if not value.keys() <= _TOP:
         problems = [*_unknown_top(value), *problems]
         spec = spec if _lenient(info) else None

@@ -145,6 +145,10 @@ class ClientTls(Spec):
     ca_crl: str = ""
 
 
+class UnknownTls(ClientTls):
+    """In place of a block that cannot be understood: nothing is sent, neither with TLS nor without."""
+
+
 class PortTrafficPolicy(Spec):
     port: PortSelector | None = None
     load_balancer: LoadBalancer | None = None

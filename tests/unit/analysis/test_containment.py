@@ -75,3 +75,31 @@ def test_a_wrong_server_costs_that_server(tmp_path: Path) -> None:
     assert [d.path for d in loaded.diagnostics if d.severity == "error"] == ["spec.servers[0].hosts[0]"]
     assert [listener.port for listener in result.plan.listeners] == [80]
     assert len(result.plan.route_tables["http.80"].virtual_hosts) == 1
+
+
+def test_a_rule_that_does_not_fit_its_type_costs_itself(tmp_path: Path) -> None:
+    admin = "{match: [{uri: {prefix: /admin}}], timeoutt: 5s, route: [{destination: {host: b, port: {number: 80}}}]}"
+    typed = "{match: [{uri: {prefix: /typed}}], retries: {attempts: many}, route: []}"
+    matched = f"{{match: [{{uri: {{exact: 1}}}}, {{uri: {{exact: /y}}}}], {GOOD[1:]}"
+    rules, errors = rules_of(tmp_path, f"  - {admin}\n  - {typed}\n  - {matched}\n  - {GOOD}\n")
+    assert errors == ["spec.http[0].timeoutt", "spec.http[1].retries.attempts", "spec.http[2].match[0].uri.exact"]
+    seen = [(r.route_index, r.match_index, r.path.value if r.path else "", r.action.kind) for r in rules]
+    assert seen == [(0, 0, "/admin", "unsupported"), (1, 0, "/typed", "unsupported"), (2, 1, "/y", "route"), (3, 0, "", "route")]
+
+
+def test_a_rule_whose_requests_are_not_known_costs_the_object(tmp_path: Path) -> None:
+    """Answered 503, it would take the requests of all others."""
+    for wrong in (f"{{matches: [{{uri: {{exact: /x}}}}], {GOOD[1:]}", f"{{match: {{uri: {{exact: /x}}}}, {GOOD[1:]}", "nothing"):
+        rules, errors = rules_of(tmp_path, f"  - {wrong}\n  - {GOOD}\n")
+        assert errors and rules == [], wrong
+
+
+def test_a_server_that_does_not_fit_its_type_costs_itself(tmp_path: Path) -> None:
+    text = GATEWAY.replace("servers: [", 'servers: [{port: {number: many, name: x, protocol: HTTP}, hosts: ["*"]}, ')
+    service = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\n"
+    service += f'spec:\n  hosts: ["a.test"]\n  gateways: [gw]\n  http:\n  - {GOOD}\n'
+    (tmp_path / "c.yaml").write_text(text + service)
+    loaded = load_paths([str(tmp_path)], "istio-system")
+    result = compile_plan(loaded.resources, CompileOptions(labels={"istio": "ingressgateway"}, namespace="istio-system"))
+    assert [d.path for d in loaded.diagnostics if d.severity == "error"] == ["spec.servers[0].port.number"]
+    assert [listener.port for listener in result.plan.listeners] == [80]

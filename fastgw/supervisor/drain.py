@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 import msgspec
@@ -52,15 +53,21 @@ class Drain:
         self._drain_s = drain_s
         self._phase = "serving"
         self._until_s = 0.0
+        self._cut = asyncio.Event()
 
     async def run(self, serving: bool) -> None:
         """Returns when no worker is left. ``serving``: there were clients to warn."""
         if serving and self._lame_duck_s:
             self._enter("lame-duck", self._lame_duck_s)
-            await asyncio.sleep(self._lame_duck_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._cut.wait(), self._lame_duck_s)
         self._enter("draining", self._drain_s)
         self._elders.drain(self._drain_s)
         await asyncio.gather(self._fleet.drain(self._drain_s), self._elders.wait_gone(self._drain_s))
+
+    def cut_lame_duck(self) -> None:
+        """Nobody is to be warned any more."""
+        self._cut.set()
 
     def progress(self) -> Progress:
         running = [slot.stripe for slot in self._fleet.slots if slot.running] + [elder.stripe for elder in self._elders.running]

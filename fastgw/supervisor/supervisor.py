@@ -187,6 +187,7 @@ class Supervisor:
         self._stop.set()
 
     async def _kill(self) -> None:
+        self._drain.cut_lame_duck()
         await asyncio.gather(self.fleet.kill(), self.elders.kill())
 
     def drain_progress(self) -> Progress:

@@ -174,16 +174,31 @@ def on_trial(running: Gateway) -> int:
     return eventually(found)
 
 
-def test_a_good_canary_is_promoted(start_gateway: StartGateway, origin: RecordingOrigin, tmp_path: Path) -> None:
-    """One worker has the new configuration, the other the old one; then both have it. No request fails."""
-    running = start_gateway(simple(HOST, origin.port))
+def marked(origin: RecordingOrigin) -> list[dict[str, Any]]:
+    """As before, and answers tell of it."""
     documents = simple(HOST, origin.port)
     documents[1]["spec"]["http"][0]["headers"] = {"response": {"set": {"x-version": "new"}}}
+    return documents
+
+
+def test_a_canary_is_one_worker(start_gateway: StartGateway, origin: RecordingOrigin, tmp_path: Path) -> None:
+    """The other one has the old configuration. The gateway may end meanwhile."""
+    running = start_gateway(simple(HOST, origin.port))
     with Load(running.port(), HOST, clients=4) as load:
-        trying = apply_later(running, candidate(tmp_path, documents), "--canary", "1", "--for", "2s", "--max-5xx", "1%")
+        trying = apply_later(running, candidate(tmp_path, marked(origin)), "--canary", "1", "--for", "600s", "--max-5xx", "1%")
         assert on_trial(running)
-        versions = {running.get("/", HOST).value("x-version") for _ in range(40)}
-        assert versions == {None, "new"}
+        assert {running.get("/", HOST).value("x-version") for _ in range(40)} == {None, "new"}
+    assert not load.failures, load.failures[:3]
+    running.stop()
+    trying.communicate(timeout=60)
+    assert trying.returncode != 0
+
+
+def test_a_good_canary_is_promoted(start_gateway: StartGateway, origin: RecordingOrigin, tmp_path: Path) -> None:
+    """First one worker has the new configuration, then both have it. No request fails."""
+    running = start_gateway(simple(HOST, origin.port))
+    with Load(running.port(), HOST, clients=4) as load:
+        trying = apply_later(running, candidate(tmp_path, marked(origin)), "--canary", "1", "--for", "2s", "--max-5xx", "1%")
         out, err = trying.communicate(timeout=60)
         assert trying.returncode == 0 and "served as generation 2" in out, err
         load.more(20)
@@ -233,10 +248,11 @@ def test_refusals_of_a_trial(start_gateway: StartGateway, tmp_path: Path) -> Non
     directory = candidate(tmp_path, answers(202))
     too_many = ask(running, "apply", str(directory), "--canary", "2")
     assert too_many.returncode == 1 and "of 2 workers, 1 to 1 can try" in too_many.stderr
-    first = apply_later(running, directory, "--canary", "1", "--for", "3s")
+    first = apply_later(running, directory, "--canary", "1", "--for", "600s")
     eventually(lambda: running.admin("/config/trial")["phase"] == "canary")
     busy = ask(running, "config", "rollback", "1")
     assert busy.returncode == 1 and "another configuration is on trial" in busy.stderr
-    first.communicate(timeout=60)
-    assert first.returncode == 0
     assert ask(running, "apply", str(directory), "--for", "soon").returncode == 2
+    running.stop()
+    first.communicate(timeout=60)
+    assert first.returncode != 0

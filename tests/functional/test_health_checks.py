@@ -138,7 +138,7 @@ def test_checks_are_made_once_however_many_workers_and_clusters(start_gateway: S
         "kind": "DestinationRule",
         "metadata": {
             "name": "webapp",
-            "annotations": {ANNOTATION: "http:/healthz;interval=1h;host=probe.test"},
+            "annotations": {ANNOTATION: "http:/healthz;interval=1h;timeout=20s;host=probe.test"},
         },
         "spec": {"host": SERVICE, "subsets": [{"name": "all", "labels": {}}]},
     }

@@ -74,7 +74,7 @@ def test_drain_lets_requests_finish(start_gateway: StartGateway, origin: Recordi
         held.send(request_bytes("GET", "/held", HOST))
         eventually(lambda: [s for s in origin.seen if s.message.target == "/held"])
         gateway.signal(signal.SIGTERM)
-        eventually(lambda: gateway.health() == 503, "not ready any more", 5)
+        eventually(lambda: gateway.health() == 503, "not ready any more")
         assert_answered_or_ended(kept)
         (seen,) = [s for s in origin.seen if s.message.target == "/held"]
         (connection,) = [c for c in origin.connections if c.number == seen.connection]
@@ -87,12 +87,18 @@ def test_drain_lets_requests_finish(start_gateway: StartGateway, origin: Recordi
 
 
 def assert_answered_or_ended(kept: Client) -> None:
-    """A kept-alive connection of a draining gateway: a last answer that says close, or the end before the request was taken."""
-    try:
-        answer = kept.get("/last", HOST)
-    except (Disconnected, ConnectionError):
-        return
-    assert (answer.status, (answer.value("connection") or "").lower()) == (200, "close")
+    """A kept-alive connection of a draining gateway: a last answer that says close, or the end before the request was taken. Its
+    worker hears of the drain a moment after the health endpoint has told of it."""
+
+    def told() -> bool:
+        try:
+            answer = kept.get("/last", HOST)
+        except (Disconnected, ConnectionError):
+            return True
+        assert answer.status == 200
+        return (answer.value("connection") or "").lower() == "close"
+
+    eventually(told, "the end")
     assert kept.wait_closed()
 
 
@@ -126,7 +132,7 @@ def replaced(gateway: Gateway, dead: int) -> int:
         pids = gateway.worker_pids()
         return next((pid for pid in pids if pid != dead and not alive(dead)), 0) if len(pids) == gateway.workers_wanted else 0
 
-    return eventually(probe, "a new worker holds the dead one's socket", 10)
+    return eventually(probe, "a new worker holds the dead one's socket")
 
 
 def test_a_killed_worker_is_replaced(start_gateway: StartGateway, origin: RecordingOrigin) -> None:

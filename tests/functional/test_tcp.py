@@ -34,6 +34,7 @@ from .support.layer4 import (
     tcp_service,
     visit,
 )
+from .support.log import whole_lines
 from .support.metrics import Metrics
 from .support.origin import RecordingOrigin
 from .support.poll import eventually
@@ -188,7 +189,7 @@ def test_nobody_is_there(start_gateway: StartGateway, tmp_path: Path) -> None:
     gateway = start_gateway(documents, ports=[PORT, 9001, 9002], options=words)
     for port in (PORT, 9001):
         assert visit(gateway.port(port)) == (b"", "reset")
-    lines = eventually(lambda: found if len(found := log.read_text().splitlines()) == 2 else None)
+    lines = eventually(lambda: found if len(found := whole_lines(log)) == 2 else None)
     refused = f"UF,URX 127.0.0.1:{gone} outbound|9000||gone.test"
     unknown = "UH - outbound|9000||unknown.test"  # asked of DNS, which knows no such name
     assert sorted(lines) == [refused, unknown]  # each worker writes its own lines when it is due
@@ -210,10 +211,10 @@ def test_the_default_line(start_gateway: StartGateway, handed: Handed, tmp_path:
     client.shutdown(socket.SHUT_WR)
     up.shutdown(socket.SHUT_WR)
     client.close()
-    text = eventually(lambda: log.read_text() if log.exists() else "", "a line in the log")
+    (text,) = eventually(lambda: whole_lines(log), "a line in the log")
     wanted = (
         rf'\[[^\]]+\] "- - -" 0 - - - "-" 5 3 \d+ - "-" "-" "-" "-" "127\.0\.0\.1:{handed.port}" outbound\|9000\|\|db\.test '
-        rf"{re.escape(local)} 127\.0\.0\.1:{gateway.port(PORT)} {re.escape(me)} - \S+\n"
+        rf"{re.escape(local)} 127\.0\.0\.1:{gateway.port(PORT)} {re.escape(me)} - \S+"
     )
     assert re.fullmatch(wanted, text), text
 
@@ -282,16 +283,28 @@ def refused(port: int) -> bool:
     return False
 
 
-def test_a_drain_waits_for_connections_and_then_cuts_them(start_gateway: StartGateway, handed: Handed, tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    words = ["--access-log", str(log), "--drain-time", "2", "--access-log-format", "%BYTES_RECEIVED% %RESPONSE_CODE_DETAILS%\n"]
-    gateway = relaying(start_gateway, handed.port, options=words)
+def test_a_drain_waits_for_connections(start_gateway: StartGateway, handed: Handed) -> None:
+    gateway = relaying(start_gateway, handed.port, options=["--drain-time", "600"])
     client = connect(gateway.port(PORT))
     up = handed.take()
     gateway.signal(signal.SIGTERM)
     eventually(lambda: gateway.health() != 200, "draining")
     client.sendall(b"12345")
     assert read_exactly(up, 5) == b"12345"
+    client.close()
+    up.close()
+    assert gateway.wait_exit() == 0
+
+
+def test_a_drain_cuts_connections_at_its_time(start_gateway: StartGateway, handed: Handed, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    words = ["--access-log", str(log), "--drain-time", "1", "--access-log-format", "%BYTES_RECEIVED% %RESPONSE_CODE_DETAILS%\n"]
+    gateway = relaying(start_gateway, handed.port, options=words)
+    client = connect(gateway.port(PORT))
+    up = handed.take()
+    client.sendall(b"12345")
+    assert read_exactly(up, 5) == b"12345"
+    gateway.signal(signal.SIGTERM)
     assert gateway.wait_exit() == 0
     assert read_to_end(client)[0] == read_to_end(up)[0] == b""
     assert log.read_text() == "5 drained\n"

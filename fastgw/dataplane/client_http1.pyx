@@ -33,6 +33,7 @@ from fastgw.native.state cimport (
     FGW_C_CLIENT_TIMEOUTS_WRITE, FGW_F_OM, FGW_G_CLIENT_ACTIVE,
 )
 cdef enum:
+    FRESH_MS = 2000              # from its begin, for a connection's first request to come while we drain
     LINGER_MS = 2000             # requirement A13
     LINGER_BYTES = 65536
     DISCARD_MS = 5000            # requirement H7: the rest of an upload that nobody wants
@@ -653,10 +654,12 @@ cdef class ClientHttp1(ClientStream):
         return self.destroy()
 
     def drain(self):
-        """No new request: idle connections end now, busy ones after their answer."""
+        """No new request: idle connections end now, busy ones after their answer. What a new one is about to ask is under way: it
+        is answered, for nobody has told the client that the connection ends."""
         self.close_after = True
         if self.state == READ_HEAD and self.seen == 0 and self.exchange is None and self.pending.size() == 0:
-            self.destroy()
+            if self.requests or self.ctx.loop.now_ms >= self.phase_ms + FRESH_MS:
+                self.destroy()
 
     def cut(self):
         """A WebSocket is recorded as what it was; other exchanges had their time."""

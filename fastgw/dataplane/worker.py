@@ -61,6 +61,8 @@ class Worker:
         self.log_fd = -1
         self.drain_until_s = 0.0
         self.patient_until_s = 0.0
+        self.stays = False
+        self.before: set[object] | None = None
         self.quiet_ms = 0
         self.orphan = False
         self.handlers: dict[type, Callable[..., None]] = {
@@ -110,6 +112,7 @@ class Worker:
 
     def on_supervisor_gone(self) -> None:
         self.orphan = True
+        self.stays = False
         self.loop.forget(self.watcher)
         if self.server is None:
             self.loop.stop()
@@ -180,7 +183,9 @@ class Worker:
         self.log_fd = fds[0]
 
     def on_drain(self, message: protocol.Drain, fds: list[int]) -> None:
+        self.stays = message.stay
         self.start_drain(message.seconds, message.patience_s)
+        self.before = set(self.server.clients) if message.kept and self.server is not None else None
 
     def on_leaks(self, message: protocol.Leaks, fds: list[int]) -> None:
         self.say(protocol.LeakCounts(leak_counts(self)))
@@ -204,8 +209,18 @@ class Worker:
         self.drain_timer.start(DRAIN_POLL_MS)  # first: what goes wrong below must not be the end of the drain
         if time.monotonic() >= self.patient_until_s:
             self.server.drain()
-        self.quiet_ms = 0 if self.server.clients else self.quiet_ms + DRAIN_POLL_MS
-        if self.quiet_ms >= QUIET_TURNS_MS or time.monotonic() >= self.drain_until_s:
+        if self.before is None:
+            left = self.server.clients
+        else:
+            self.before &= self.server.clients
+            left = self.before
+        self.quiet_ms = 0 if left else self.quiet_ms + DRAIN_POLL_MS
+        quiet = self.quiet_ms >= (QUIET_TURNS_MS if self.server.listeners else DRAIN_POLL_MS)
+        over = time.monotonic() >= self.drain_until_s
+        if quiet and self.stays and not over:
+            self.say(protocol.Drained())
+            self.quiet_ms = 0
+        elif quiet or over:
             self.server.cut()
             self.say(protocol.Drained())
             self.loop.stop()

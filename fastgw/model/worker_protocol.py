@@ -105,11 +105,15 @@ class Drain(msgspec.Struct, tag="drain"):
     """Answer what is in flight and what still comes, with ``connection: close``; exit when nothing is left or after the time.
 
     ``patience_s``: idle connections stay open so long: a client that is about to send its next request gets its answer, and does
-    not meet a connection that is being closed.
+    not meet a connection that is being closed. ``stay``: when nothing is left say so, and accept until the time is over or the next
+    Drain: nobody else serves our sockets. ``kept``: but somebody will, and what waits in them is not lost; then what is left is what
+    there was when the drain began.
     """
 
     seconds: float
     patience_s: float = 0.0
+    stay: bool = False
+    kept: bool = False
 
 
 class Leaks(msgspec.Struct, tag="leaks"):
@@ -136,7 +140,7 @@ class Listening(msgspec.Struct, tag="listening"):
 
 
 class Drained(msgspec.Struct, tag="drained"):
-    """Nothing is left to serve; the worker exits now."""
+    """Nothing is left to serve; the worker exits now, or waits when it is to stay."""
 
 
 class Bug(msgspec.Struct, tag="bug"):

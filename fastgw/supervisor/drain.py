@@ -55,15 +55,15 @@ class Drain:
         self._until_s = 0.0
         self._cut = asyncio.Event()
 
-    async def run(self, serving: bool) -> None:
-        """Returns when no worker is left. ``serving``: there were clients to warn."""
+    async def run(self, serving: bool, kept: bool = False) -> None:
+        """Returns when no worker is left. ``serving``: there were clients to warn; ``kept``: the listening sockets live on."""
         if serving and self._lame_duck_s:
             self._enter("lame-duck", self._lame_duck_s)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._cut.wait(), self._lame_duck_s)
         self._enter("draining", self._drain_s)
         self._elders.drain(self._drain_s)
-        await asyncio.gather(self._fleet.drain(self._drain_s), self._elders.wait_gone(self._drain_s))
+        await asyncio.gather(self._fleet.drain(self._drain_s, kept), self._elders.wait_gone(self._drain_s))
 
     def cut_lame_duck(self) -> None:
         """Nobody is to be warned any more."""

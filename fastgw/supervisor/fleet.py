@@ -16,6 +16,9 @@ PATIENCE_S = 1.0
 """So long a kept-alive connection of a draining worker may bring one more request before it is closed."""
 FRESH_S = 3.0
 """A worker beats once a second; one that is silent for longer keeps the service manager's watchdog from being fed."""
+LAST_S = 1.0
+"""Of a drain's time: nothing more is accepted, and what has been is answered. What waits in the queues is not lost where somebody
+keeps the sockets."""
 START_S = 30.0
 """A worker that has not beaten once may still be importing its modules on a busy machine."""
 LATE_TICK_S = 2.0
@@ -76,10 +79,16 @@ class Fleet:
             if slot.running and slot.generation < generation:
                 slot.abort(f"has not taken over generation {generation} within {waited_s:g} s")
 
-    async def drain(self, seconds: float) -> None:
-        """Returns when no worker is left: by itself, or killed a second after the time."""
+    async def drain(self, seconds: float, kept: bool = False) -> None:
+        """Returns when no worker is left: by itself, or killed a second after the time. Each accepts until all have nothing left:
+        the queue of one that ended earlier would be nobody's. ``kept``: somebody keeps the queues (protocol.Drain)."""
+        end_s, last_s = time.monotonic() + seconds, min(LAST_S, seconds / 4)
         for slot in self.slots:
-            slot.drain(seconds, PATIENCE_S)
+            slot.drain(seconds, PATIENCE_S, kept)
+        await self._wait(lambda: all(slot.drained for slot in self.slots if slot.running), seconds - last_s)
+        seconds = max(0.0, end_s - time.monotonic())
+        for slot in self.slots:
+            slot.finish(seconds, PATIENCE_S)
         if not await self._wait(lambda: not any(slot.running for slot in self.slots), seconds + 1.0):
             log.warning("the drain time is over, the remaining workers are ended")
             await self.kill()
@@ -124,6 +133,9 @@ class Fleet:
         self._changed.set()
 
     def on_listening(self, slot: int, names: list[str]) -> None:
+        self._changed.set()
+
+    def on_drained(self, slot: int) -> None:
         self._changed.set()
 
     def on_exit(self, slot: int) -> None:

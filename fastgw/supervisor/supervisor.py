@@ -298,7 +298,7 @@ class Supervisor:
         finally:
             starting.cancel()
             stopping.cancel()
-        await self._drain.run(self.ready_once)
+        await self._drain.run(self.ready_once, self.service.on)
         log.info("drained")
         return OK
 

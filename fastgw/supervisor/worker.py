@@ -43,6 +43,8 @@ class Events(Protocol):
 
     def on_listening(self, slot: int, names: list[str]) -> None: ...
 
+    def on_drained(self, slot: int) -> None: ...
+
     def on_exit(self, slot: int) -> None: ...
 
 
@@ -58,6 +60,8 @@ class WorkerSlot:
         self.generation = 0
         """Of the image it acknowledged."""
         self.listening: list[str] = []
+        self.drained = False
+        """Since it was told to drain, it has had nothing to do at least once."""
         self._briefing = briefing
         self._events = events
         self._command = list(command or module_command("fastgw.dataplane.worker"))
@@ -123,12 +127,17 @@ class WorkerSlot:
     def tell_reopen_log(self, fd: int) -> None:
         self._send(protocol.ReopenLog(), [fd])
 
-    def drain(self, seconds: float, patience_s: float) -> None:
-        """The worker ends by itself; it is not started again. ``patience_s``: see protocol.Drain."""
+    def drain(self, seconds: float, patience_s: float, kept: bool) -> None:
+        """The worker gets ready to end, and is not started again. It accepts until ``finish``. See protocol.Drain."""
         self._draining = True
         if self._restart:
             self._restart.cancel()
             self._restart = None
+        self._send(protocol.Drain(seconds, patience_s, stay=True, kept=kept), [])
+
+    def finish(self, seconds: float, patience_s: float) -> None:
+        """It accepts nothing more, and ends by itself when it has answered what it has."""
+        self._send(protocol.Listen([]), [])
         self._send(protocol.Drain(seconds, patience_s), [])
 
     def kill(self) -> None:
@@ -179,6 +188,9 @@ class WorkerSlot:
         elif isinstance(message, protocol.Listening):
             self.listening = message.listeners
             self._events.on_listening(self.slot, message.listeners)
+        elif isinstance(message, protocol.Drained):
+            self.drained = True
+            self._events.on_drained(self.slot)
         elif isinstance(message, protocol.Bug):
             log.error("worker %d: an internal error closed a connection\n%s", self.slot, message.traceback.rstrip())
         elif isinstance(message, protocol.LeakCounts) and self._waiting_for_leaks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 
 from .conftest import StartGateway
 from .support.client import Disconnected, request_bytes
@@ -79,10 +80,33 @@ def test_progress_by_command(start_gateway: StartGateway, origin: RecordingOrigi
 
         def held_alone() -> bool:
             status = json.loads(drain(gateway, "status", "-o", "json"))
-            return (status["phase"], status["connections"], status["requests"], status["workers"]) == ("draining", 1, 1, 1)
+            return (status["phase"], status["connections"], status["requests"], status["workers"]) == ("draining", 1, 1, 2)
 
         eventually(held_alone, "only what is under way is left")
         assert 0 < json.loads(drain(gateway, "status", "-o", "json"))["secondsLeft"] <= 300
+        (connection,) = [c for c in origin.connections if c.number == seen.connection]
+        origin.call(lambda: origin.send(connection, origin.echo(seen)))
+        assert held.response().status == 200
+    assert gateway.wait_exit(20) == 0
+    gateway.assert_nothing_left()
+
+
+def test_new_connections_are_served_while_one_worker_has_something_left(
+    start_gateway: StartGateway, origin: RecordingOrigin
+) -> None:
+    """Each worker has a queue of its own: none ends before all can."""
+    origin.answer = lambda seen: Reply() if seen.message.target == "/held" else origin.echo(seen)
+    gateway = start_gateway(simple(HOST, origin.port), options=["--drain-time", "300"])
+    with gateway.client() as held:
+        held.send(request_bytes("GET", "/held", HOST))
+        (seen,) = eventually(lambda: [s for s in origin.seen if s.message.target == "/held"])
+        drain(gateway, "start")
+        time.sleep(2)  # a worker without connections has nothing left after 300 ms
+        for _ in range(20):
+            with gateway.client() as client:
+                answer = client.get("/", HOST)
+            assert (answer.status, (answer.value("connection") or "").lower()) == (200, "close")
+        assert json.loads(drain(gateway, "status", "-o", "json"))["workers"] == 2
         (connection,) = [c for c in origin.connections if c.number == seen.connection]
         origin.call(lambda: origin.send(connection, origin.echo(seen)))
         assert held.response().status == 200

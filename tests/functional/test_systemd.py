@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -231,6 +234,41 @@ def test_a_restart_keeps_queue_counters_and_sessions(
         assert successor.metrics().total("fastgw_endpoint_requests_total") == 15
         successor.assert_no_leaks()
         notify.empty()
+
+
+def test_a_restart_fails_no_new_connection(start_gateway: StartGateway, origin: RecordingOrigin, notify: NotifySocket) -> None:
+    """Clients that never pause do not hold up its end, and each of their connections is answered: by the old gateway when it has
+    accepted it, else by the new one."""
+    first = start_gateway(simple(HOST, origin.port), variables=variables(notify), options=["--drain-time", "600"])
+    stop, failures, answered = threading.Event(), [], collections.Counter[str]()
+
+    def ask(name: str) -> None:
+        while not stop.is_set():
+            try:
+                with contextlib.closing(Client(first.port(), timeout_s=120)) as client:
+                    answer = client.get("/", HOST)
+                    assert answer.status == 200, answer
+                answered[name] += 1
+            except Exception as error:
+                failures.append(repr(error))
+            time.sleep(0.01)
+
+    threads = [threading.Thread(target=ask, args=(f"client {n}",)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        eventually(lambda: len(answered) == 4)
+        with restart(first, notify) as successor:
+            before = answered.copy()
+            eventually(lambda: all(answered[name] > before[name] for name in before), "each has an answer of the new one", 60)
+            stop.set()
+            for thread in threads:
+                thread.join()
+            assert not failures, failures[:5]
+            successor.assert_no_leaks()
+            notify.empty()
+    finally:
+        stop.set()
 
 
 def test_a_restart_with_fewer_workers_closes_no_queue(

@@ -160,13 +160,32 @@ def test_connections_to_an_earlier_address_of_a_cell_are_closed(gateway: Gateway
 
 def test_draining_keeps_nothing(gateway: Gateway) -> None:
     client, _, up = warmed(gateway)
-    busy = gateway.client()
     gateway.context.set_draining()
     gateway.server.drain()
     gateway.pool.close_idle()
     gateway.settle()
     assert up.until_end() == "fin" and gateway.pool.idle == 0
-    assert client.until_end() == "fin" and busy.until_end() == "fin"
+    assert client.until_end() == "fin"
+
+
+def test_a_connection_made_while_draining_has_time_for_its_request(gateway: Gateway) -> None:
+    """Its request is under way, and no answer has told the client that the connection ends."""
+    upstream = gateway.upstream()
+    gateway.serve(upstream)
+    gateway.context.set_draining()
+    asks, silent = gateway.client(), gateway.client()
+    gateway.settle()
+    gateway.server.drain()
+    gateway.settle()
+    assert asks.poll().end == "" and silent.poll().end == ""
+    asks.send(GET)
+    upstream.accept(gateway).send(OK)
+    answer = asks.response()
+    assert (answer.body, answer["connection"]) == (b"ok", "close") and asks.until_end() == "fin"
+    gateway.loop.skip_ms(2000)
+    gateway.settle()
+    gateway.server.drain()
+    assert silent.until_end() == "fin"
 
 
 def test_an_exchange_that_ends_while_draining_closes_both_sides(gateway: Gateway) -> None:

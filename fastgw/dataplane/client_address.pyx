@@ -1,6 +1,7 @@
 """The client's address in the forms that others need: text for fields and logs, a number for comparisons.
 
-What a PROXY header tells takes the place of what the socket has, everywhere (K17). It is told once, before anything else.
+What a PROXY header tells takes the place of what the socket has, everywhere (K17) but where the connection's other end itself is
+asked for. It is told once, before anything else.
 """
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport strlen
@@ -32,6 +33,8 @@ cdef int take_socket_address(ClientSide client, const sockaddr_storage *a) noexc
         client.peer_port = ntohs((<const sockaddr_in *>a).sin_port)
     elif a.ss_family == AF_INET6:
         client.peer_port = ntohs((<const sockaddr_in6 *>a).sin6_port)
+    client.has_port = client.peer_port != 0
+    client.direct_ip, client.direct_port = client.ip, client.peer_port
     return 0
 
 
@@ -40,6 +43,7 @@ cdef int take_proxy_header(ClientSide client, const fgw_proxy_header *header) no
     if header.tells:
         client.ip = header.source
         client.peer_port = header.source_port
+        client.has_port = True
         client.peer_len = write_ip(client.peer, client.ip)
         client.local_len = write_local(client.local, header)
     return 0

@@ -41,7 +41,10 @@ cdef class ClientSide(Protocol):
     cdef char peer[64]             # text of the client's address
     cdef uint32_t peer_len
     cdef uint32_t peer_port
+    cdef bint has_port
     cdef fgw_ip ip                 # the same address
+    cdef fgw_ip direct_ip          # of the connection's other end, whatever a proxy there has told
+    cdef uint32_t direct_port      # 0 without one
     cdef char local[64]            # text of our address as the client knows it, once a proxy in front or the kernel has told it
     cdef int local_len
     cdef Held held                 # None: it is counted nowhere

@@ -34,7 +34,8 @@ cdef class ClientSide(Protocol):
         self.identity, self.held = other.identity, other.held
         self.secure, self.server_name, self.tls = other.secure, other.server_name, other.tls
         memcpy(self.peer, other.peer, sizeof(self.peer))
-        self.ip = other.ip
+        self.ip, self.has_port = other.ip, other.has_port
+        self.direct_ip, self.direct_port = other.direct_ip, other.direct_port
         memcpy(self.local, other.local, sizeof(self.local))
         self.peer_len, self.peer_port, self.local_len = other.peer_len, other.peer_port, other.local_len
         return 0

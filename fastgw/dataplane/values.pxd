@@ -55,6 +55,9 @@ cdef class Values(Pen):
     cdef int value(self, const Piece *piece, Served x, Exchange exchange, ClientSide client) except -1
     cdef int duration(self, Served x) except -1
     cdef int client_value(self, int code, ClientSide client, Exchange exchange) except -1
+    cdef int remote_value(self, int code, ClientSide client, Exchange exchange) except -1
+    cdef int direct_value(self, int code, ClientSide client) except -1
+    cdef int local_value(self, int code, ClientSide client) except -1
     cdef int tls_value(self, int code, TlsFacts tls) except -1
     cdef int certificate_value(self, int code, CertificateTexts peer) except -1
     cdef int tunnel_value(self, int code, Tunnel x) except -1

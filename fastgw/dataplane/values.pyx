@@ -11,6 +11,7 @@ import cython
 
 from fastgw.dataplane.buffers cimport SHORT, Buffer
 from fastgw.dataplane.certificate_texts cimport CertificateTexts
+from fastgw.dataplane.client_address cimport write_ip
 from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.request_head cimport RequestHead
 from fastgw.dataplane.served cimport Address, ClientSide, Served
@@ -20,8 +21,9 @@ from fastgw.native.base cimport fgw_field, fgw_reason_name, fgw_span
 from fastgw.native.grpc cimport FGW_GRPC_NOT, fgw_grpc_status_name, fgw_grpc_status_of_http
 from fastgw.native.route cimport (
     FGW_FAMILY_IPV4, FGW_FAMILY_UNIX, FGW_NONE, FGW_VALUE_ATTEMPTS, FGW_VALUE_AUTHORITY, FGW_VALUE_BYTES_RECEIVED,
-    FGW_VALUE_BYTES_SENT, FGW_VALUE_CODE, FGW_VALUE_DETAILS, FGW_VALUE_DOWNSTREAM_LOCAL_ADDRESS,
-    FGW_VALUE_DOWNSTREAM_REMOTE_ADDRESS, FGW_VALUE_DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT, FGW_VALUE_DOWNSTREAM_REMOTE_PORT,
+    FGW_VALUE_BYTES_SENT, FGW_VALUE_CODE, FGW_VALUE_DETAILS, FGW_VALUE_DOWNSTREAM_DIRECT_REMOTE_ADDRESS,
+    FGW_VALUE_DOWNSTREAM_DIRECT_REMOTE_PORT, FGW_VALUE_DOWNSTREAM_LOCAL_ADDRESS, FGW_VALUE_DOWNSTREAM_LOCAL_PORT,
+    FGW_VALUE_DOWNSTREAM_REMOTE_ADDRESS, FGW_VALUE_DOWNSTREAM_REMOTE_PORT,
     FGW_VALUE_DURATION, FGW_VALUE_FLAGS, FGW_VALUE_GRPC_STATUS, FGW_VALUE_GRPC_STATUS_NUMBER, FGW_VALUE_LISTENER,
     FGW_VALUE_LOCAL_DNS_SAN, FGW_VALUE_LOCAL_SUBJECT, FGW_VALUE_LOCAL_URI_SAN, FGW_VALUE_METHOD, FGW_VALUE_PATH,
     FGW_VALUE_PEER_CERT, FGW_VALUE_PEER_CERT_V_START, FGW_VALUE_PEER_DNS_SAN, FGW_VALUE_PEER_FINGERPRINT_1,
@@ -136,25 +138,56 @@ cdef class Values(Pen):
         return self.number(<uint64_t>((end - x.start_ns) // 1000000))
 
     cdef int client_value(self, int code, ClientSide client, Exchange exchange) except -1:
-        """Of the client and its connection. Whose address a trusted proxy in front has told has port 0."""
-        cdef bint told = exchange is not None and exchange.head.forwarded
-        if code == FGW_VALUE_DOWNSTREAM_LOCAL_ADDRESS:
-            return self.written(<size_t>client.local_address(self.at))
-        elif code == FGW_VALUE_DOWNSTREAM_REMOTE_ADDRESS:
-            if told:
-                return self.written(write_address(self.at, exchange.head.remote, exchange.head.remote_len, 0, True))
-            return self.written(write_address(self.at, client.peer, client.peer_len, client.peer_port, client.peer_port != 0))
-        elif code == FGW_VALUE_DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT:
-            if exchange is not None:
-                return self.outside(exchange.head.remote, exchange.head.remote_len)
-            return self.outside(client.peer, client.peer_len)
-        elif code == FGW_VALUE_DOWNSTREAM_REMOTE_PORT:
-            return self.number(0 if told else client.peer_port) if client.peer_port else 0
-        elif code == FGW_VALUE_LISTENER:
+        """Of the client and its connection."""
+        if code == FGW_VALUE_LISTENER:
             return self.kept_text(client.listener_name)
         elif code == FGW_VALUE_REQUESTED_SERVER_NAME:
             return self.kept_text(client.server_name)
-        return self.tls_value(code, client.tls)
+        elif code > FGW_VALUE_REQUESTED_SERVER_NAME:
+            return self.tls_value(code, client.tls)
+        elif code >= FGW_VALUE_DOWNSTREAM_REMOTE_ADDRESS:
+            return self.remote_value(code, client, exchange)
+        elif code >= FGW_VALUE_DOWNSTREAM_DIRECT_REMOTE_ADDRESS:
+            return self.direct_value(code, client)
+        return self.local_value(code, client)
+
+    cdef int remote_value(self, int code, ClientSide client, Exchange exchange) except -1:
+        """Whose request it is. Whose address a trusted proxy in front has told in a field has port 0."""
+        cdef bint told = exchange is not None and exchange.head.forwarded
+        if code == FGW_VALUE_DOWNSTREAM_REMOTE_ADDRESS:
+            if told:
+                return self.written(write_address(self.at, exchange.head.remote, exchange.head.remote_len, 0, True))
+            return self.written(write_address(self.at, client.peer, client.peer_len, client.peer_port, client.has_port))
+        elif code == FGW_VALUE_DOWNSTREAM_REMOTE_PORT:
+            return self.number(0 if told else client.peer_port) if told or client.has_port else 0
+        elif exchange is not None:
+            return self.outside(exchange.head.remote, exchange.head.remote_len)
+        return self.outside(client.peer, client.peer_len)
+
+    cdef int direct_value(self, int code, ClientSide client) except -1:
+        """Who is at the other end of the connection."""
+        cdef char text[48]
+        if code == FGW_VALUE_DOWNSTREAM_DIRECT_REMOTE_PORT:
+            return self.number(client.direct_port) if client.direct_port else 0
+        if code == FGW_VALUE_DOWNSTREAM_DIRECT_REMOTE_ADDRESS:
+            return self.written(write_address(
+                self.at, text, write_ip(text, client.direct_ip), client.direct_port, client.direct_port != 0))
+        return self.written(write_ip(self.at, client.direct_ip))
+
+    cdef int local_value(self, int code, ClientSide client) except -1:
+        """Ours, as the client knows it: "1.2.3.4:80" or "[::1]:80"."""
+        cdef char text[64]
+        cdef int n, colon
+        if code == FGW_VALUE_DOWNSTREAM_LOCAL_ADDRESS:
+            return self.written(<size_t>client.local_address(self.at))
+        n = colon = client.local_address(text)
+        while colon > 0 and text[colon - 1] != 58:
+            colon -= 1
+        if colon == 0:  # the name of a unix socket
+            return self.outside(text, <size_t>n) if code != FGW_VALUE_DOWNSTREAM_LOCAL_PORT else 0
+        if code == FGW_VALUE_DOWNSTREAM_LOCAL_PORT:
+            return self.outside(text + colon, <size_t>(n - colon))
+        return self.outside(text + 1, <size_t>(colon - 3)) if text[0] == 91 else self.outside(text, <size_t>(colon - 1))
 
     cdef int tls_value(self, int code, TlsFacts tls) except -1:
         """Of the client's TLS, where it ends here."""

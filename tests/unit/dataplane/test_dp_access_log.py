@@ -22,6 +22,8 @@ NAMES = [
     "bytes_sent", "duration", "upstream_service_time", "authority", "request_id", "upstream_host", "upstream_cluster",
     "upstream_local_address", "downstream_local_address", "downstream_remote_address", "downstream_remote_address_without_port",
     "downstream_remote_port", "requested_server_name", "route_name", "virtual_service", "reject_reason", "attempts", "listener",
+    "downstream_local_address_without_port", "downstream_local_port", "downstream_direct_remote_address",
+    "downstream_direct_remote_address_without_port", "downstream_direct_remote_port",
 ]  # fmt: skip
 
 
@@ -65,6 +67,15 @@ def logged(make_gateway: Callable[..., Gateway]) -> Iterator[Callable[[Program],
         os.close(fd)
 
 
+def direct(me: str, port: int, here: tuple[str, int]) -> dict[str, str]:
+    """Of a client without a proxy before it."""
+    return {
+        "downstream_local_address_without_port": here[0], "downstream_local_port": str(here[1]),
+        "downstream_direct_remote_address": f"{me}:{port}", "downstream_direct_remote_address_without_port": me,
+        "downstream_direct_remote_port": str(port),
+    }  # fmt: skip
+
+
 def each(names: list[str], json_mode: bool) -> Program:
     """One line with these operations as a JSON array of texts (in text mode nothing here has to be escaped)."""
     program: Program = [("json", "ON")] if json_mode else []
@@ -90,6 +101,7 @@ def test_every_operation(logged: Callable[..., Logged], json_mode: bool) -> None
         "downstream_local_address": f"127.0.0.1:{client.sock.getpeername()[1]}", "downstream_remote_address": f"{me}:{port}",
         "downstream_remote_address_without_port": me, "downstream_remote_port": str(port), "requested_server_name": "-",
         "route_name": "all", "virtual_service": "default/shop", "reject_reason": "-", "attempts": "1", "listener": "0.0.0.0_80",
+        **direct(me, port, client.sock.getpeername()),
     }  # fmt: skip
 
 
@@ -105,7 +117,7 @@ def test_what_is_missing_of_a_refused_request(logged: Callable[..., Logged]) -> 
         "code": "400", "flags": "DPE", "details": "duplicate_host", "reject_reason": "duplicate_host", "bytes_received": "0",
         "bytes_sent": "0", "downstream_local_address": f"127.0.0.1:{client.sock.getpeername()[1]}",
         "downstream_remote_address": f"{me}:{port}", "downstream_remote_address_without_port": me,
-        "downstream_remote_port": str(port), "listener": "0.0.0.0_80",
+        "downstream_remote_port": str(port), "listener": "0.0.0.0_80", **direct(me, port, client.sock.getpeername()),
     }  # fmt: skip
 
 
@@ -130,7 +142,7 @@ def test_a_relayed_connection(logged: Callable[..., Logged]) -> None:
         "upstream_host": f"127.0.0.1:{upstream.port}", "upstream_local_address": "{}:{}".format(*local),
         "downstream_local_address": "{}:{}".format(*listening), "downstream_remote_address": f"{me}:{port}",
         "downstream_remote_address_without_port": me, "downstream_remote_port": str(port), "route_name": "outbound|3306",
-        "virtual_service": "default/shop", "attempts": "1", "listener": "0.0.0.0_80",
+        "virtual_service": "default/shop", "attempts": "1", "listener": "0.0.0.0_80", **direct(me, port, listening),
     }  # fmt: skip
 
 

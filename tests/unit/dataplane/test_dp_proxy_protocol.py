@@ -279,6 +279,48 @@ def test_the_log_shows_the_addresses_that_were_told(make_gateway: MakeGateway, h
         assert theirs.recv(1000).decode().strip() == text
 
 
+PARTS = [
+    f"%DOWNSTREAM_{name}%"
+    for name in (
+        "REMOTE_ADDRESS", "REMOTE_PORT", "LOCAL_ADDRESS_WITHOUT_PORT", "LOCAL_PORT", "DIRECT_REMOTE_ADDRESS",
+        "DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", "DIRECT_REMOTE_PORT",
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        (LINE, "192.0.2.7:4711 4711 198.51.100.3 443"),
+        (SIX, "[2001:db8::7]:4711 4711 2001:db8::3 443"),
+        (b"PROXY TCP4 192.0.2.7 198.51.100.3 0 0\r\n", "192.0.2.7:0 0 198.51.100.3 0"),
+        (b"PROXY UNKNOWN\r\n", ""),
+    ],
+)
+@pytest.mark.parametrize("layer", [4, 7])
+def test_the_other_end_of_the_connection_is_the_proxy(make_gateway: MakeGateway, header: bytes, told: str, layer: int) -> None:
+    """As Envoy's DIRECT operators have it, whatever was told."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        gateway = make_gateway(log=compile_format(" ".join(PARTS) + "\n"), log_fd=ours.fileno())
+        up = serve(gateway)[0] if layer == 7 else relay(gateway)
+        client = gateway.client()
+        (me, port), (here, listening) = client.sock.getsockname(), client.sock.getpeername()
+        client.send(header + (GET if layer == 7 else b"x"))
+        far = up.accept(gateway)
+        if layer == 7:
+            far.request()
+            far.send(OK)
+            client.response()
+        else:
+            far.close()
+            client.until_end()
+        gateway.until(lambda: not gateway.alive()["tunnels"])
+        gateway.log.flush()
+        told = told or f"{me}:{port} {port} {here} {listening}"
+        assert theirs.recv(1000).decode().strip() == f"{told} {me}:{port} {me} {port}"
+
+
 def test_a_listener_learns_of_it_from_a_new_image(gateway: Gateway) -> None:
     up = gateway.upstream()
     gateway.serve(up)

@@ -13,7 +13,10 @@ from fastgw.model.cidr import cidr_set, parse_network
 from fastgw.model.plan import Cluster, Endpoint, HashKey, Policy
 from fastgw.supervisor.log_format import compile_format
 
-LOGGED = "%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_REMOTE_PORT%\n"
+LOGGED = (
+    "%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_REMOTE_PORT% "
+    "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%\n"
+)
 MakeGateway = Callable[..., Gateway]
 
 
@@ -150,7 +153,7 @@ def test_the_log_shows_the_trusted_address(make_gateway: MakeGateway, log_fd: in
     seen_of(gateway, field)
     port = next(peer.sock.getsockname()[1] for peer in gateway.peers if peer.sock.getpeername() == gateway.addresses[LISTENER])
     gateway.log.flush()
-    assert os.pread(log_fd, 1000, 0).decode().strip() == text.replace("PORT", str(port))
+    assert os.pread(log_fd, 1000, 0).decode().strip() == f"{text} 127.0.0.1".replace("PORT", str(port))
 
 
 def test_what_is_no_set_of_networks_is_refused() -> None:

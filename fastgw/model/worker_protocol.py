@@ -106,8 +106,8 @@ class Drain(msgspec.Struct, tag="drain"):
 
     ``patience_s``: idle connections stay open so long: a client that is about to send its next request gets its answer, and does
     not meet a connection that is being closed. ``stay``: when nothing is left say so, and accept until the time is over or the next
-    Drain: nobody else serves our sockets. ``kept``: but somebody will, and what waits in them is not lost; then what is left is what
-    there was when the drain began.
+    Drain: nobody else serves our sockets. ``kept``: but somebody will, and what waits in them is not lost; then what is left is
+    what there was when the drain began.
     """
 
     seconds: float

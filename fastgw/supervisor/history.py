@@ -85,7 +85,7 @@ class History:
             entry.plan = hash_of(plan)
             if entry.plan not in {known.plan for known in self.entries}:
                 self._put(entry.plan, gzip.compress(plan, 1, mtime=0))
-        self.entries = [*(known for known in self.entries if known.generation != entry.generation), entry][-KEPT:]
+        self.entries = latest([*(known for known in self.entries if known.generation != entry.generation), entry])
         self._forget_unused()
         if self._directory is not None:
             write_whole(self._directory / "index.json", msgspec.json.encode(self.entries))
@@ -137,6 +137,16 @@ class History:
             if entry is None or sum(map(len, self._blobs.values())) <= MEMORY_BYTES:
                 return
             entry.plan = ""
+
+
+def latest(entries: list[Entry]) -> list[Entry]:
+    """KEPT of them, oldest first. Those whose content was served again later go first: however often files are read again or
+    certificates renewed, what was served before stays to go back to."""
+    entries = list(entries)
+    while len(entries) > KEPT:
+        again = (i for i, entry in enumerate(entries) if entry.plan in {later.plan for later in entries[i + 1 :]})
+        del entries[next(again, 0)]
+    return entries
 
 
 def hash_of(plan: bytes) -> str:

@@ -37,6 +37,14 @@ def test_the_oldest_go(kept: History) -> None:
     assert kept.plan(kept.find(10)) == b"10"
 
 
+def test_what_is_served_again_and_again_displaces_nothing_else(kept: History) -> None:
+    for generation, plan in enumerate([b"good", b"bad", *[b"now"] * 50], 1):
+        kept.add(entry(generation), plan)
+    assert len(kept.entries) == history.KEPT
+    assert [each.generation for each in kept.entries][:3] == [1, 2, 35]
+    assert (kept.plan(kept.find(1)), kept.plan(kept.find(52))) == (b"good", b"now")
+
+
 def test_a_plan_that_could_not_be_had_is_no_snapshot(kept: History) -> None:
     assert kept.last_good() is None
     kept.add(entry(1), b"good")

@@ -221,8 +221,9 @@ class Worker:
             self.say(protocol.Drained())
             self.quiet_ms = 0
         elif quiet or over:
+            cut = len(self.server.clients)
             self.server.cut()
-            self.say(protocol.Drained())
+            self.say(protocol.Drained(cut))
             self.loop.stop()
 
 

@@ -140,7 +140,10 @@ class Listening(msgspec.Struct, tag="listening"):
 
 
 class Drained(msgspec.Struct, tag="drained"):
-    """Nothing is left to serve; the worker exits now, or waits when it is to stay."""
+    """Nothing is left to serve, or the time is over: the worker exits now, or waits when it is to stay. ``cut``: connections that
+    had not finished in time."""
+
+    cut: int = 0
 
 
 class Bug(msgspec.Struct, tag="bug"):

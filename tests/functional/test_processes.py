@@ -111,6 +111,7 @@ def test_drain_ends_at_its_time(start_gateway: StartGateway, origin: RecordingOr
         gateway.signal(signal.SIGTERM)
         assert gateway.wait_exit(20) == 0
         assert held.wait_closed()
+    assert "the drain time is over, 1 connections are cut" in gateway.said()
     gateway.assert_nothing_left()
 
 

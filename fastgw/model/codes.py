@@ -92,6 +92,7 @@ _FILES = (
         "UnknownKubernetesField",
         "an object of Kubernetes has a field that is not known; it is ignored, the rest counts",
     ),
+    ("FGW0017", WARNING, "KeptFromBefore", "objects of a file that broke while the gateway runs stay served as they were before"),
 )
 
 _PICTURE = (

@@ -26,6 +26,7 @@ from fastgw.model.progress import with_progress
 from fastgw.model.resource import Resource
 from fastgw.sources.assemble import assemble
 from fastgw.sources.documents import read_text
+from fastgw.sources.last_good import keep_last_good
 from fastgw.sources.limits import FILE_BYTES
 from fastgw.sources.reload import Layout, Span, reload_changed
 
@@ -60,9 +61,13 @@ class _Entry(msgspec.Struct):
 
 
 class FileCache:
-    """Contents by path. While a file's stamp (times, size, inode) stays, its Resource objects stay the very same."""
+    """Contents by path. While a file's stamp (times, size, inode) stays, its Resource objects stay the very same.
 
-    def __init__(self) -> None:
+    ``keeps_last_good``: objects of a file that breaks stay as they were before, see ``last_good``.
+    """
+
+    def __init__(self, *, keeps_last_good: bool = False) -> None:
+        self._keeps_last_good = keeps_last_good
         self._entries: dict[tuple[str, str], _Entry] = {}
         self._last: _Last | None = None
         self.files_parsed = 0
@@ -78,11 +83,22 @@ class FileCache:
         digest = hashlib.blake2b(data, digest_size=16).digest()
         if entry is None or entry.digest != digest:
             self.files_parsed += 1
-            entry = _Entry(stamp, digest, _parse(path, data, gateway_namespace))
+            content = _parse(path, data, gateway_namespace)
+            if entry is not None and self._keeps_last_good:
+                content = _with_last_good(path, entry.content, content)
+            entry = _Entry(stamp, digest, content)
         else:
             entry = _Entry(stamp, digest, entry.content)
         self._entries[key] = entry
         return entry.content
+
+    def content_of_before(self, path: str, gateway_namespace: str, error: OSError) -> FileContent:
+        """Of a file that is there and cannot be read now: ``error``."""
+        content = FileContent([], [_unreadable(path, error)])
+        entry = self._entries.get((path, gateway_namespace))
+        if entry is None or not self._keeps_last_good or isinstance(error, FileNotFoundError):
+            return content
+        return _with_last_good(path, entry.content, content)
 
     def reload(self, paths: list[str], gateway_namespace: str, changed: Iterable[str]) -> LoadResult | None:
         """The last load with only the ``changed`` files read again; None when all have to be looked at."""
@@ -151,7 +167,9 @@ def _load_all(paths: list[str], gateway_namespace: str, cache: FileCache) -> Loa
             try:
                 content = cache.content(file, gateway_namespace)
             except OSError as error:
-                diagnostics.append(_unreadable(file, error))
+                before = cache.content_of_before(file, gateway_namespace, error)
+                resources += before.resources
+                diagnostics += before.diagnostics
                 continue
             spans[file] = Span(len(resources), len(resources) + len(content.resources))
             resources += content.resources
@@ -273,6 +291,11 @@ def _parse(path: str, data: bytes, gateway_namespace: str) -> FileContent:
         if assembled.resource is not None:
             content.resources.append(assembled.resource)
     return content
+
+
+def _with_last_good(path: str, before: FileContent, now: FileContent) -> FileContent:
+    resources, told = keep_last_good(path, before.resources, now.resources, now.diagnostics)
+    return FileContent(resources, [*now.diagnostics, *told])
 
 
 def _first_of_each(resources: list[Resource]) -> tuple[list[Resource], list[Diagnostic]]:

@@ -63,7 +63,7 @@ class Job:
             proxy_protocol=tuple(configure.proxy_protocol),
         )
         self._numbers = numbers
-        self._files = FileCache()
+        self._files = FileCache(keeps_last_good=True)
         self._compile_cache = CompileCache()
         self._writer = ImageWriter(numbers)
         self._credentials = CredentialsFile(

@@ -190,11 +190,11 @@ class WorkerSlot:
             self._events.on_listening(self.slot, message.listeners)
         elif isinstance(message, protocol.Drained):
             self.drained = True
+            if message.cut:
+                log.warning("worker %d: the drain time is over, %d connections are cut", self.slot, message.cut)
             self._events.on_drained(self.slot)
         elif isinstance(message, protocol.Bug):
             log.error("worker %d: an internal error closed a connection\n%s", self.slot, message.traceback.rstrip())
-        elif isinstance(message, protocol.Drained) and message.cut:
-            log.warning("worker %d: the drain time is over, %d connections are cut", self.slot, message.cut)
         elif isinstance(message, protocol.LeakCounts) and self._waiting_for_leaks:
             waiting = self._waiting_for_leaks.pop(0)
             if not waiting.done():

@@ -199,6 +199,25 @@ def test_a_file_that_breaks_and_is_mended(start_gateway: StartGateway, two: tupl
     takes_effect(running, "two")
 
 
+@pytest.mark.parametrize("broken", ["<<<<<<< HEAD\n", "half a text", "misspelt"])
+def test_what_breaks_in_a_file_stays_served_as_it_was(
+    start_gateway: StartGateway, two: tuple[RecordingOrigin, RecordingOrigin], broken: str
+) -> None:
+    running = start_gateway(base(*two) + rule("s", "two", "other.test"))
+    running.write("route.yaml", rule("r", "one"))
+    takes_effect(running, "one")
+    misspelt = virtual_service("r", [HOST], [])
+    misspelt["spec"]["htp"] = []
+    running.write("route.yaml", [misspelt] if broken == "misspelt" else broken)
+    found = eventually(lambda: [d for d in running.admin("/config/diagnostics") if d["code"] == "FGW0017"])
+    assert "VirtualService default/r" in found[0]["message"] and found[0]["file"].endswith("route.yaml")
+    assert (answering(running), answering(running, "other.test")) == ("one", "two")
+    running.write("route.yaml", rule("r", "two"))
+    takes_effect(running, "two")
+    (running.config / "route.yaml").unlink()
+    takes_effect(running, None)
+
+
 def test_everything_gone_keeps_the_process_and_says_so(
     start_gateway: StartGateway, two: tuple[RecordingOrigin, RecordingOrigin]
 ) -> None:

@@ -25,10 +25,11 @@ OPERATIONS = (
     "response_header", "upstream_host", "upstream_cluster", "upstream_local_address", "downstream_local_address",
     "downstream_local_address_without_port", "downstream_local_port", "downstream_direct_remote_address",
     "downstream_direct_remote_address_without_port", "downstream_direct_remote_port", "downstream_remote_address",
-    "downstream_remote_address_without_port", "downstream_remote_port", "route_name", "virtual_service", "reject_reason", "attempts", "listener", "requested_server_name", "tls_version", "tls_cipher",
-    "tls_session_id", "peer_subject", "peer_issuer", "peer_uri_san", "peer_dns_san", "peer_serial", "peer_fingerprint_256",
-    "peer_fingerprint_1", "peer_cert", "peer_cert_v_start", "peer_cert_v_end", "local_subject", "local_uri_san", "local_dns_san",
-    "grpc_status", "grpc_status_snake", "grpc_status_number",
+    "downstream_remote_address_without_port", "downstream_remote_port", "route_name", "virtual_service", "reject_reason",
+    "attempts", "listener", "requested_server_name", "tls_version", "tls_cipher", "tls_session_id", "peer_subject",
+    "peer_issuer", "peer_uri_san", "peer_dns_san", "peer_serial", "peer_fingerprint_256", "peer_fingerprint_1", "peer_cert",
+    "peer_cert_v_start", "peer_cert_v_end", "local_subject", "local_uri_san", "local_dns_san", "grpc_status",
+    "grpc_status_snake", "grpc_status_number",
 )  # fmt: skip
 
 _CONNECTION = (

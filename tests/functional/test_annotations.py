@@ -73,6 +73,7 @@ def test_priority_orders_the_virtual_services_of_a_host(start_gateway: StartGate
     assert ask(running, target="/api/v2/x")[0] == "v1"
     running.write("main.yaml", [*base(origins), older, annotated(newer, priority="5")])
     eventually(lambda: ask(running, target="/api/v2/x")[0] == "v2", "the higher priority goes first")
+    running.everywhere()
     assert ask(running, target="/api/x")[0] == "v1"
 
 
@@ -143,6 +144,7 @@ def test_raising_a_weight_moves_only_the_needed_share(
     assert clients() == before, "the same in every worker"
     running.write("main.yaml", [*base(origins), split(sticky, 60, 40)])
     eventually(lambda: clients() != before, "the new weights take effect")
+    running.everywhere()
     after = clients()
     moved = Counter((old, new) for old, new in zip(before, after, strict=True) if old != new)
     assert set(moved) == {("v1", "v2")}

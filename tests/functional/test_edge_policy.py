@@ -18,6 +18,7 @@ from .support.curl import Answer, curl
 from .support.gateway import Gateway, run_cli
 from .support.h2_wire import H2Wire
 from .support.layer4 import tcp_entry, tcp_route, tcp_server, tcp_service, visit
+from .support.log import whole_lines
 from .support.origin import RecordingOrigin, ThreadedOrigin, read_head
 from .support.poll import eventually
 from .support.websocket import WebSocketOrigin, websocket
@@ -101,7 +102,7 @@ class World:
         return curl("--resolve", there, "-H", f"x-forwarded-for: {client}", *words, url)
 
     def lines(self) -> list[list[str]]:
-        return [json.loads(line) for line in self._log.read_text().splitlines()]
+        return [json.loads(line) for line in whole_lines(self._log)]
 
     def logged(self, target: str) -> list[str]:
         """Flags and details of the last request for a target; of a connection its path is "-"."""
@@ -109,7 +110,7 @@ class World:
         def found() -> list[str] | None:
             return next((line[1:] for line in reversed(self.lines()) if line[0] == target), None)
 
-        return eventually(found, f"a log line for {target}", 10)
+        return eventually(found, f"a log line for {target}")
 
     def counted(self, name: str) -> float:
         return self.gateway.metrics().total(f"fastgw_{name}_total")

@@ -118,6 +118,7 @@ def test_all_unhealthy_is_a_503_and_shown_everywhere(start_gateway: StartGateway
     for origin in pair:
         origin.well = False
     running = start_gateway(checked("http:/healthz", *(("127.0.0.1", origin.port) for origin in pair)))
+    eventually(lambda: not any(is_healthy(running, origin.port) for origin in pair), "both have been checked")
     answer = running.get("/", HOST)
     assert (answer.status, answer.text) == (503, "no healthy upstream")
     listed = run_cli("proxy-config", "endpoints", "--admin", f"127.0.0.1:{running.admin_port}", "-o", "json")
@@ -199,7 +200,7 @@ def test_addresses_of_a_name_are_checked(start_gateway: StartGateway, make_origi
         entry["metadata"]["annotations"] = {ANNOTATION: "http:/healthz" + QUICK}
         documents = [gateway(hosts=[HOST]), virtual_service("webapp", [HOST], [route("app.example", 8080)]), entry]
         running = start_gateway(documents, options=dns.option)
-        assert {running.get("/", HOST).text for _ in range(20)} == {"one"}
+        eventually(lambda: {running.get("/", HOST).text for _ in range(20)} == {"one"}, "both have been checked")
         two.well, one.well = True, False
         eventually(lambda: {running.get("/", HOST).text for _ in range(20)} == {"two"})
 
@@ -210,10 +211,11 @@ def test_a_changed_annotation_takes_effect(start_gateway: StartGateway, pair: li
     documents = checked("http:/healthz", ("127.0.0.1", sick.port))
     documents[0] = gateway(hosts=[HOST, "other.test"])
     running = start_gateway(documents)
-    assert running.get("/", HOST).status == 503
+    eventually(lambda: running.get("/", HOST).status == 503, "it has been checked")
     documents[2]["metadata"]["annotations"] = {ANNOTATION: "off"}
     running.write("main.yaml", documents)
     eventually(lambda: running.get("/", HOST).status == 200)
+    running.everywhere()
     checks = len(sick.checks)
     assert "healthCheck" not in endpoints_of(running)[sick.port]
     documents[2]["metadata"]["annotations"] = {ANNOTATION: "http:/healthz;expect=503" + QUICK}

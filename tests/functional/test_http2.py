@@ -156,7 +156,7 @@ def test_a_connection_outlives_a_reload(start_gateway: StartGateway, origin: Rec
 def test_a_drain_loses_nothing(start_gateway: StartGateway, origin: RecordingOrigin) -> None:
     """F15: what is under way is answered, what was on its way too, and GOAWAY tells the last."""
     origin.answer = lambda *_: Reply()
-    gateway = start_gateway(simple(HOST, origin.port), workers=1, options=["--drain-time", "20"])
+    gateway = start_gateway(simple(HOST, origin.port), workers=1, options=["--drain-time", "600"])
     with plain(gateway) as wire:
         wire.start().send(*(wire.get(stream) for stream in (1, 3, 5)))
         eventually(lambda: len(origin.seen) == 3, "three requests at the origin")

@@ -58,7 +58,9 @@ def test_a_frozen_worker_is_replaced_and_its_queue_served(start_gateway: StartGa
     assert [client.response().status for client in clients] == [200] * 20, "those in the queue of the frozen one, too"
     for client in clients:
         client.close()
-    eventually(lambda: not alive(frozen) and len(gateway.worker_pids()) == 2, "it is replaced", 30)
+    eventually(
+        lambda: not alive(frozen) and len(gateway.worker_pids()) == 2, "it is replaced", 120
+    )  # the supervisor may stand still, too
     assert alive(other) and listening_inodes(gateway.port()) == inodes
     assert "has not turned its loop for 10 s: aborted" in gateway.said()
     assert gateway.metrics().total("fastgw_worker_restarts_total") == 1
@@ -116,7 +118,7 @@ def test_a_worker_without_memory_harms_itself_alone(start_gateway: StartGateway,
         assert answered >= 5, "the other worker goes on"
         for sock in clients:
             sock.close()
-    eventually(lambda: len(gateway.worker_pids()) == 2, "both are there", 20)
+    eventually(lambda: len(gateway.worker_pids()) == 2, "both are there", 60)
     assert alive(other) and "SIGSEGV" not in gateway.said()
     assert [gateway.get("/", HOST).status for _ in range(30)] == [200] * 30
     gateway.write(
@@ -142,5 +144,5 @@ def test_a_supervisor_without_descriptors_serves_on_and_recovers(start_gateway: 
         eventually(lambda: "is not served" in gateway.said() or gateway.get("/", "more.test").status == 200, gateway.tail())
         assert [gateway.get("/", HOST).status for _ in range(10)] == [200] * 10
     gateway.signal(signal.SIGHUP)
-    eventually(lambda: gateway.get("/", "more.test").status == 200, gateway.tail(), 20)
+    eventually(lambda: gateway.get("/", "more.test").status == 200, gateway.tail())
     assert gateway.worker_pids() == workers

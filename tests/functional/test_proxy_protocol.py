@@ -150,19 +150,22 @@ def refused(gateway: Gateway) -> dict[str, float]:
 
 
 def test_connections_without_a_good_header_end(start_gateway: StartGateway, origin: RecordingOrigin) -> None:
-    settings = {"hello-timeout": 0.3}
-    gateway = start_gateway(annotated(simple(HOST, origin.port)), settings=settings)
+    gateway = start_gateway(annotated(simple(HOST, origin.port)), settings={"hello-timeout": 60})
+    impatient = start_gateway(annotated(simple(HOST, origin.port)), settings={"hello-timeout": 0.3})
     request = request_bytes("GET", "/", HOST)
     for sent in (
         request,
         b"PROXY TCP4 1.2.3.4 1.2.3.4 1\r\n" + request,
         b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\7\3\0\4abcd" + request,
-        b"PROXY",
     ):
         with connect(gateway.port()) as sock:
             sock.sendall(sent)
             assert _rest(sock) == b""
-    assert refused(gateway) == {"missing": 1, "malformed": 1, "checksum": 1, "timeout": 1}
+    with connect(impatient.port()) as sock:
+        sock.sendall(b"PROXY")
+        assert _rest(sock) == b""
+    assert refused(gateway) == {"missing": 1, "malformed": 1, "checksum": 1, "timeout": 0}
+    assert refused(impatient) == {"missing": 0, "malformed": 0, "checksum": 0, "timeout": 1}
     assert not origin.seen
     with Client(gateway.port()) as client:
         client.send(b"PROXY UNKNOWN\r\n" + request)

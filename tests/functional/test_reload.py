@@ -46,17 +46,7 @@ def answering(running: Gateway, host: str = HOST) -> str | None:
 def takes_effect(running: Gateway, wanted: str | None, host: str = HOST) -> None:
     """In all workers."""
     eventually(lambda: answering(running, host) == wanted, f"{host} is answered by {wanted}", TAKES_EFFECT_S)
-    everywhere(running)
-
-
-def everywhere(running: Gateway) -> None:
-    """What one worker serves, all of them do."""
-
-    def same() -> bool:
-        generation = running.admin("/config/generation")["generation"]
-        return {worker["generation"] for worker in running.admin("/workers")} == {generation}
-
-    eventually(same, "all workers have the last configuration", TAKES_EFFECT_S)
+    running.everywhere()
 
 
 def test_files_added_changed_and_removed(start_gateway: StartGateway, two: tuple[RecordingOrigin, RecordingOrigin]) -> None:
@@ -278,7 +268,7 @@ def test_listeners_come_and_go(start_gateway: StartGateway, two: tuple[Recording
         eventually(
             lambda: running.get("/", "any.test", wanted=8081).value("x-origin") == "two", "the new port serves", TAKES_EFFECT_S
         )
-        everywhere(running)
+        running.everywhere()
         assert set(running.worker_pids(8081)) == set(pids)
         with running.client(8081) as doomed:
             assert doomed.get("/", "any.test").status == 200

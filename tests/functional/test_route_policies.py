@@ -13,6 +13,7 @@ from .support.client import fetch
 from .support.config import Document, destination, gateway, service_entry, text_of, virtual_service
 from .support.gateway import Gateway, run_cli
 from .support.http1 import Response
+from .support.log import whole_lines
 from .support.origin import RecordingOrigin, Reply, Seen, ok
 from .support.poll import eventually
 
@@ -61,10 +62,10 @@ class World:
         """Flags, details and attempts of the last request for a target."""
 
         def found() -> list[str] | None:
-            lines = [json.loads(line) for line in self._log.read_text().splitlines()]
+            lines = [json.loads(line) for line in whole_lines(self._log)]
             return next((line[1:] for line in reversed(lines) if line[0] == target), None)
 
-        return eventually(found, f"a log line for {target}", 10)
+        return eventually(found, f"a log line for {target}")
 
 
 @pytest.fixture(scope="module")

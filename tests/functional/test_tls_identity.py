@@ -18,6 +18,7 @@ from .support.certificates import Authority, Identity, mount
 from .support.config import gateway_of, https_server, route, service_entry, virtual_service
 from .support.curl import curl
 from .support.http1 import Response
+from .support.log import whole_lines
 from .support.origin import RecordingOrigin
 from .support.poll import eventually
 from .support.tls_client import TlsClient
@@ -125,7 +126,7 @@ def told(start_tls: StartTls, origin: RecordingOrigin, authority: Authority, cli
 
 
 def last_line(log: Path, count: int) -> dict[str, str]:
-    eventually(lambda: len(log.read_text().splitlines()) >= count, "the lines of the log")
+    eventually(lambda: len(whole_lines(log)) >= count, "the lines of the log")
     line: dict[str, str] = json.loads(log.read_text().splitlines()[count - 1])
     return line
 

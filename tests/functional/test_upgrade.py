@@ -220,7 +220,7 @@ def test_what_is_known_of_endpoints_goes_on(start_gateway: StartGateway, make_or
             entry,
         ]
         gateway = start_gateway(documents, options=dns.option)
-        assert {gateway.get("/", HOST).status for _ in range(20)} == {200}
+        eventually(lambda: {gateway.get("/", HOST).status for _ in range(20)} == {200}, "both have been checked")
         dns.zone["app.example"] = None
         eventually(lambda: gateway.admin("/dns")[0]["error"])
         with Load(gateway.port(), HOST, clients=4, close_is_cut=False) as load:

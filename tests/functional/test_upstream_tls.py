@@ -15,6 +15,7 @@ from .support.certificates import Authority, Identity, make_authority, mount, se
 from .support.config import Document, destination, gateway, gateway_of, route, virtual_service
 from .support.gateway import Gateway
 from .support.load import Load
+from .support.log import whole_lines
 from .support.origin import ok
 from .support.poll import eventually
 from .support.ports import free_port, listening_inodes
@@ -75,7 +76,7 @@ def ca(authority: Authority, tmp_path: Path) -> str:
 
 
 def logged(log: Path) -> list[str]:
-    return log.read_text().splitlines() if log.exists() else []
+    return whole_lines(log)
 
 
 def test_certificates_that_are_not_believed(
@@ -204,7 +205,7 @@ def test_client_certificates_and_their_rotation(
             assert origin.handshakes[-1].subject == "second"
             return True
 
-        eventually(rotated, "the second certificate", 10)
+        eventually(rotated, "the second certificate")
         assert not next(shaken for shaken in origin.handshakes if shaken.subject == "second").reused
         count = len(origin.handshakes)
         assert running.get("/mounted", HOST).status == 200
@@ -226,7 +227,7 @@ def test_rotation_under_load_fails_no_request(
             for number in range(1, 6):
                 mount(secrets, "client", client_authority.issue(common_name=str(number)), ca=authority.pem * (1 + number % 2))
                 load.more(20)
-                eventually(partial(_shown, origin, str(number)), f"certificate {number}", 10)
+                eventually(partial(_shown, origin, str(number)), f"certificate {number}")
         assert load.failures == []
         assert not [shaken for shaken in origin.handshakes if shaken.failed]
         subjects = [shaken.subject for shaken in origin.handshakes]
@@ -274,7 +275,7 @@ def test_an_authority_that_appears_later(start_gateway: StartGateway, authority:
         running = start_gateway(documents)
         assert running.get("/one", HOST).status == 503
         authority.write(late)
-        eventually(lambda: _status(running, 200), "the authority is used", 10)
+        eventually(lambda: _status(running, 200), "the authority is used")
 
 
 def test_secrets_as_documents_and_revoked_upstreams(start_gateway: StartGateway, authority: Authority, tmp_path: Path) -> None:

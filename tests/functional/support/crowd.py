@@ -23,6 +23,7 @@ from .client import Client, Disconnected, request_bytes
 from .gateway import command, environment
 from .h2_wire import H2Wire
 from .http1 import Malformed
+from .load import Quiet
 from .tls_client import TlsClient
 
 PAUSE_S = 0.015
@@ -49,9 +50,18 @@ class Http1Connection:
     def __init__(self, client: Client, host: str) -> None:
         self.client, self.host = client, host
         self.over = False
+        self.quiet = Quiet()
 
     def ask(self, target: str) -> int:
-        answer = self.client.request(request_bytes("GET", target, self.host))
+        try:
+            self.client.send(request_bytes("GET", target, self.host))
+            self.quiet.ends()
+            answer = self.client.response()
+        except (Disconnected, ConnectionError) as error:
+            if not self.quiet.too_long(error):
+                raise
+            self.over = True
+            return 0
         check(answer.status, answer.body, target)
         self.over = (answer.value("connection") or "").lower() == "close"
         return 1
@@ -62,6 +72,7 @@ class Http1Connection:
 
 class Http2Connection:
     def __init__(self, sock: socket.socket, scheme: str, host: str) -> None:
+        self.quiet = Quiet()
         self.wire = H2Wire(sock, scheme, host)
         self.wire.start()
         self.next_stream = 1
@@ -78,7 +89,11 @@ class Http2Connection:
         streams = [self.next_stream + 2 * n for n in range(STREAMS)]
         self.next_stream += 2 * STREAMS
         wire.send(*(headers(stream, wire.request(path=f"{target}-{stream}".encode())) for stream in streams))
+        self.quiet.ends()
         wire.read_until(lambda: all(wire.answered(stream) for stream in streams), 20)
+        if wire.ended and not any(map(wire.status, streams)) and self.quiet.too_long(OSError()):
+            self.over = True
+            return 0
         for stream in streams:
             if not wire.answered(stream):
                 raise Broken(f"stream {stream} of {streams} was not answered; {wire.resets} {wire.goaway} {wire.ended!r}")

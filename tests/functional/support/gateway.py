@@ -236,6 +236,15 @@ class Gateway:
         assert answer.status == 200, (path, answer.status, answer.text)
         return json.loads(answer.body)
 
+    def everywhere(self) -> None:
+        """Waits until all workers serve the last configuration: one alone may have answered with it."""
+
+        def same() -> bool:
+            generation = self.admin("/config/generation")["generation"]
+            return {worker["generation"] for worker in self.admin("/workers")} == {generation}
+
+        eventually(same, "all workers have the last configuration")
+
     def worker_pids(self, wanted: int = 80) -> list[int]:
         """Children that hold a listening socket of that port."""
         return [pid for pid in holders(self.port(wanted), self.pid) if pid != self.pid]

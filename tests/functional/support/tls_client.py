@@ -82,7 +82,7 @@ def refusal(port: int, name: str | None, context: ssl.SSLContext, host: str | No
     """
     try:
         with TlsClient(port, name, context) as client:
-            client.tls.settimeout(2)
+            client.tls.settimeout(5)
             with contextlib.suppress(TimeoutError):
                 client._receive()
             if not client.ended:

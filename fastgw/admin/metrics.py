@@ -83,6 +83,7 @@ COUNTERS = {
     "FGW_C_MIRRORS_LOST": ("mirrors_lost", "Copies not made or not finished, so as not to hold anything up"),
     "FGW_C_SOURCES_DENIED": ("sources_denied", "Requests and connections of clients that a list of an EdgePolicy keeps out"),
     "FGW_C_BODIES_REFUSED": ("request_bodies_refused", "Requests with a body that is larger than maxRequestBytes"),
+    "FGW_C_SHED_UPSTREAM_IDLE": ("overload_closed_upstream_connections", "Idle upstream connections closed for want of memory"),
     "FGW_C_SHED_STREAMS": ("overload_reset_streams", "Streams reset for want of memory"),
     "FGW_C_HANDSHAKES_DEFERRED": ("overload_deferred_accepts", "Turns of a late worker that left TLS connections in the queue"),
     "FGW_C_HTTP2_CONNECTIONS": ("http2_connections", "Client connections that have spoken HTTP/2"),

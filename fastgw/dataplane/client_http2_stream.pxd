@@ -20,6 +20,7 @@ cdef class StreamPool:
     cdef list idle
     cdef ClientHttp2Stream take(self)
     cdef int give(self, ClientHttp2Stream stream) except -1
+    cdef int trim(self) except -1
 
 
 cdef class ClientHttp2Stream(ClientStream):

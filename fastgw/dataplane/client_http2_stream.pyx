@@ -63,6 +63,15 @@ cdef class StreamPool:
             self.idle.append(stream)
         return 0
 
+    @property
+    def spare(self):
+        return len(self.idle)
+
+    cdef int trim(self) except -1:
+        """Memory is short: let go of those that wait to be used again."""
+        self.idle.clear()
+        return 0
+
 
 cdef class ClientHttp2Stream(ClientStream):
     def __init__(self, Context ctx, Connector connector, ExchangeObserver observer):

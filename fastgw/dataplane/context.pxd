@@ -131,6 +131,7 @@ cdef class Context:
     cdef readonly uint32_t refuse_share      # of new requests, in FGW_SHEDDER_ALL; mostly 0
     cdef readonly bint late                  # events wait too long for the loop
     cdef readonly bint parting               # connections end after the answer
+    cdef readonly int64_t upstream_idle_most_ms  # what is idle to upstreams has so much time at the most; 0: as its terms say
     cdef bytes server_name
     cdef const char *server
     cdef size_t server_len

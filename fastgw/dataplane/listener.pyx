@@ -181,11 +181,11 @@ cdef class Server(ConnectionOwner):
         self.listeners = []
         self.clients = set()
         self.reserve_fd = open(b"/dev/null", O_RDONLY | O_CLOEXEC)
-        self.overload = Overload(ctx, self.clients, limits)
+        self.streams = StreamPool(ctx, connector, observer)
+        self.overload = Overload(ctx, self.clients, connector, self.streams, limits)
         self.admission = self.overload.admission
         ctx.gate = self.overload
         self.holders = Holders(ctx)
-        self.streams = StreamPool(ctx, connector, observer)
         ctx.editor = HeaderEdits()
         ctx.answers = GrpcAnswers()
         ctx.translator = GrpcWebTranslator()
@@ -197,6 +197,11 @@ cdef class Server(ConnectionOwner):
     def __dealloc__(self):
         if self.reserve_fd >= 0:
             close(self.reserve_fd)
+
+    @property
+    def spare_streams(self):
+        """HTTP/2 streams that wait to be used again."""
+        return self.streams.spare
 
     def listen(self, sockets):
         """sockets: list of (name, fd), the full set from now on. Sockets of listeners that are gone are closed here

@@ -2,10 +2,12 @@
 from libc.stdint cimport int64_t, uint64_t
 
 from fastgw.dataplane.admission cimport Admission
+from fastgw.dataplane.client_http2_stream cimport StreamPool
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.loop cimport Turn
 from fastgw.dataplane.steps cimport Gate
+from fastgw.dataplane.streams cimport Connector
 
 
 cdef class Sampler(Turn):
@@ -16,6 +18,8 @@ cdef class Overload(Gate):
     # borrowed
     cdef Context ctx
     cdef set clients               # of the server: ClientSide
+    cdef Connector connector       # what is idle to upstreams
+    cdef StreamPool streams        # what is kept for clients' streams
     # owned
     cdef Admission admission
     cdef int statm_fd              # /proc/self/statm
@@ -24,6 +28,7 @@ cdef class Overload(Gate):
     cdef uint64_t budget           # bytes of private memory, 0: no bound
     cdef int64_t idle_ms           # the limits when memory is plenty
     cdef int64_t http2_idle_ms
+    cdef int64_t upstream_idle_ms
     # state
     cdef readonly int step         # enum fgw_memory_step
     cdef uint64_t used             # of `limit`, whichever of the worker's and the group's memory is nearer to its end
@@ -39,6 +44,7 @@ cdef class Overload(Gate):
     cdef int trim(self) except -1
     cdef int apply(self) except -1
     cdef int hurry_idle(self) except -1
+    cdef int hurry_upstreams(self, bint parting_before) except -1
     cdef int drop_largest(self) except -1
     cdef int show(self) except -1
     cdef bint spares(self, Exchange x) noexcept

@@ -5,9 +5,11 @@ TLS handshakes are begun one a turn, and from the next interval on a growing sha
 goes on: refusing it would throw away what it has cost.
 
 Memory: four times a second the worker's private memory is held against its budget, and that of the control group against its limit
-(which the supervisor reads for all). Steps as requirement I1 has them. Private memory is what the kernel counts, so that nothing is
-forgotten; but what it counts may be a heap that nobody uses any more, or, of a group, the compile process. Refusing would free
-nothing of that, and would go on for ever: from the third step on, connections must hold a good part of it, too.
+(which the supervisor reads for all). Steps as requirement I1 has them. What is idle to upstreams has less time with the first step,
+like clients, and is closed with the second: a new one costs a handshake, at a time when memory is what there is too little of.
+Private memory is what the kernel counts, so that nothing is forgotten; but what it counts may be a heap that nobody uses any more,
+or, of a group, the compile process. Refusing would free nothing of that, and would go on for ever: from the third step on,
+connections must hold a good part of it, too.
 """
 import os
 
@@ -16,12 +18,15 @@ from libc.string cimport memcmp
 
 from fastgw.dataplane.admission cimport HOLD_MEMORY, Admission
 from fastgw.dataplane.buffers cimport drop_pool, live_bytes
+from fastgw.dataplane.client_http2_stream cimport StreamPool
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.http2_memory cimport session_bytes
 from fastgw.dataplane.loop cimport Turn
+from fastgw.dataplane.pipes cimport drop_spare_pipes
 from fastgw.dataplane.served cimport ClientSide
 from fastgw.dataplane.steps cimport Gate
+from fastgw.dataplane.streams cimport Connector
 from fastgw.dataplane.tls_transport cimport SESSION_BYTES, sessions_alive
 from fastgw.native.overload cimport (
     FGW_MEMORY_CALM, FGW_MEMORY_PART, FGW_MEMORY_REFUSE, FGW_MEMORY_RESET, FGW_MEMORY_SHRINK, FGW_SHEDDER_ALL, fgw_memory_idle_ms,
@@ -55,13 +60,14 @@ cdef class Overload(Gate):
     def __cinit__(self):
         self.statm_fd = -1
 
-    def __init__(self, Context ctx, set clients, limits):
+    def __init__(self, Context ctx, set clients, Connector connector, StreamPool streams, limits):
         """``limits``: fastgw.model.worker_protocol.Limits."""
         cdef Sampler sampler = Sampler()
         sampler.overload = self
-        self.ctx, self.clients = ctx, clients
+        self.ctx, self.clients, self.connector, self.streams = ctx, clients, connector, streams
         self.budget = limits.memory_bytes
         self.idle_ms, self.http2_idle_ms = ctx.idle_timeout_ms, ctx.http2_idle_timeout_ms
+        self.upstream_idle_ms = ctx.upstream_idle_timeout_ms
         self.spared = [path.encode() for path in limits.spare_paths]
         self.statm_fd = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         self.admission = Admission(ctx.loop)
@@ -148,18 +154,23 @@ cdef class Overload(Gate):
     # ---- acting
 
     cdef int trim(self) except -1:
-        """Whole pages that nobody uses go back to the kernel."""
+        """What is kept to be used again is freed, and whole pages that nobody uses go back to the kernel."""
         self.trimmed_ms = self.ctx.loop.now_ms
+        self.streams.trim()
+        self.connector.trim()
+        drop_spare_pipes()
         drop_pool()
         malloc_trim(0)
         return 0
 
     cdef int apply(self) except -1:
         cdef Context ctx = self.ctx
+        cdef bint parting_before = ctx.parting
         ctx.late = ctx.loop.shedder.late != 0
         ctx.parting = self.step >= FGW_MEMORY_PART
         ctx.refuse_share = FGW_SHEDDER_ALL if self.step >= FGW_MEMORY_REFUSE else ctx.loop.shedder.share
         self.hurry_idle()
+        self.hurry_upstreams(parting_before)
         if self.step >= FGW_MEMORY_REFUSE:
             self.admission.hold(HOLD_MEMORY)
         else:
@@ -181,6 +192,19 @@ cdef class Overload(Gate):
         if ctx.idle_timeout_ms < before or ctx.http2_idle_timeout_ms < before2 or before == 0 or before2 == 0:
             for client in list(self.clients):
                 client.hurry()
+        return 0
+
+    cdef int hurry_upstreams(self, bint parting_before) except -1:
+        """The same for what is idle to upstreams; from the second step on nothing is."""
+        cdef Context ctx = self.ctx
+        cdef int64_t before = ctx.upstream_idle_most_ms
+        if self.step == FGW_MEMORY_CALM:
+            ctx.upstream_idle_most_ms = 0
+            return 0
+        ctx.upstream_idle_most_ms = <int64_t>fgw_memory_idle_ms(
+            <uint64_t>(self.upstream_idle_ms or NO_IDLE_LIMIT_MS), self.used, self.limit)
+        if before == 0 or ctx.upstream_idle_most_ms < before or ctx.parting != parting_before:
+            self.connector.hurry()
         return 0
 
     cdef int drop_largest(self) except -1:

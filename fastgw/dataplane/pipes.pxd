@@ -17,3 +17,4 @@ cdef class Pipe:
 cdef long pipes_made() noexcept
 cdef Pipe take_pipe()
 cdef int give_pipe(Pipe pipe) except -1
+cdef int drop_spare_pipes() except -1

@@ -96,3 +96,9 @@ cdef int give_pipe(Pipe pipe) except -1:
     if pipe.held == 0 and len(spare) < PIPES_SPARE:
         spare.append(pipe)
     return 0
+
+
+cdef int drop_spare_pipes() except -1:
+    """Close those that are kept for the next one."""
+    spare.clear()
+    return 0

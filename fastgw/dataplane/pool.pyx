@@ -12,6 +12,7 @@ from fastgw.dataplane.loop cimport TICK_MS, Timer
 from fastgw.dataplane.proxy_header cimport source_of
 from fastgw.dataplane.served cimport Address
 from fastgw.dataplane.streams cimport Connector, UpstreamStream
+from fastgw.dataplane.upstream_connection cimport count_idle_end, idle_limit_ms
 from fastgw.dataplane.upstream_http1 cimport U_HEAD, IdleOwner, UpstreamHttp1
 from fastgw.dataplane.upstream_hub cimport Hub, Hubs, copy_name, same_address, same_name
 from fastgw.dataplane.upstream_tls cimport PeerName, name_peer
@@ -36,14 +37,15 @@ cdef class Shelf(IdleOwner):
         self.count += 1
         self.pool.shelved += 1
         ctx.gauge(FGW_G_UPSTREAM_IDLE, 1)
-        if ctx.draining:
+        if ctx.draining or ctx.parting:
+            count_idle_end(ctx, &c.terms)
             return c.destroy()
         if self.count > SHELF_LIMIT:
             self.bottom.destroy()
         if c.terms.limit_cell != FGW_NONE and self.pool.keep_counted(c):
             return 0
-        if c.terms.idle_timeout_ms:
-            ctx.loop.set_deadline(c, ctx.loop.now_ms + c.terms.idle_timeout_ms)
+        if idle_limit_ms(ctx, &c.terms):
+            ctx.loop.set_deadline(c, ctx.loop.now_ms + idle_limit_ms(ctx, &c.terms))
         if c.terms.expires_ms and (c.deadline_ms == 0 or c.terms.expires_ms < c.deadline_ms):
             ctx.loop.set_deadline(c, c.terms.expires_ms)
         return 0
@@ -220,6 +222,28 @@ cdef class Pool(Connector):
                     wanted -= 1
                 left |= len(idle) != 0
         return left
+
+    # ---- memory is short
+
+    cdef int hurry(self) except -1:
+        cdef Shelf s
+        cdef UpstreamHttp1 c, below
+        cdef int64_t when
+        for s in self.owned:
+            c = s.top
+            while c is not None:
+                below = c.idle_next
+                when = self.ctx.loop.now_ms + idle_limit_ms(self.ctx, &c.terms)
+                if self.ctx.parting:
+                    count_idle_end(self.ctx, &c.terms)
+                    c.destroy()
+                elif c.deadline_ms == 0 or when < c.deadline_ms:
+                    self.ctx.loop.set_deadline(c, when)
+                c = below
+        return self.hubs.hurry()
+
+    cdef int trim(self) except -1:
+        return self.hubs.store.trim()
 
     @property
     def idle(self):

@@ -71,6 +71,8 @@ cdef class UpstreamStream(Protocol):
 cdef class Connector:
     """Where exchanges get upstream streams from (the pool)."""
     cdef UpstreamStream acquire(self, Exchange x, const Address *to, int64_t connect_timeout_ms, bint fresh)
+    cdef int hurry(self) except -1
+    cdef int trim(self) except -1
 
 
 cdef class ExchangeObserver(Observer):

@@ -98,6 +98,14 @@ cdef class Connector:
         fresh: not a pooled one. None when not even a socket could be made."""
         raise NotImplementedError
 
+    cdef int hurry(self) except -1:
+        """Memory is short: what is idle already learns of ctx.upstream_idle_most_ms and ctx.parting."""
+        return 0
+
+    cdef int trim(self) except -1:
+        """The same: objects that are kept to be used again are let go."""
+        return 0
+
 
 cdef class ExchangeObserver(Observer):
     cdef int on_response(self, Exchange x, const ResponseHead *head) except -1:

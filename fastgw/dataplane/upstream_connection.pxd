@@ -21,5 +21,12 @@ cdef inline bint has_had_all(const Terms *terms, uint64_t requests) noexcept:
     return terms.max_requests != 0 and requests >= terms.max_requests
 
 
+cdef inline int64_t idle_limit_ms(Context ctx, const Terms *terms) noexcept:
+    """How long it may be idle, 0: as long as it likes."""
+    cdef int64_t most = ctx.upstream_idle_most_ms
+    return most if most and (terms.idle_timeout_ms == 0 or most < terms.idle_timeout_ms) else terms.idle_timeout_ms
+
+
 cdef Transport start_connection(Exchange x, Protocol protocol, const Address *to, PeerName *peer, Terms *terms)
 cdef int end_connection(Context ctx, Terms *terms) except -1
+cdef int count_idle_end(Context ctx, const Terms *terms) except -1

@@ -10,7 +10,8 @@ from fastgw.dataplane.upstream_tls cimport PeerName, make_transport
 from fastgw.native.route cimport FGW_NONE, FGW_POLICY_KEEPALIVE, fgw_img_policy
 from fastgw.native.system cimport close
 from fastgw.native.state cimport (
-    FGW_C_UPSTREAM_BYTES_IN, FGW_C_UPSTREAM_BYTES_OUT, FGW_C_UPSTREAM_CLOSED, FGW_C_UPSTREAM_CONNECTS, FGW_G_UPSTREAM_ACTIVE,
+    FGW_C_SHED_UPSTREAM_IDLE, FGW_C_UPSTREAM_BYTES_IN, FGW_C_UPSTREAM_BYTES_OUT, FGW_C_UPSTREAM_CLOSED, FGW_C_UPSTREAM_CONNECTS,
+    FGW_G_UPSTREAM_ACTIVE,
 )
 
 cdef long connections = 0
@@ -64,6 +65,13 @@ cdef int obey(Context ctx, const fgw_img_policy *policy, int fd, Terms *terms) e
     if policy.flags & FGW_POLICY_KEEPALIVE:
         keep_alive(fd, policy)
     terms.limit = policy.max_connections
+    return 0
+
+
+cdef int count_idle_end(Context ctx, const Terms *terms) except -1:
+    """One without requests is about to be closed for that: was it for want of memory?"""
+    if ctx.parting or idle_limit_ms(ctx, terms) != terms.idle_timeout_ms:
+        ctx.loop.count(FGW_C_SHED_UPSTREAM_IDLE)
     return 0
 
 

@@ -16,7 +16,7 @@ from fastgw.dataplane.streams cimport (
 )
 from fastgw.dataplane.trailers cimport Trailers
 from fastgw.dataplane.transport cimport CLOSE_CONNECT_FAILED, CLOSE_HANDSHAKE_FAILED, Transport
-from fastgw.dataplane.upstream_connection cimport end_connection, has_had_all, start_connection
+from fastgw.dataplane.upstream_connection cimport count_idle_end, end_connection, has_had_all, start_connection
 from fastgw.dataplane.upstream_tls cimport note_connected, note_failure, note_timeout
 from fastgw.dataplane.websocket cimport WEBSOCKET_KEY, accepts_key, brings_key, make_key, names_websocket
 from fastgw.native.base cimport FGW_R_BODY_TOO_SHORT, FGW_R_UNEXPECTED_1XX
@@ -376,6 +376,7 @@ cdef class UpstreamHttp1(UpstreamStream):
             note_timeout(self.exchange, self.transport)
             return self.fault(FAULT_CONNECT_TIMEOUT, 0, 0)
         if self.state == U_IDLE:
+            count_idle_end(self.ctx, &self.terms)
             return self.destroy()
         if self.state == U_HEAD and self.exchange is not None:
             return self.fault(FAULT_TIMEOUT, 0, 0)

@@ -14,7 +14,7 @@ from fastgw.dataplane.http2_guard cimport FrameGuard
 from fastgw.dataplane.http2_session cimport Http2Session
 from fastgw.dataplane.streams cimport FAULT_CLOSED, FAULT_CONNECT_FAILED, FAULT_CONNECT_TIMEOUT, FAULT_PROTOCOL, FAULT_TIMEOUT
 from fastgw.dataplane.transport cimport CLOSE_HANDSHAKE_FAILED
-from fastgw.dataplane.upstream_connection cimport end_connection, has_had_all, start_connection
+from fastgw.dataplane.upstream_connection cimport count_idle_end, end_connection, has_had_all, idle_limit_ms, start_connection
 from fastgw.dataplane.upstream_http2_callbacks cimport upstream_callbacks, upstream_options
 from fastgw.dataplane.upstream_http2_stream cimport S_READY, UpstreamHttp2Stream, stream_of
 from fastgw.dataplane.upstream_tls cimport chose_http2, count_failure, failure_of, mark_timeout, note_connected
@@ -340,7 +340,9 @@ cdef class UpstreamHttp2(Http2Session):
         """Is the connection of no use any more?"""
         if self.state == H_CLOSED or self.inside:
             return 0
-        if self.active == 0 and (self.state == H_LEAVING or (self.idle and self.ctx.draining)):
+        if self.active == 0 and (self.state == H_LEAVING or (self.idle and (self.ctx.draining or self.ctx.parting))):
+            if self.idle:
+                count_idle_end(self.ctx, &self.terms)
             return self.shut_down()
         if not nghttp2_session_want_read(self.session) and not nghttp2_session_want_write(self.session):
             return self.lose(FAULT_PROTOCOL, FGW_R_H2_FRAMING, 0)
@@ -417,8 +419,8 @@ cdef class UpstreamHttp2(Http2Session):
             return 0
         if not self.settings_seen:
             when = self.deadline_connect_ms
-        if self.idle and self.terms.idle_timeout_ms:
-            other = self.idle_ms + self.terms.idle_timeout_ms
+        if self.idle and idle_limit_ms(self.ctx, &self.terms):
+            other = self.idle_ms + idle_limit_ms(self.ctx, &self.terms)
             when = min(when, other) if when else other
         if self.owner.ping_interval_ms and self.state != H_CONNECTING:
             other = self.pinged_ms + (self.owner.ping_timeout_ms if self.ping_open else self.owner.ping_interval_ms)
@@ -438,7 +440,8 @@ cdef class UpstreamHttp2(Http2Session):
             return self.fail_connecting(FAULT_CONNECT_TIMEOUT, 0)
         if not self.settings_seen and now >= self.deadline_connect_ms:
             return self.lose(FAULT_TIMEOUT, 0, 0)
-        if self.idle and self.terms.idle_timeout_ms and now >= self.idle_ms + self.terms.idle_timeout_ms:
+        if self.idle and idle_limit_ms(self.ctx, &self.terms) and now >= self.idle_ms + idle_limit_ms(self.ctx, &self.terms):
+            count_idle_end(self.ctx, &self.terms)
             return self.shut_down()
         if self.terms.expires_ms and now >= self.terms.expires_ms and self.state == H_OPEN:
             return self.leave()

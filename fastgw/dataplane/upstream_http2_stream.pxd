@@ -25,6 +25,7 @@ cdef class StreamStore(Turn):
     cdef Loop loop
     cdef UpstreamHttp2Stream take(self)
     cdef int give_back(self, UpstreamHttp2Stream s) except -1
+    cdef int trim(self) except -1
 
 
 cdef class UpstreamHttp2Stream(UpstreamStream):

@@ -71,6 +71,15 @@ cdef class StreamStore(Turn):
         self.retired = s
         return self.loop.at_turn_end(self)
 
+    cdef int trim(self) except -1:
+        """Let go of those that wait to be used again: one by one, for each holds the next."""
+        cdef UpstreamHttp2Stream s
+        while self.free is not None:
+            s = self.free
+            self.free, s.next = s.next, None
+        self.spare = 0
+        return 0
+
     cdef int on_turn_end(self) except -1:
         cdef UpstreamHttp2Stream s = self.retired, following
         self.retired = None

@@ -45,6 +45,7 @@ cdef class Hubs:
     cdef Hub find(self, const Address *to, const PeerName *peer, bytes source)
     cdef int remove(self, Hub hub) except -1
     cdef bint give_up_one(self, uint32_t limit_cell) except -1
+    cdef int hurry(self) except -1
 
 
 cdef bint same_address(const Address *a, const Address *b) noexcept

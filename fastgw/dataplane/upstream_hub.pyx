@@ -264,6 +264,17 @@ cdef class Hubs:
                     return True
         return False
 
+    cdef int hurry(self) except -1:
+        """Connections without streams learn that memory is short."""
+        cdef Hub hub
+        cdef UpstreamHttp2 c
+        for hub in list(self.owned):
+            for c in list(hub.connections):
+                if c.idle:
+                    c.arm()
+                    c.check_end()
+        return 0
+
     def close_idle(self):
         """Close every connection that nobody uses or waits for (drain, end of tests)."""
         cdef Hub hub

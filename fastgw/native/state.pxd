@@ -71,6 +71,7 @@ cdef extern from "fgw/state.h" nogil:
         FGW_C_HTTP2_CONNECTIONS
         FGW_C_PROXY_HEADERS
         FGW_C_HOLDERS_UNCOUNTED
+        FGW_C_SHED_UPSTREAM_IDLE
         FGW_C_SOURCES_DENIED
         FGW_C_BODIES_REFUSED
         FGW_C_SHED_DELAY

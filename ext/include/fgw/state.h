@@ -7,7 +7,7 @@
 
 /* cffi:begin */
 enum {
-    FGW_STATE_VERSION = 9,
+    FGW_STATE_VERSION = 10,
     FGW_STATE_WORKERS = 64,   /* worker slots at the most */
     FGW_STATE_CELLS = 262144, /* endpoint cells; the block is sparse, unused cells cost no memory */
     FGW_STATE_CLUSTERS = 131072,
@@ -98,6 +98,7 @@ enum fgw_counter {
     FGW_C_MEMORY_STEP_REFUSE,
     FGW_C_MEMORY_STEP_RESET,
     FGW_C_HOLDERS_UNCOUNTED,    /* connections let in although their source address could not be counted */
+    FGW_C_SHED_UPSTREAM_IDLE,   /* idle connections to upstreams closed for want of memory */
     FGW_C_COUNTERS_END,
     /* gauges */
     FGW_G_CLIENT_ACTIVE = 192,

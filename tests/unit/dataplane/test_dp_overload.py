@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from dataplane_support import GET, LISTENER, OK, Gateway, free_port, post
+from dataplane_support import GET, LISTENER, OK, Gateway, Upstream, free_port, post
 from h2_support import H2Peer
+from http2_upstream_support import accept
 from tls_support import credential, give_credentials, https_chain, server_pair, tls_plan
 from wire import h2
 
@@ -249,24 +250,95 @@ def test_connections_end_after_the_answer(gateway: Gateway, use_memory: UseMemor
     use_memory(gateway, 93)
     assert step(gateway) == 2
     client.send(GET)
-    up = upstream.accept(gateway)
-    up.send(OK)
+    upstream.accept(gateway).send(OK)
     assert client.response()["connection"] == "close" and client.until_end() == "fin"
     multi.send(h2.headers(1, h2.head()))
-    up.request()
-    up.request()
-    up.send(OK)
+    upstream.accept(gateway).send(OK)
     assert multi.stream().status == 200, "with GOAWAY the request is served all the same"
     assert multi.settled().goaway == "NO_ERROR"
     fresh = gateway.client().send(GET)
-    up.request()
-    up.send(OK)
+    upstream.accept(gateway).send(OK)
     assert fresh.response()["connection"] == "close", "new connections are still accepted"
     use_memory(gateway, 88)
     client = gateway.client().send(GET)
-    up.request()
-    up.send(OK)
+    upstream.accept(gateway).send(OK)
     assert not client.response().values("connection")
+
+
+def answer_one(gateway: Gateway, upstream: Upstream, protocol: str = "http2") -> Callable[[], str]:
+    """A request, answered. How the upstream connection ends, "" as long as it does not."""
+    client = gateway.client().send(GET)
+    if protocol == "http2":
+        multi = accept(gateway, upstream)
+        multi.answer(multi.request()[0], b"")
+        peer = multi.peer
+    else:
+        peer = upstream.accept(gateway)
+        peer.request()
+        peer.send(OK)
+    assert client.response().status == 200
+    return lambda: peer.poll().end
+
+
+@pytest.mark.parametrize("protocol", ["http1", "http2"])
+def test_what_is_idle_to_upstreams_has_less_time(gateway: Gateway, use_memory: UseMemory, protocol: str) -> None:
+    """Those that are idle already, and those that become so meanwhile."""
+    gateway.serve(upstream := gateway.upstream(), protocol=protocol)
+    before = answer_one(gateway, upstream, protocol)
+    use_memory(gateway, 90)
+    assert gateway.context.upstream_idle_timeout_ms == 60_000 and gateway.context.upstream_idle_most_ms == 31_000
+    gateway.pass_ms(30_000)
+    assert before() == "" and gateway.pool.idle == 1
+    gateway.pass_ms(2_000)
+    assert before() == "fin" and gateway.pool.idle == 0
+    after = answer_one(gateway, upstream, protocol)
+    gateway.pass_ms(32_000)
+    assert after() == "fin" and gateway.counter("FGW_C_SHED_UPSTREAM_IDLE") == 2
+    use_memory(gateway, 80)
+    calm = answer_one(gateway, upstream, protocol)
+    gateway.pass_ms(32_000)
+    assert calm() == "" and gateway.context.upstream_idle_most_ms == 0
+    gateway.pass_ms(32_000)
+    assert calm() == "fin" and gateway.counter("FGW_C_SHED_UPSTREAM_IDLE") == 2, "its own time was over"
+
+
+@pytest.mark.parametrize("protocol", ["http1", "http2"])
+def test_nothing_is_kept_idle_to_upstreams(gateway: Gateway, use_memory: UseMemory, protocol: str) -> None:
+    gateway.serve(upstream := gateway.upstream(), protocol=protocol)
+    idle = answer_one(gateway, upstream, protocol)
+    use_memory(gateway, 93)
+    assert step(gateway) == 2 and idle() == "fin" and gateway.pool.idle == 0
+    assert answer_one(gateway, upstream, protocol)() == "fin" and gateway.pool.idle == 0
+    assert gateway.counter("FGW_C_SHED_UPSTREAM_IDLE") == 2 == gateway.counter("FGW_C_UPSTREAM_CLOSED")
+    use_memory(gateway, 80)
+    assert answer_one(gateway, upstream, protocol)() == "" and gateway.pool.idle == 1
+
+
+def test_what_is_under_way_goes_on(gateway: Gateway, use_memory: UseMemory) -> None:
+    """Connections to upstreams with requests on them are not idle; those of before that answer now are closed after it."""
+    gateway.serve(upstream := gateway.upstream())
+    client = gateway.client().send(GET)
+    up = upstream.accept(gateway)
+    use_memory(gateway, 93)
+    assert up.poll().end == "" and gateway.counter("FGW_G_UPSTREAM_ACTIVE") == 1
+    up.send(OK)
+    assert client.response().status == 200 and up.until_end() == "fin"
+
+
+def test_what_was_kept_to_be_used_again_is_given_back(gateway: Gateway, use_memory: UseMemory) -> None:
+    gateway.serve(upstream := gateway.upstream(), protocol="http2")
+    multi = H2Peer(gateway)
+    multi.send(*(h2.headers(1 + 2 * i, h2.head()) for i in range(50)))
+    up = accept(gateway, upstream)
+    for _ in range(50):
+        up.answer(up.request()[0], b"")
+    gateway.pass_ms(300)
+    assert gateway.pool.spare_streams == 50 == gateway.server.spare_streams
+    use_memory(gateway, 86)
+    assert gateway.pool.spare_streams == 0 == gateway.server.spare_streams
+    client = gateway.client().send(GET)
+    up.answer(up.request()[0], b"")
+    assert client.response().status == 200
 
 
 def test_nothing_new_is_taken(gateway: Gateway, use_memory: UseMemory) -> None:
@@ -287,9 +359,7 @@ def test_nothing_new_is_taken(gateway: Gateway, use_memory: UseMemory) -> None:
     assert step(gateway) == 3, "three hundredths below"
     use_memory(gateway, 91)
     assert step(gateway) == 2 and gateway.server.admission.holds == 0
-    up.request()
-    up.request()
-    up.send(OK)
+    upstream.accept(gateway).send(OK)
     assert waiting.response().status == 200
     assert gateway.counter("FGW_C_SHED_MEMORY") == 2
 

@@ -88,7 +88,8 @@ static int hosts_ok(const checker *c, const fgw_img_hosts *hosts, fgw_table valu
 }
 
 static int route_table_ok(const checker *c, const fgw_img_route_table *t) {
-    return span_ok(c, t->name) && range_ok(t->vhosts, c->h->vhosts) && hosts_ok(c, &t->hosts, t->vhosts);
+    return span_ok(c, t->name) && range_ok(t->vhosts, c->h->vhosts) && range_ok(t->pages, c->h->pages) &&
+           hosts_ok(c, &t->hosts, t->vhosts);
 }
 
 /* The chains of a listener are its own: no server name leads to those of another port. */
@@ -147,7 +148,7 @@ static int upstream_tls_ok(const checker *c, const fgw_img_upstream_tls *t) {
 static int vhost_ok(const checker *c, const fgw_img_vhost *v) {
     return span_ok(c, v->name) && range_ok(v->rules, c->h->rules) && v->flags <= FGW_VHOST_REQUIRE_TLS &&
            index_ok(v->origin, c->h->origins) && index_or_none(v->root_fold, c->h->nodes) && index_or_none(v->guard, c->h->guards) &&
-           range_ok(v->pages, c->h->pages);
+           range_ok(v->pages, c->h->pages) && v->own_pages <= v->pages.count;
 }
 
 static int rule_ok(const checker *c, const fgw_img_rule *r) {
@@ -242,7 +243,7 @@ static int mirror_ok(const checker *c, const fgw_img_mirror *m) {
 
 static int page_ok(const checker *c, const fgw_img_page *p) {
     return head_text_ok(c, p->content_type, 0) && p->content_type.len <= 128 && span_ok(c, p->body) && p->low >= 400 &&
-           p->high <= 599;
+           p->low <= p->high && p->high <= 599;
 }
 
 static int route_policy_ok(const checker *c, const fgw_img_route_policy *p) {
@@ -289,7 +290,7 @@ static int source_lists_ok(checker *c) {
 }
 
 static int answered_ok(const checker *c, const fgw_img_action *a) {
-    if (a->policy != FGW_NONE || !index_ok(a->answer, c->h->answers))
+    if (!index_ok(a->answer, c->h->answers))
         return 0;
     const fgw_img_answer *answer = FGW_TABLE(c->image, answers, fgw_img_answer) + a->answer;
     return a->kind == FGW_ACTION_REDIRECT ? redirect_ok(c, answer) : direct_ok(c, answer);
@@ -297,11 +298,11 @@ static int answered_ok(const checker *c, const fgw_img_action *a) {
 
 /* The weights of a route must add up: the data plane draws below total_weight and looks for the first cumulative above it. */
 static int action_ok(const checker *c, const fgw_img_action *a) {
-    if (!edits_ok(c, &a->edits) || !index_or_none(a->guard, c->h->guards))
+    if (!edits_ok(c, &a->edits) || !index_or_none(a->guard, c->h->guards) || !index_or_none(a->policy, c->h->route_policies))
         return 0;
     if (a->kind == FGW_ACTION_REDIRECT || a->kind == FGW_ACTION_DIRECT)
         return answered_ok(c, a);
-    if (a->answer != FGW_NONE || !index_or_none(a->policy, c->h->route_policies))
+    if (a->answer != FGW_NONE)
         return 0;
     if (a->kind != FGW_ACTION_ROUTE)
         return a->kind == FGW_ACTION_UNSUPPORTED && range_ok(a->destinations, c->h->destinations);

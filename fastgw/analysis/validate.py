@@ -8,6 +8,7 @@ from fastgw.analysis.findings import Findings
 from fastgw.analysis.validate_authorization_policy import validate_authorization_policy
 from fastgw.analysis.validate_destination_rule import validate_destination_rule
 from fastgw.analysis.validate_edge_policy import validate_edge_policy
+from fastgw.analysis.validate_error_pages import validate_error_pages
 from fastgw.analysis.validate_extensions import validate_proxy_config, validate_traffic_extension, validate_wasm_plugin
 from fastgw.analysis.validate_gateway import validate_gateway
 from fastgw.analysis.validate_request_authentication import validate_request_authentication
@@ -34,6 +35,7 @@ _RULES: dict[str, Callable[[Findings], None]] = {
     "ProxyConfig": validate_proxy_config,
     "RouteTest": validate_route_test,
     "EdgePolicy": validate_edge_policy,
+    "ErrorPages": validate_error_pages,
 }
 
 

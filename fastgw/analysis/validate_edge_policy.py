@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 from fastgw.analysis.findings import Findings
+from fastgw.analysis.validate_served_targets import check_served_targets
 from fastgw.model.duration import parse_ns
-from fastgw.model.kinds.edge_policy import EdgePolicy, RateKey, RateLimit, TargetRef
-from fastgw.model.names import is_token, wildcard_problem
+from fastgw.model.kinds.edge_policy import EdgePolicy, RateKey, RateLimit
+from fastgw.model.names import is_token
 
 MOST_LIMITS = 8
 SHORTEST_NS, LONGEST_NS = 1_000_000, 24 * 3600 * 1_000_000_000
@@ -18,11 +19,8 @@ _NOTHING = EdgePolicy()
 
 def validate_edge_policy(findings: Findings) -> None:
     spec: EdgePolicy = findings.spec
-    if not spec.target_refs:
-        findings.error("spec.targetRefs", "no target: name the VirtualService or the Gateway that it is for")
+    check_served_targets(findings, spec.target_refs)
     _check_limits(findings, spec.rate_limits or ())
-    for index, target in enumerate(spec.target_refs):
-        _check_target(findings, f"spec.targetRefs[{index}]", target)
     if all(getattr(spec, name) == getattr(_NOTHING, name) for name in spec.__struct_fields__ if name != "target_refs"):
         findings.warn("spec", "nothing is asked for")
     if spec.sources is not None and not (spec.sources.allow or spec.sources.deny):
@@ -60,14 +58,3 @@ def _check_key(findings: Findings, path: str, key: RateKey) -> None:
         findings.error(path, "it is one of sourceAddress and header")
     elif key.header and not is_token(key.header):
         findings.error(f"{path}.header", f'"{key.header}" is no name of a header')
-
-
-def _check_target(findings: Findings, path: str, target: TargetRef) -> None:
-    if not target.name or "/" in target.name:
-        findings.error(f"{path}.name", f'"{target.name}" is no name of an object in the namespace of the policy')
-    for index, host in enumerate(target.hosts):
-        findings.problem(f"{path}.hosts[{index}]", wildcard_problem(host))
-    if target.routes and target.kind == "Gateway":
-        findings.error(f"{path}.routes", "a Gateway has no routes: name the VirtualService whose routes they are")
-    if any(not name for name in target.routes):
-        findings.error(f"{path}.routes", "an empty name")

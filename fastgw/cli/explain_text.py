@@ -35,6 +35,7 @@ def as_text(answer: dict[str, Any], method: str, url: str, color: bool) -> str:
         lines.append(_line("upstream gets", answer["request"]["path"]))
     lines += [_line("guard", text) for text in answer["guards"]]
     lines += [_line("policy", text) for text in answer["policy"]]
+    lines += [_line("own answers", page) for page in answer["errorPages"]]
     lines += [_line("edit", edit) for edit in answer["edits"]]
     for destination in answer["destinations"]:
         lines += _destination(destination, "closed" if answer["action"] == "tcp" else "answered 503")
@@ -93,6 +94,8 @@ def _action(answer: dict[str, Any]) -> str:
     if action == "rejected":
         return f"{answer['status']}: the request is refused ({answer['detail']})"
     text = _ACTIONS.get(action, action)
+    if action == "not_found" and any(page.startswith(("error page 404:", "error page 4xx:")) for page in answer["errorPages"]):
+        text = "404 Not Found, with an error page"
     return f"{text} ({answer['detail']})" if answer["detail"] else text
 
 

@@ -12,6 +12,7 @@ from fastgw.cli.config_view import DEFAULT_ADMIN, ConfigView, admin_option, view
 from fastgw.cli.live_view import planned_entry
 from fastgw.cli.options import color_option, gateway_options
 from fastgw.model.plan import DEFAULTS, Chain, Cluster, Policy, VirtualHost
+from fastgw.model.plan_text import pages_text
 
 WHATS = {
     "listeners": "listeners",
@@ -198,6 +199,8 @@ def route_entries(view: ConfigView) -> list[dict[str, Any]]:
             "virtualHost": host.name,
             "domains": list(host.domains),
             "requireTls": host.require_tls,
+            "errorPages": pages_text(host.pages),
+            "gatewayErrorPages": pages_text(host.gateway_pages),
             "rules": [rule_entry(rule) for rule in host.rules],
             "file": host.origin.file,
             "line": host.origin.line,

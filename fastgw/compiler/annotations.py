@@ -21,6 +21,7 @@ import msgspec
 
 from fastgw.compiler.report import Report
 from fastgw.model.duration import parse_ns
+from fastgw.model.error_pages import MAX_PAGE_BYTES, content_type_of, in_order, is_too_large, statuses_of
 from fastgw.model.plan import NO_POLICY, Action, ErrorPage, Sticky
 from fastgw.model.resource import Resource
 
@@ -39,9 +40,6 @@ MAX_PRIORITY = 1_000_000
 MAX_NAME_BYTES = 128
 MAX_TTL_S = 400 * 86_400
 """Browsers keep no cookie longer (RFC 6265bis, section 5.5)."""
-MAX_PAGE_BYTES = 65_536
-_STATUS = re.compile(r"[45](xx|[0-9]{2})")
-_MEDIA_TYPE = re.compile(r"[!#$&^_.+0-9A-Za-z-]+/[!#$&^_.+0-9A-Za-z-]+(; ?charset=[0-9A-Za-z-]+)?")
 _SECOND_NS = 1_000_000_000
 _INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -88,8 +86,8 @@ def keep_clients(action: Action, sticky: Sticky | None) -> Action:
 
 
 def with_pages(action: Action, pages: tuple[ErrorPage, ...]) -> Action:
-    """The action of a route with its error pages."""
-    if not pages or action.kind != "route":
+    """The action with error pages, for what the gateway itself has to say in its place."""
+    if not pages:
         return action
     return msgspec.structs.replace(action, policy=msgspec.structs.replace(action.policy or NO_POLICY, pages=pages))
 
@@ -102,16 +100,13 @@ def parse_error_pages(text: str) -> tuple[ErrorPage, ...]:
         raise ValueError(f"not JSON of status, content type and body ({error})") from None
     found = []
     for status, bodies in given.items():
-        if not _STATUS.fullmatch(status):
-            raise ValueError(f'"{status}" is neither a status from 400 to 599 nor 4xx or 5xx')
-        low, high = (int(status[0]) * 100, int(status[0]) * 100 + 99) if status.endswith("xx") else (int(status), int(status))
+        low, high = statuses_of(status)
         for content_type, body in bodies.items():
-            if not _MEDIA_TYPE.fullmatch(content_type) or len(content_type) > MAX_NAME_BYTES:
-                raise ValueError(f'"{content_type}" is no content type')
-            if len(body.encode("utf-8", "surrogatepass")) > MAX_PAGE_BYTES:
+            known_type = content_type_of(content_type)
+            if is_too_large(body):
                 raise ValueError(f"the body for {status} {content_type} has more than {MAX_PAGE_BYTES} bytes")
-            found.append(ErrorPage(low, high, content_type.lower(), body))
-    return tuple(sorted(found, key=lambda page: page.high - page.low))
+            found.append(ErrorPage(low, high, known_type, body))
+    return in_order(found)
 
 
 def _understand(name: str, text: str) -> dict[str, Any]:

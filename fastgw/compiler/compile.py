@@ -16,8 +16,9 @@ from fastgw.compiler.auto_passthrough import AutoPassthrough
 from fastgw.compiler.bind import Bindings, report_unbound
 from fastgw.compiler.cache import CompileCache
 from fastgw.compiler.chains import ChainCompiler
-from fastgw.compiler.edge_policies import find_policies
+from fastgw.compiler.edge_policies import find_policies, report_conflicts
 from fastgw.compiler.endpoint_annotations import report_endpoint_annotations
+from fastgw.compiler.error_pages import find_error_pages
 from fastgw.compiler.exchange import Whole, exchange
 from fastgw.compiler.gateway_annotations import report_gateway_annotations
 from fastgw.compiler.guards import GuardBook
@@ -72,7 +73,9 @@ def _compile(
     report_policies(inventory, options, report)
     report_endpoint_annotations(inventory, report)
     report_gateway_annotations(inventory, report)
-    book = GuardBook(find_policies(inventory, report, cache.policies, doubtful))
+    found = [*find_policies(inventory, report, cache.policies, doubtful), *find_error_pages(inventory, report)]
+    report_conflicts(found, report)
+    book = GuardBook(found)
     cache.virtual_hosts.guarded.begin({each.key: each for each in inventory.of("VirtualService")} if not book.is_empty() else {})
 
     plan = Plan()

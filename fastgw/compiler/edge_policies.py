@@ -22,7 +22,7 @@ from fastgw.model.cidr import parse_network
 from fastgw.model.duration import parse_ns
 from fastgw.model.kinds.edge_policy import EdgePolicy, TargetRef
 from fastgw.model.kinds.edge_policy import RateLimit as AskedLimit
-from fastgw.model.plan import RateKey, RateLimit, SourceList
+from fastgw.model.plan import ErrorPage, RateKey, RateLimit, SourceList
 from fastgw.model.resource import Resource
 
 GATEWAY, SERVICE = "Gateway", "VirtualService"
@@ -48,6 +48,11 @@ class Asked(msgspec.Struct, frozen=True):
     max_request_bytes: int | None = None
     rate_limits: tuple[RateLimit, ...] | None = None
     broken: bool = False
+    pages: tuple[ErrorPage, ...] = ()
+    """Of an ErrorPages, which asks for nothing else."""
+
+    def with_pages(self, pages: tuple[ErrorPage, ...]) -> Asked:
+        return msgspec.structs.replace(self, pages=pages)
 
     def level(self) -> int:
         """How specific it is: routes before hosts before the whole object."""
@@ -82,7 +87,6 @@ def find_policies(
         for resource in inventory.of(kind):
             if any(name in resource.annotations for name in (ALLOW_FROM, DENY_FROM, MAX_REQUEST_BYTES)):
                 found += _of_annotations(resource, memory, report)
-    _report_conflicts(found, report)
     return found
 
 
@@ -113,14 +117,21 @@ def _of_policy(policy: Resource, inventory: Inventory, report: Report) -> Iterat
     fields = {name: f"spec.{FIELDS[name]}" for name, value in values.items() if value is not None}
     for index, target in enumerate(spec.target_refs):
         path = f"spec.targetRefs[{index}]"
-        if _exists(policy, target, path, inventory, report):
-            hosts = tuple(full_name(host, policy.namespace).lower() for host in target.hosts)
-            key = f"{policy.namespace}/{target.name}"
-            asked = Asked(policy.key, target.kind, key, hosts, target.routes, sources, spec.max_request_bytes)
+        asked = find_target(policy, target, path, inventory, report)
+        if asked is not None:
+            asked = msgspec.structs.replace(asked, sources=sources, max_request_bytes=spec.max_request_bytes)
             if spec.rate_limits is not None:
                 limits = tuple(_rate_limit(policy, _words(target), limit) for limit in spec.rate_limits)
                 asked = msgspec.structs.replace(asked, rate_limits=limits)
             yield Found(asked, policy, path, fields)
+
+
+def find_target(policy: Resource, target: TargetRef, path: str, inventory: Inventory, report: Report) -> Asked | None:
+    """What is for the target, with nothing asked for; None when there is no such object, which is reported."""
+    if not _exists(policy, target, path, inventory, report):
+        return None
+    hosts = tuple(full_name(host, policy.namespace).lower() for host in target.hosts)
+    return Asked(policy.key, target.kind, f"{policy.namespace}/{target.name}", hosts, target.routes)
 
 
 def _words(target: TargetRef) -> str:
@@ -205,7 +216,7 @@ def _networks(resource: Resource, texts: Sequence[str], path: Callable[[int], st
 # --- what is said about them ---
 
 
-def _report_conflicts(found: Sequence[Found], report: Report) -> None:
+def report_conflicts(found: Sequence[Found], report: Report) -> None:
     """Of what is for the same hosts and routes of an object the first that says something of a field counts."""
     groups: dict[tuple[str, str, int], list[Found]] = {}
     for each in found:

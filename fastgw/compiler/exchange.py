@@ -66,7 +66,7 @@ def exchange(whole: Whole, resources: Sequence[Resource], cache: CompileCache) -
     tables = dict(plan.route_tables)
     for name, domains in found.domains.items():
         hosts = cache.virtual_hosts.exchange(name, domains, found.rules, found.origins, tables[name].virtual_hosts)
-        tables[name] = RouteTable(name, hosts)
+        tables[name] = RouteTable(name, hosts, tables[name].pages)
     whole.used = {found.rules.get(rules, rules): None for rules in whole.used}
     clusters, same_words = _clusters(whole, found)
     cache.exchange_services(found.services)

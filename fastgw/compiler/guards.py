@@ -1,4 +1,4 @@
-"""Guards of virtual hosts, rules and chains: which policies are for them, and what that comes to.
+"""Guards and error pages of virtual hosts, rules and chains: which policies are for them, and what that comes to.
 
 Of the policies for a VirtualService the most specific one that says something of a field counts: for the route, for the host, for
 the whole. Where a delegate's rules are concerned, what is for the delegate is more specific than what is for its root. What is
@@ -12,10 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from fastgw.compiler.annotations import with_pages
 from fastgw.compiler.edge_policies import GATEWAY, SERVICE, Asked, Found, report_idle
+from fastgw.compiler.error_pages import pages_of, pages_of_gateways
 from fastgw.compiler.http_routes import CompiledRules
 from fastgw.compiler.report import Report
-from fastgw.model.plan import NO_GUARDS, Action, Chain, Guards, RateLimit, Rule, SourceList
+from fastgw.model.plan import NO_GUARDS, Action, Chain, ErrorPage, Guards, RateLimit, Rule, SourceList
 from fastgw.model.resource import Resource
 
 
@@ -46,6 +48,13 @@ class GuardBook:
         targets = [f"{GATEWAY} {key}" for key in gateways] + [f"{SERVICE} {key}" for key in owners]
         asked = [each for target in targets for each in self._of(target, (domain,))]
         return tuple(each for each in asked if each.at(domain))
+
+    def unknown_hosts(self, gateways: Iterable[str]) -> tuple[ErrorPage, ...]:
+        """The pages of Gateways for hosts that their servers do not have."""
+        if not self._by_target:
+            return ()
+        asked = [each for key in gateways for each in self._by_target.get(f"{GATEWAY} {key}", ())]
+        return pages_of_gateways(each for each in asked if not each.hosts)
 
     def of_chain(self, chain: Chain) -> Guards | None:
         """Of a chain of kind tcp: lists of clients alone. What is for some hosts holds where it covers a server name, or where
@@ -88,7 +97,7 @@ class GuardedRules:
 
     def of(self, part: CompiledRules, asked: tuple[Asked, ...]) -> CompiledRules:
         """``asked``: of the virtual host."""
-        concerned = tuple(each for each in asked if each.kind == GATEWAY or each.key in part.owners)
+        concerned = tuple(each for each in asked if (not each.pages if each.kind == GATEWAY else each.key in part.owners))
         if not concerned:
             return part
         key = (part, concerned)
@@ -99,14 +108,21 @@ class GuardedRules:
         return found
 
     def _guard(self, part: CompiledRules, asked: Sequence[Asked]) -> CompiledRules:
-        actions: dict[tuple[int, Guards], Action] = {}
+        actions: dict[tuple[int, Guards, tuple[ErrorPage, ...]], Action] = {}
         rules = [self._guard_rule(part, position, rule, asked, actions) for position, rule in enumerate(part.all())]
+        whole = [each for each in asked if each.key == part.service and not each.routes]
+        pages = pages_of(whole, part.service, part.pages)
         if part.catch_all is None:
-            return msgspec.structs.replace(part, rules=rules)
-        return msgspec.structs.replace(part, rules=rules[:-1], catch_all=rules[-1])
+            return msgspec.structs.replace(part, rules=rules, pages=pages)
+        return msgspec.structs.replace(part, rules=rules[:-1], catch_all=rules[-1], pages=pages)
 
     def _guard_rule(
-        self, part: CompiledRules, position: int, rule: Rule, asked: Sequence[Asked], actions: dict[tuple[int, Guards], Action]
+        self,
+        part: CompiledRules,
+        position: int,
+        rule: Rule,
+        asked: Sequence[Asked],
+        actions: dict[tuple[int, Guards, tuple[ErrorPage, ...]], Action],
     ) -> Rule:
         owner = rule.virtual_service.key
         routes = {owner: rule.route_index}
@@ -114,11 +130,15 @@ class GuardedRules:
             routes.setdefault(part.service, part.roots[position])
         held = [each for each in asked if each.kind == GATEWAY or (each.key in routes and self._is_for(each, routes[each.key]))]
         guards = guards_of(held, SERVICE, owner)
-        if guards == NO_GUARDS:
+        annotated = rule.action.policy.pages if rule.action.policy is not None else ()
+        pages = pages_of(held, owner, annotated)
+        if guards == NO_GUARDS and pages == annotated:
             return rule
-        action = actions.get((id(rule.action), guards))
+        key = (id(rule.action), guards, pages)
+        action = actions.get(key)
         if action is None:
-            action = actions[id(rule.action), guards] = msgspec.structs.replace(rule.action, guards=guards)
+            guarded = with_pages(rule.action, pages)
+            action = actions[key] = msgspec.structs.replace(guarded, guards=guards if guards != NO_GUARDS else None)
         return msgspec.structs.replace(rule, action=action)
 
     def _is_for(self, asked: Asked, route_index: int) -> bool:

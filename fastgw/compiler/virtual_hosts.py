@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from fastgw.compiler.bind import Bindings
 from fastgw.compiler.edge_policies import GATEWAY, Asked
+from fastgw.compiler.error_pages import pages_of_gateways
 from fastgw.compiler.guards import GuardBook, GuardedRules, guards_of
 from fastgw.compiler.http_routes import BoundService, CompiledRules, RuleCompiler
 from fastgw.compiler.servers import PlacedServer
@@ -92,7 +93,7 @@ def _virtual_host(domain: str, draft: _Draft, guarded: GuardedRules) -> VirtualH
     guards = guards_of(draft.asked, GATEWAY, "") if draft.asked else NO_GUARDS
     vhost = VirtualHost(f"{domain}:{draft.number}", [domain], match_order(parts), draft.require_tls, draft.origin)
     vhost.left_out, vhost.guards = _left_out(draft.parts), guards if guards != NO_GUARDS else None
-    vhost.pages = _pages(draft.parts)
+    vhost.pages, vhost.gateway_pages = _pages(parts), pages_of_gateways(draft.asked)
     return vhost
 
 
@@ -171,7 +172,8 @@ class TableBuilder:
         if not self._book.is_empty():
             for domain, draft in self._drafts.items():
                 draft.asked = self._book.at(domain, draft.gateways, draft.parts)
-        return RouteTable(name, cache.virtual_hosts(name, self._drafts))
+        pages = self._book.unknown_hosts(dict.fromkeys(server.gateway.key for server in self._servers))
+        return RouteTable(name, cache.virtual_hosts(name, self._drafts), pages)
 
     def _bind(self, server: PlacedServer, service: BoundService) -> None:
         domains, compiled = self._compiler.place(service, server.hosts, server.gateway.key, server.number)

@@ -9,7 +9,7 @@ from fastgw.native.route cimport (
     FGW_NONE, fgw_img_action, fgw_img_answer, fgw_img_chain, fgw_img_cluster, fgw_img_cors, fgw_img_destination, fgw_img_edit,
     fgw_img_endpoint, fgw_img_guard, fgw_img_listener, fgw_img_mirror, fgw_img_origin, fgw_img_page, fgw_img_part,
     fgw_img_policy, fgw_img_rate_limit, fgw_img_retry, fgw_img_route_policy, fgw_img_rule, fgw_img_source_list,
-    fgw_img_tls_context, fgw_img_upstream_tls, fgw_img_vhost, fgw_regexes,
+    fgw_img_route_table, fgw_img_tls_context, fgw_img_upstream_tls, fgw_img_vhost, fgw_regexes,
 )
 from fastgw.native.state cimport fgw_state, fgw_worker_state
 
@@ -31,6 +31,7 @@ cdef class Image:
     cdef const fgw_img_tls_context *tls_contexts
     cdef const fgw_img_upstream_tls *upstream_tls
     cdef const fgw_span *texts
+    cdef const fgw_img_route_table *route_tables
     cdef const fgw_img_vhost *vhosts
     cdef const fgw_img_rule *rules
     cdef const fgw_img_action *actions

@@ -14,7 +14,8 @@ from fastgw.native.route cimport (
     FGW_IMAGE_VERSION, fgw_image_header, fgw_img_action, fgw_img_answer, fgw_img_chain, fgw_img_cluster, fgw_img_cors,
     fgw_img_destination, fgw_img_edit, fgw_img_endpoint, fgw_img_guard, fgw_img_listener, fgw_img_mirror, fgw_img_origin,
     fgw_img_page, fgw_img_part, fgw_img_policy, fgw_img_rate_limit, fgw_img_retry, fgw_img_route_policy, fgw_img_rule,
-    fgw_img_source_list, fgw_img_tls_context, fgw_img_upstream_tls, fgw_img_vhost, fgw_regexes_close, fgw_regexes_open,
+    fgw_img_route_table, fgw_img_source_list, fgw_img_tls_context, fgw_img_upstream_tls, fgw_img_vhost, fgw_regexes_close,
+    fgw_regexes_open,
 )
 from fastgw.native.state cimport FGW_G_END, FGW_G_IMAGES_ALIVE, FGW_STATE_MAGIC, FGW_STATE_VERSION, fgw_state
 from fastgw.native.system cimport (
@@ -65,6 +66,7 @@ cdef class Image:
         self.tls_contexts = <const fgw_img_tls_context *>(self.base + h.tls_contexts.off)
         self.upstream_tls = <const fgw_img_upstream_tls *>(self.base + h.upstream_tls.off)
         self.texts = <const fgw_span *>(self.base + h.texts.off)
+        self.route_tables = <const fgw_img_route_table *>(self.base + h.route_tables.off)
         self.vhosts = <const fgw_img_vhost *>(self.base + h.vhosts.off)
         self.rules = <const fgw_img_rule *>(self.base + h.rules.off)
         self.actions = <const fgw_img_action *>(self.base + h.actions.off)

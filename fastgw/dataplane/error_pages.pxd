@@ -1,5 +1,11 @@
-"""Bodies of the gateway's own answers that a route brings along."""
+"""Bodies of the gateway's own answers that the configuration brings along."""
 from fastgw.dataplane.exchange cimport Exchange
 from fastgw.native.route cimport fgw_img_page
 
-cdef const fgw_img_page *page_for(Exchange x, int status) noexcept
+
+cdef struct Page:
+    const fgw_img_page *page     # NULL: none has this status
+    bint negotiated              # there was something to choose from
+
+
+cdef Page page_for(Exchange x, int status) noexcept

@@ -3,7 +3,7 @@ from libc.stdint cimport uint32_t
 from libc.string cimport memcpy, memset, strlen
 
 from fastgw.dataplane.buffers cimport Buffer
-from fastgw.dataplane.error_pages cimport page_for
+from fastgw.dataplane.error_pages cimport Page, page_for
 from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.headers cimport place
 from fastgw.dataplane.own_answers cimport give_answer
@@ -20,20 +20,30 @@ from fastgw.native.route cimport (
 )
 from fastgw.native.state cimport FGW_C_UPSTREAM_TIMEOUTS, FGW_F_OM, FGW_F_UC, FGW_F_UF, FGW_F_UO, FGW_F_UPE, FGW_F_UR, FGW_F_UT
 
+cdef const char *CONFIGURED = b"direct_response"  # details of an answer that stands in the configuration: it has no page
+
 
 cdef class EnvoyAnswers(LocalAnswers):
     cdef int answer(self, Exchange x, int status, const char *location, size_t location_len, const char *body, size_t n) except -1:
-        cdef fgw_field fields[4]
+        cdef fgw_field fields[5]
         cdef ResponseHead head
         cdef Buffer text = Buffer()
-        cdef const fgw_img_page *page = page_for(x, status)
+        cdef Page found
+        cdef const fgw_img_page *page = NULL
         memset(&head, 0, sizeof(head))
+        if x.details != CONFIGURED:
+            found = page_for(x, status)
+            page = found.page
         if page != NULL:
             body, n = x.image.text(page.body), page.body.len
             text.append(b"content-type", 12)
             text.append(x.image.text(page.content_type), page.content_type.len)
             place(&fields[0], FGW_HDR_CONTENT_TYPE, 0, 12, 12, page.content_type.len)
             head.field_count = 1
+            if found.negotiated:
+                place(&fields[1], FGW_HDR_OTHER, text.size(), 4, text.size() + 4, 6)
+                text.append(b"varyaccept", 10)
+                head.field_count = 2
         elif n:
             text.append(b"content-typetext/plain", 22)
             place(&fields[0], FGW_HDR_CONTENT_TYPE, 0, 12, 12, 10)
@@ -91,11 +101,11 @@ cdef class EnvoyAnswers(LocalAnswers):
             return x.reply(503, 0, b"action_not_supported", NULL, 0)
         answer = &x.image.answers[a.answer]
         if a.kind == FGW_ACTION_DIRECT:
-            return x.reply(answer.status, 0, b"direct_response", x.image.text(answer.text), answer.text.len)
+            return x.reply(answer.status, 0, CONFIGURED, x.image.text(answer.text), answer.text.len)
         location = Buffer()
         n = fgw_redirect_location(x.image.base, x.route.rule, q,
                                   location.reserve(fgw_redirect_location_max(x.image.base, x.route.rule, q)))
-        x.details = b"direct_response"
+        x.details = CONFIGURED
         return x.reply_redirect(answer.status, location.data, n)
 
     cdef int answer_https(self, Exchange x) except -1:

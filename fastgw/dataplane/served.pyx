@@ -145,6 +145,7 @@ cdef class Served(Timer):
         self.cluster = FGW_NONE
         self.cluster_name.len = 0
         self.route.rule = self.route.vhost = self.route.action = FGW_NONE
+        self.route.verdict = 0
         self.charged = self.waiting = self.has_key = self.called = False
         self.counted = 0
         self.held = 0

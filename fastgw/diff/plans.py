@@ -10,7 +10,7 @@ import msgspec
 from fastgw.diff.changes import ADDED, CHANGED, REMOVED, FieldChange, PlanChanges, RuleChange, ThingChange
 from fastgw.diff.rules import Comparer, Found
 from fastgw.model.plan import Chain, Cluster, Listener, Plan, ServerRef, VirtualHost
-from fastgw.model.plan_text import destinations_text, endpoint_text, plain_text
+from fastgw.model.plan_text import destinations_text, endpoint_text, pages_text, plain_text
 
 T = TypeVar("T", Listener, VirtualHost, Cluster)
 
@@ -20,7 +20,7 @@ _CHAIN = frozenset(
     ("name", "origin", "server", "virtual_service", "route_index", "match_index", "action", "tls_context", "route_table")
 )
 _TLS = frozenset(("name", "origin"))
-_HOST = frozenset(("name", "origin", "rules", "left_out"))
+_HOST = frozenset(("name", "origin", "rules", "left_out", "pages", "gateway_pages"))
 _CLUSTER = frozenset(("name", "origin", "endpoints", "destination_rule", "found_in", "service_name", "service_namespace"))
 """Fields that are compared elsewhere, or that no request can feel."""
 
@@ -115,7 +115,11 @@ def _servers(listener: Listener) -> str:
 
 
 def _host(old: VirtualHost, new: VirtualHost) -> Iterator[FieldChange]:
-    return _plain(old, new, _HOST)
+    yield from _plain(old, new, _HOST)
+    for field in ("pages", "gateway_pages"):
+        told = ["; ".join(pages_text(getattr(host, field))) or "none" for host in (old, new)]
+        if told[0] != told[1]:
+            yield FieldChange(field, *told)
 
 
 def _count(host: VirtualHost) -> str:

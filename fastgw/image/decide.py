@@ -13,10 +13,11 @@ from fastgw.image.asked import DEFAULT_PORTS, Asked
 from fastgw.image.edited import answer_headers, outcome_of
 from fastgw.image.explain import ExplainedDestination, ExplainedRule, Explainer, ExplainRequest, Explanation
 from fastgw.image.left_out import with_left_out
+from fastgw.model.error_pages import merged
 from fastgw.model.grpc import HTTP_STATUSES
 from fastgw.model.origin import NOWHERE
 from fastgw.model.plan import Action, Chain, LeftOut, Listener, Plan, RoutePolicy, Rule, ServerRef, VirtualHost
-from fastgw.model.plan_text import edits_text, guards_text, policy_text
+from fastgw.model.plan_text import edits_text, guards_text, pages_text, policy_text
 
 NOTHING = ("no_listener", "closed", "not_found", "misdirected", "rejected")
 """Actions of requests that no rule takes."""
@@ -52,6 +53,8 @@ class Decider:
         explanation = self._explainer.explain(listener.name, _request(asked), considered=considered)
         at = self._place(listener, number, explanation)
         answer = self._answered(at, listener, asked, explanation)
+        if answer["action"] not in ("direct_response", "tcp", "closed", "misdirected", "rejected"):
+            answer["errorPages"] = self._pages(answer, listener, explanation)
         if considered and answer["virtualHost"]:
             left_out = self._left_out(explanation.route_table, answer["virtualHost"])
             answer["considered"] = with_left_out(answer["considered"], answer["matched"], left_out)
@@ -105,15 +108,34 @@ class Decider:
 
     def _guards(self, answer: dict[str, Any], explanation: Explanation) -> list[str]:
         """Of the rule at its virtual host: other hosts may ask for something else of the same rule. Without a rule, of the host."""
+        host, rule = self._served(answer, explanation)
+        if host is None or answer["matched"] is None:
+            return guards_text(host.guards) if host is not None else []
+        return guards_text(rule.action.guards) if rule is not None else []
+
+    def _served(self, answer: dict[str, Any], explanation: Explanation) -> tuple[VirtualHost | None, Rule | None]:
+        """The virtual host, and the rule as it is there."""
         if not self._hosts:
             tables = self.plan.route_tables.values()
             self._hosts = {(table.name, name): host for table in tables for host in table.virtual_hosts for name in host.domains}
         host, matched = self._hosts.get((explanation.route_table, answer["virtualHost"])), answer["matched"]
         if host is None or matched is None:
-            return guards_text(host.guards) if host is not None else []
+            return host, None
         wanted = (matched["virtualService"], matched["route"], matched["match"])
         rules = (each for each in host.rules if (each.virtual_service.key, each.route_index, each.match_index) == wanted)
-        return next((guards_text(rule.action.guards) for rule in rules), [])
+        return host, next(rules, None)
+
+    def _pages(self, answer: dict[str, Any], listener: Listener, explanation: Explanation) -> list[str]:
+        """What stands in place of the gateway's own words, the more specific first. For a host that nobody has, those of the
+        chain's Gateways."""
+        host, rule = self._served(answer, explanation)
+        if host is None:
+            chain = _chain_of(listener, explanation.chain)
+            table = self.plan.route_tables.get(chain.route_table) if chain is not None else None
+            return pages_text(table.pages) if table is not None and explanation.verdict == "no_virtual_host" else []
+        policy = rule.action.policy if rule is not None else None
+        own = host.pages if answer["matched"] is None else policy.pages if policy is not None else ()
+        return pages_text(merged([own, host.gateway_pages]))
 
     def rule_of(self, answer: dict[str, Any]) -> Rule | None:
         """The Plan's rule behind ``answer["matched"]``, for what the image does not hold."""
@@ -184,7 +206,7 @@ class Decider:
         answer["destinations"] = self._destinations(explanation)
         if rule is not None:
             _add_edits(answer, asked, rule, at["name"])
-            answer["policy"] = policy_text(rule.action.policy)
+            answer["policy"] = policy_text(rule.action.policy, with_pages=False)
         aborted = _abort_status(rule)
         if aborted and rule is not None and rule.action.policy is not None and _always_aborts(rule.action.policy):
             return answer | {"status": aborted, "detail": "fault filter abort"}
@@ -328,6 +350,7 @@ def _answer(
         "edits": [],
         "policy": [],
         "guards": [],
+        "errorPages": [],
         "considered": [_rule(rule) | {"failed": rule.failed} for rule in explanation.considered] if explanation else [],
     }
 

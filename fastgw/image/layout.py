@@ -109,9 +109,12 @@ TABLES = {
     "texts": Record("fgw_span", "off len"),
     "route_tables": Record(
         "fgw_img_route_table",
-        "name.off name.len vhosts.off vhosts.count " + _HOSTS,
+        "name.off name.len vhosts.off vhosts.count pages.off pages.count " + _HOSTS,
     ),
-    "vhosts": Record("fgw_img_vhost", "name.off name.len rules.off rules.count flags origin root_fold guard pages.off pages.count"),
+    "vhosts": Record(
+        "fgw_img_vhost",
+        "name.off name.len rules.off rules.count flags own_pages origin root_fold guard pages.off pages.count",
+    ),
     "rules": Record(
         "fgw_img_rule",
         "name.off name.len path.off path.len path_kind ignore_case predicate_count predicates regex action virtual_service origin"

@@ -9,11 +9,12 @@ from fastgw.image.layout import NONE, ImageError, lib
 from fastgw.image.link import Piece
 from fastgw.image.numbers import StateNumbers
 from fastgw.image.policies import add_hash_tables, add_policy
+from fastgw.image.policy_records import add_pages
 from fastgw.image.symbols import Symbols
 from fastgw.image.tables import Tables
 from fastgw.image.tls_records import add_upstream_tls
 from fastgw.model.origin import Origin
-from fastgw.model.plan import Cluster, Endpoint
+from fastgw.model.plan import Cluster, Endpoint, RouteTable
 
 
 class PieceBuilder:
@@ -97,9 +98,10 @@ class TailBuilder(PieceBuilder):
         self.numbers = numbers
         self._route_tables: dict[str, int] = {}
 
-    def add_route_table(self, name: str, *values: int) -> None:
-        """``values``: the fields of the record after its name."""
-        self._route_tables[name] = self.tables["route_tables"].add(*self.span(name), *values)
+    def add_route_table(self, table: RouteTable, first: int, count: int, *hosts: int) -> None:
+        """``first`` and ``count`` of its virtual hosts; ``hosts``: the fields of fgw_img_hosts."""
+        pages = add_pages(self.tables, table.pages)
+        self._route_tables[table.name] = self.tables["route_tables"].add(*self.span(table.name), first, count, *pages, *hosts)
 
     def route_table(self, name: str) -> int:
         """Index of a route table that was added."""

@@ -50,7 +50,7 @@ REFERENCES: dict[str, dict[str, str]] = {
     },
     "upstream_tls": {"certificate": "strings", "ca": "strings", "sni": "strings", "sans": "texts"},
     "texts": {"off": "strings"},
-    "route_tables": {"name": "strings"},
+    "route_tables": {"name": "strings", "pages": "pages"},
     "vhosts": {
         "name": "strings",
         "rules": RULES_OF + "rules",

@@ -31,7 +31,8 @@ cdef extern from "fgw/image.h" nogil:
     ctypedef struct fgw_img_vhost:
         fgw_span name
         fgw_table rules
-        uint32_t flags
+        uint16_t flags
+        uint16_t own_pages
         uint32_t origin
         uint32_t root_fold
         uint32_t guard
@@ -309,8 +310,11 @@ cdef class HostBuilder:
         record.name = self.tables.place_text(vhost.name)
         record.rules.count, record.root_fold = rules.size, rules.root_fold
         record.guard = FGW_NONE if vhost.guards is None else add_guards(self.tables, vhost.guards, self.numbers)
-        if vhost.pages:
-            record.pages.off, record.pages.count = add_pages(self.tables, vhost.pages)
+        if vhost.pages or vhost.gateway_pages:
+            if len(vhost.pages) > 0xFFFF:
+                raise ImageError(f"{vhost.name} has {len(vhost.pages)} error pages, more than {0xFFFF}")
+            record.own_pages = <uint16_t>len(vhost.pages)
+            record.pages.off, record.pages.count = add_pages(self.tables, vhost.pages + vhost.gateway_pages)
         domains = tuple([domain_of(domain) for domain in vhost.domains])
         return Host(self.tables.take(False, rules.piece), rules.piece, domains)
 

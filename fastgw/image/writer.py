@@ -106,7 +106,7 @@ class ImageWriter:
         for table, hosts in tables:
             first = linker.add_hosts(hosts)
             exact, wild, default = linker.add_domains(hosts)
-            tail.add_route_table(table.name, first, len(hosts), *host_fields(exact, wild, default))
+            tail.add_route_table(table, first, len(hosts), *host_fields(exact, wild, default))
         for listener in plan.listeners:
             add_listener(tail, linker, listener)
         linker.add(tail.tables.take())

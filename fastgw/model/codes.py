@@ -93,6 +93,12 @@ _FILES = (
         "an object of Kubernetes has a field that is not known; it is ignored, the rest counts",
     ),
     ("FGW0017", WARNING, "KeptFromBefore", "objects of a file that broke while the gateway runs stay served as they were before"),
+    (
+        "FGW0018",
+        ERROR,
+        "PageUnreadable",
+        "the file of an error page is missing, too large, no text, or outside of where it may be; the page is left out",
+    ),
 )
 
 _PICTURE = (
@@ -153,7 +159,7 @@ _COMPILER = (
         "NetworkInvalid",
         "an entry of a list of addresses is none; of `allow` the others count, of `deny` see FGW0120",
     ),
-    ("FGW0119", WARNING, "PolicyOverruled", "an older EdgePolicy for the same target has the same field; that one counts"),
+    ("FGW0119", WARNING, "PolicyOverruled", "an older policy for the same target says the same; that one counts"),
     (
         "FGW0120",
         ERROR,

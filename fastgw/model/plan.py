@@ -163,12 +163,15 @@ class MirrorTarget(msgspec.Struct, frozen=True):
 
 
 class ErrorPage(msgspec.Struct, frozen=True):
-    """The body of the gateway's own answers with a status from ``low`` to ``high``, in place of its words."""
+    """The body of the gateway's own answers with a status from ``low`` to ``high``, in place of its words. ``policy``:
+    "namespace/name" of the ErrorPages that asks for it, "" for an annotation; ``file``: where the body was read, as it says."""
 
     low: int
     high: int
     content_type: str
     body: str
+    policy: str = ""
+    file: str = ""
 
 
 class RoutePolicy(msgspec.Struct, frozen=True):
@@ -293,13 +296,16 @@ class VirtualHost(msgspec.Struct):
     """Of its Gateways: for requests that no rule takes."""
     pages: tuple[ErrorPage, ...] = ()
     """For the same requests, of the first VirtualService that has some."""
+    gateway_pages: tuple[ErrorPage, ...] = ()
+    """Of its Gateways: for all its requests, where those of the VirtualService have no such status."""
 
 
 class RouteTable(msgspec.Struct):
-    """``name``: "http.80", "http.80.10.0.0.1"."""
+    """``name``: "http.80", "http.80.10.0.0.1". ``pages``: of its Gateways, for hosts that are none of its virtual hosts."""
 
     name: str
     virtual_hosts: list[VirtualHost]
+    pages: tuple[ErrorPage, ...] = ()
 
 
 class ServerRef(msgspec.Struct, frozen=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -57,7 +59,7 @@ def _location(redirect: Redirect) -> str:
     return f"{redirect.scheme or '<scheme>'}://{redirect.authority or '<host>'}{port}{path}"
 
 
-def policy_text(policy: RoutePolicy | None) -> list[str]:
+def policy_text(policy: RoutePolicy | None, *, with_pages: bool = True) -> list[str]:
     """``timeout 5 s``, ``retries 2 on 5xx, 409``, one line for each thing that is asked for."""
     if policy is None:
         return []
@@ -73,8 +75,8 @@ def policy_text(policy: RoutePolicy | None) -> list[str]:
         lines += _fault(policy.fault)
     if policy.cors is not None:
         lines.append(f"cors: {_cors(policy.cors)}")
-    if policy.pages:
-        lines.append(f"error pages: {', '.join(dict.fromkeys(_page(page) for page in policy.pages))}")
+    if with_pages:
+        lines += pages_text(policy.pages)
     return lines + [f"mirror: {each.cluster}, {_percent(each.per_million)}" for each in policy.mirrors]
 
 
@@ -110,8 +112,20 @@ def _few(listed: str) -> str:
     return listed if len(networks) <= LISTED else f"{', '.join(networks[:LISTED])} and {networks[LISTED].count(',') + 1} more"
 
 
-def _page(page: ErrorPage) -> str:
-    return f"{page.low if page.low == page.high else f'{page.low}-{page.high}'} {page.content_type}"
+def pages_text(pages: Iterable[ErrorPage]) -> list[str]:
+    """``error page 404: text/html of default/shop, pages/404.html, 120 bytes, sha256 0123456789ab``, one line each."""
+    return [f"error page {_statuses(page)}: {page.content_type}{_source(page)}" for page in pages]
+
+
+def _statuses(page: ErrorPage) -> str:
+    return str(page.low) if page.low == page.high else f"{page.low // 100}xx"
+
+
+def _source(page: ErrorPage) -> str:
+    body = page.body.encode("utf-8", "surrogatepass")
+    owner = f" of {page.policy}" if page.policy else ""
+    file = f", {page.file}" if page.file else ""
+    return f"{owner}{file}, {len(body)} bytes, sha256 {hashlib.sha256(body).hexdigest()[:12]}"
 
 
 def _retries(retries: Retries) -> str:

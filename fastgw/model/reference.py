@@ -63,6 +63,7 @@ EFFECTS: dict[str, dict[str, str]] = {
     | {"subsets[].ports[].protocol": NONE, "subsets[].ports[].appProtocol": NONE},
     "RouteTest": {"": YES},
     "EdgePolicy": {"": YES},
+    "ErrorPages": {"": YES},
     "Secret": {"": YES, "type": NONE, "immutable": NONE},
     "ConfigMap": {"": NONE, "data": YES},
 }

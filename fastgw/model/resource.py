@@ -24,6 +24,7 @@ class Resource(msgspec.Struct, kw_only=True):
     ``broken`` names the parts that are wrong while the rest is used: of a VirtualService "spec.http[1].match[0]" (never matches)
     and "spec.http[1]" (answered 503), of a Gateway "spec.servers[1]" (left out), of a DestinationRule
     blocks and subsets, of an EdgePolicy "spec" (its targets are known).
+    ``texts``: of the files that it names, by their paths.
     ``order`` is the position among all documents (file order), the last tie-break after creationTimestamp, name, namespace.
     """
 
@@ -37,6 +38,7 @@ class Resource(msgspec.Struct, kw_only=True):
     order: int = 0
     broken: frozenset[str] = frozenset()
     spec: Any = None
+    texts: dict[str, str] | None = None
     origin: Origin
     places: Any = None
 

@@ -146,6 +146,7 @@ cdef extern from "fgw/image.h" nogil:
         fgw_table tls_contexts
         fgw_table upstream_tls
         fgw_table texts
+        fgw_table route_tables
         fgw_table vhosts
         fgw_table rules
         fgw_table actions
@@ -197,8 +198,12 @@ cdef extern from "fgw/image.h" nogil:
         uint32_t guard
         uint64_t identity
 
+    ctypedef struct fgw_img_route_table:
+        fgw_table pages
+
     ctypedef struct fgw_img_vhost:
         uint32_t guard
+        uint16_t own_pages
         fgw_table pages
 
     ctypedef struct fgw_img_guard:

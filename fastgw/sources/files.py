@@ -28,28 +28,33 @@ from fastgw.sources.assemble import assemble
 from fastgw.sources.documents import read_text
 from fastgw.sources.last_good import keep_last_good
 from fastgw.sources.limits import FILE_BYTES
+from fastgw.sources.page_files import Stamps, are_unchanged, read_page_files
 from fastgw.sources.reload import Layout, Span, reload_changed
 
 SUFFIXES = (".yaml", ".yml", ".json")
+NO_OBJECT = ("FGW0005", "FGW0006", "FGW0007", "FGW0009")
+"""What is said of a file that holds something else than objects."""
 RACY_NS = 50_000_000
 """A file changed this shortly before it was read may change again without its times telling."""
 
 
 class LoadResult(msgspec.Struct):
     """``resources`` in load order, ``order`` numbers them. ``files``: what was read, in load order. ``doubtful``: files and
-    directories that may hold objects which could not be read."""
+    directories that may hold objects which could not be read. ``pages``: files beside them that objects have named."""
 
     resources: list[Resource]
     diagnostics: list[Diagnostic]
     files: list[str] = []
     doubtful: frozenset[str] = frozenset()
+    pages: Stamps = {}
 
 
 class FileContent(msgspec.Struct):
-    """What one version of one file holds."""
+    """What one version of one file holds. ``pages``: the files that it was made from besides."""
 
     resources: list[Resource]
     diagnostics: list[Diagnostic]
+    pages: Stamps = {}
 
 
 class _Entry(msgspec.Struct):
@@ -77,11 +82,12 @@ class FileCache:
         """Raises OSError when the file cannot be read."""
         key = (path, gateway_namespace)
         entry = self._entries.get(key)
-        if entry is not None and entry.stamp is not None and entry.stamp == _stamp(os.stat(path)):
+        same_pages = entry is not None and are_unchanged(entry.content.pages)
+        if entry is not None and same_pages and entry.stamp is not None and entry.stamp == _stamp(os.stat(path)):
             return entry.content
         stamp, data = _read_file(path)
         digest = hashlib.blake2b(data, digest_size=16).digest()
-        if entry is None or entry.digest != digest:
+        if entry is None or not same_pages or entry.digest != digest:
             self.files_parsed += 1
             content = _parse(path, data, gateway_namespace)
             if entry is not None and self._keeps_last_good:
@@ -112,8 +118,8 @@ class FileCache:
                 content = self.content(file, gateway_namespace)
             except OSError:
                 return None
-            spoken = content.diagnostics or (entry is not None and entry.content.diagnostics)
-            return None if spoken else content.resources
+            told = [content] if entry is None else [content, entry.content]
+            return None if any(each.diagnostics or each.pages for each in told) else content.resources
 
         with without_collector():
             resources = reload_changed(last.layout, changed, read)
@@ -121,7 +127,7 @@ class FileCache:
             self._last = None
             return None
         last.layout.resources = resources
-        return LoadResult(resources, list(last.diagnostics), last.files, last.doubtful)
+        return LoadResult(resources, list(last.diagnostics), last.files, last.doubtful, last.pages)
 
     def remember(self, last: _Last | None) -> None:
         """What ``reload`` starts from."""
@@ -143,6 +149,7 @@ class _Last(msgspec.Struct):
     diagnostics: list[Diagnostic]
     files: list[str]
     doubtful: frozenset[str]
+    pages: Stamps
 
 
 def load_paths(
@@ -162,6 +169,7 @@ def _load_all(paths: list[str], gateway_namespace: str, cache: FileCache) -> Loa
     files = list(listed.values())
     resources: list[Resource] = []
     spans: dict[str, Span] = {}
+    pages: Stamps = {}
     with without_collector():
         for file in with_progress("reading files", files, len(files)):
             try:
@@ -174,16 +182,18 @@ def _load_all(paths: list[str], gateway_namespace: str, cache: FileCache) -> Loa
             spans[file] = Span(len(resources), len(resources) + len(content.resources))
             resources += content.resources
             diagnostics += content.diagnostics
+            pages |= content.pages
         resources, twice = _first_of_each(resources)
     cache.keep_only(files)
+    diagnostics = _without_pages(diagnostics, pages, listed)
     doubtful = frozenset(found.origin.file for found in diagnostics if _hides(found))
     diagnostics = _sum_up([*diagnostics, *twice])
     if not resources and not any(found.severity == "error" for found in diagnostics):
         diagnostics.append(_finding("FGW0004", f"no resource was found in {', '.join(paths) or 'nothing'}", ""))
     # where an object stands twice, a change of one file can matter to another one's
     layout = Layout(listed, spans, resources)
-    cache.remember(None if twice else _Last(paths, gateway_namespace, layout, diagnostics, files, doubtful))
-    return LoadResult(resources, list(diagnostics), files, doubtful)
+    cache.remember(None if twice else _Last(paths, gateway_namespace, layout, diagnostics, files, doubtful, pages))
+    return LoadResult(resources, list(diagnostics), files, doubtful, pages)
 
 
 def list_files(paths: list[str], *, every_name: bool = False) -> tuple[list[str], list[Diagnostic]]:
@@ -290,12 +300,30 @@ def _parse(path: str, data: bytes, gateway_namespace: str) -> FileContent:
         content.diagnostics += assembled.diagnostics
         if assembled.resource is not None:
             content.resources.append(assembled.resource)
+            if assembled.resource.kind == "ErrorPages":
+                _take_pages(content, assembled.resource, path)
     return content
 
 
 def _with_last_good(path: str, before: FileContent, now: FileContent) -> FileContent:
     resources, told = keep_last_good(path, before.resources, now.resources, now.diagnostics)
-    return FileContent(resources, [*now.diagnostics, *told])
+    pages = {**before.pages, **now.pages} if told else now.pages
+    return FileContent(resources, [*now.diagnostics, *told], pages)
+
+
+def _take_pages(content: FileContent, resource: Resource, path: str) -> None:
+    found = read_page_files(resource, path)
+    resource.texts = found.texts
+    content.pages |= found.stamps
+    content.diagnostics += found.diagnostics
+
+
+def _without_pages(diagnostics: list[Diagnostic], pages: Stamps, listed: dict[str, str]) -> list[Diagnostic]:
+    """A page in JSON beside the configuration is no configuration: nobody wants to hear that it has no kind."""
+    if not pages:
+        return diagnostics
+    named = {listed.get(os.path.realpath(path)) for path in pages}
+    return [each for each in diagnostics if each.code not in NO_OBJECT or each.origin.file not in named]
 
 
 def _first_of_each(resources: list[Resource]) -> tuple[list[Resource], list[Diagnostic]]:

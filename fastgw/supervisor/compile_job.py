@@ -34,6 +34,7 @@ from fastgw.model.diagnostic import Diagnostic
 from fastgw.model.plan import Listener, Plan
 from fastgw.model.resource import Resource
 from fastgw.sources.files import FileCache, LoadResult, load_paths
+from fastgw.sources.page_files import Stamps
 from fastgw.supervisor import compile_protocol as protocol
 from fastgw.supervisor import memfd
 from fastgw.supervisor.background import yield_to_traffic
@@ -95,7 +96,7 @@ class Job:
         try:
             block = self._credentials.update(result.plan, loaded.resources, message.credentials_changed)
             times.append(time.perf_counter())
-            fds += self._reporter.write(result.plan, [*loaded.diagnostics, *result.diagnostics], self._credentials)
+            fds += self._reporter.write(result.plan, [*loaded.diagnostics, *result.diagnostics], self._credentials, loaded.pages)
             if block >= 0:
                 fds.insert(2, os.dup(block))
         except BaseException:
@@ -157,7 +158,7 @@ class Reporter:
         self._sent: dict[str, bytes] = {}
         self._numbers_taken = -1
 
-    def write(self, plan: Plan, diagnostics: list[Diagnostic], credentials: CredentialsFile) -> list[int]:
+    def write(self, plan: Plan, diagnostics: list[Diagnostic], credentials: CredentialsFile, pages: Stamps) -> list[int]:
         """Descriptors, the caller's: of the Report, and of the numbers when they have changed."""
         numbers = self._numbers
         fresh_numbers = numbers.taken != self._numbers_taken
@@ -165,6 +166,7 @@ class Reporter:
         report = protocol.Report(
             listeners=[wanted(listener) for listener in plan.listeners],
             watched=credentials.watched(),
+            pages=pages,
             diagnostics=list(found) if self._is_new("diagnostics", list(found)) else None,
             dns=dns if self._is_new("dns", dns) else None,
             health=health if self._is_new("health", health) else None,

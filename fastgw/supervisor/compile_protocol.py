@@ -114,11 +114,12 @@ class Report(msgspec.Struct):
     """Beside the image: what the supervisor has to act on. Encoded with msgpack in a memory file.
 
     None between the processes: the same as in the child's report before. A Result has no None. ``watched``: files and directories
-    that hold the credentials.
+    that hold the credentials; ``pages``: files of error pages and their stamps when they were read (sources.page_files).
     """
 
     listeners: list[Wanted] = []
     watched: list[str] = []
+    pages: dict[str, tuple[int, ...]] = {}
     diagnostics: list[Diagnostic] | None = []
     credentials: list[Status] | None = []
     dns: list[DnsTarget] | None = []

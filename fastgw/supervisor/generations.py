@@ -18,6 +18,7 @@ import msgspec
 from fastgw.credentials.status import Status
 from fastgw.model.diagnostic import ERROR, INFO, WARNING, Diagnostic
 from fastgw.model.worker_protocol import Image
+from fastgw.sources.page_files import Stamps
 from fastgw.supervisor.canary import Canary, CanaryFailed, Rules
 from fastgw.supervisor.compile_protocol import Counts, MetricLabels, RateLimitLabels
 from fastgw.supervisor.compiler_client import CompileError, Compiler, Result
@@ -114,6 +115,8 @@ class Generations:
         self.fleet: Fleet | None = None
         self.on_watched: Callable[[list[str]], None] = lambda paths: None
         """Called with the files and directories that hold the credentials of a generation."""
+        self.on_pages: Callable[[Stamps], None] = lambda pages: None
+        """Called with the files of its error pages."""
         self._sizes = Sizes()
         self._compiler = compiler
         self._listeners = listeners
@@ -228,6 +231,7 @@ class Generations:
             raise NothingToServe(opened)
         self.current, self._sizes = result, sizes
         self.on_watched(result.report.watched)
+        self.on_pages(result.report.pages)
         self._resolver.follow(result.dns)
         await self._resolver.wait_known(FIRST_DNS_S)
         self._health.follow(result.health)
@@ -357,6 +361,7 @@ class Generations:
             result, sizes = await self._compile()
             self._take_diagnostics(result)
             self.on_watched(result.report.watched)
+            self.on_pages(result.report.pages)
             await self._apply(result, sizes)
         except (CompileError, ImageRefused, ImageNacked, NothingToServe) as error:
             self._failed(str(error))

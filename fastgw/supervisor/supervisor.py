@@ -25,10 +25,10 @@ from fastgw.supervisor import memfd
 from fastgw.supervisor.access_log import AccessLog
 from fastgw.supervisor.compile_protocol import Configure
 from fastgw.supervisor.compiler_client import Compiler
-from fastgw.supervisor.credentials_watch import CredentialsWatch
 from fastgw.supervisor.dns_lookup import CaresLookup, Lookup
 from fastgw.supervisor.drain import Drain, Progress
 from fastgw.supervisor.elders import Elders
+from fastgw.supervisor.files_watch import FilesWatch
 from fastgw.supervisor.fleet import Fleet
 from fastgw.supervisor.generations import Generations, NothingToServe, Outcome
 from fastgw.supervisor.handed import Handed
@@ -112,8 +112,10 @@ class Supervisor:
         last = max(handover.generation if handover else 0, self.history.last_generation)
         self.generations = Generations(self.compiler, self.listeners, self.resolver, self.health, last, self.history)
         self.generations.go_on_with(handover.pin_source if handover else "", take_blob(self.handed.blob(PIN)))
-        self._credentials_watch = CredentialsWatch(self._on_credentials)
+        self._credentials_watch = FilesWatch(self._on_credentials)
         self.generations.on_watched = self._watch_credentials
+        self._pages_watch = FilesWatch(self.generations.request)
+        self.generations.on_pages = lambda pages: self._pages_watch.use(sorted(pages), pages)
         self.fleet = Fleet(count, self.state, self, worker_command)
         self.elders = Elders(self.state, left)
         self._drain = Drain(self.fleet, self.elders, self.state, settings.lame_duck, settings.drain_time)
@@ -170,6 +172,7 @@ class Supervisor:
         finally:
             await asyncio.to_thread(watcher.close)
             await self._credentials_watch.close()
+            await self._pages_watch.close()
             await self._close()
 
     def drain(self) -> None:

@@ -8,7 +8,7 @@
 #include "base.h"
 
 /* cffi:begin */
-enum { FGW_IMAGE_VERSION = 14, FGW_NONE = 0xffffffff };
+enum { FGW_IMAGE_VERSION = 15, FGW_NONE = 0xffffffff };
 
 /* `count` records of the table's type, from `off`. */
 typedef struct fgw_table {
@@ -39,7 +39,7 @@ typedef struct fgw_image_header {
     fgw_table retries;      /* fgw_img_retry */
     fgw_table cors;         /* fgw_img_cors */
     fgw_table mirrors;      /* fgw_img_mirror, those of a policy adjacent */
-    fgw_table pages;        /* fgw_img_page, the same */
+    fgw_table pages;        /* fgw_img_page, those of a policy, a virtual host or a route table adjacent */
     fgw_table guards;       /* fgw_img_guard */
     fgw_table source_lists; /* fgw_img_source_list, those of a guard adjacent */
     fgw_table rate_limits;  /* fgw_img_rate_limit, the same */
@@ -183,6 +183,7 @@ typedef struct fgw_img_upstream_tls {
 typedef struct fgw_img_route_table {
     fgw_span name;    /* "http.80", "https.443.https.gw.ns" */
     fgw_table vhosts; /* adjacent in the vhost table */
+    fgw_table pages;  /* of its Gateways, for requests of hosts that it does not have */
     fgw_img_hosts hosts; /* domains -> vhosts */
 } fgw_img_route_table;
 
@@ -191,11 +192,12 @@ enum fgw_vhost_flag { FGW_VHOST_REQUIRE_TLS = 1 /* httpsRedirect: 301, whatever 
 typedef struct fgw_img_vhost {
     fgw_span name;   /* "webapp.istioinaction.io:80" */
     fgw_table rules; /* first and count, in match order */
-    uint32_t flags;
+    uint16_t flags;
+    uint16_t own_pages;
     uint32_t origin;
     uint32_t root_fold; /* node: trie of the rules with ignoreUriCase, keys in lower case; FGW_NONE without one */
     uint32_t guard;     /* of requests that no rule takes, FGW_NONE without one */
-    fgw_table pages;    /* of the answers that they get */
+    fgw_table pages;    /* the first `own_pages` are for the answers that they get, those behind (of its Gateways) for all answers */
 } fgw_img_vhost;
 
 enum fgw_path_kind { FGW_PATH_ANY = 0, FGW_PATH_EXACT = 1, FGW_PATH_PREFIX = 2, FGW_PATH_REGEX = 3, FGW_PATH_SEGMENT_PREFIX = 4 };

@@ -9,6 +9,7 @@ from fastgw.model.kinds.authorization_policy import AuthorizationPolicy
 from fastgw.model.kinds.base import KindInfo
 from fastgw.model.kinds.destination_rule import DestinationRule
 from fastgw.model.kinds.edge_policy import EdgePolicy
+from fastgw.model.kinds.error_pages import ErrorPages
 from fastgw.model.kinds.gateway import Gateway
 from fastgw.model.kinds.kubernetes import ConfigMap, Endpoints, EndpointSlice, Secret, Service
 from fastgw.model.kinds.peer_authentication import PeerAuthentication
@@ -58,6 +59,7 @@ _KUBERNETES = (
 _OWN = (
     KindInfo("RouteTest", "gateway.fastgw.io", ("v1",), RouteTest),
     KindInfo("EdgePolicy", "gateway.fastgw.io", ("v1",), EdgePolicy),
+    KindInfo("ErrorPages", "gateway.fastgw.io", ("v1",), ErrorPages),
 )
 
 _ALL = (*_ISTIO_NETWORKING, *_ISTIO_POLICY, *_KUBERNETES, *_OWN)

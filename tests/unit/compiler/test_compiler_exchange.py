@@ -92,6 +92,9 @@ def some_policy(random: Random, number: int) -> Resource:
         target = {"kind": "VirtualService", "name": random.choice(["s0", "s1", "inner", "gone"])}
         target |= {"routes": ["d"]} if random.random() < 0.2 else {}
     target |= {"hosts": random.sample(HOSTS, 2)} if random.random() < 0.3 else {}
+    if number == 1:
+        page = [{"contentType": "text/html", "body": str(random.randint(1, 3))}]
+        return resource("ErrorPages", f"pages-{number}", {"targetRefs": [target], "pages": {random.choice(["404", "5xx"]): page}})
     spec: dict[str, Any] = {"targetRefs": [target], "maxRequestBytes": random.randint(0, 3)}
     if random.random() < 0.5:
         spec["sources"] = {"deny": [f"10.0.0.{random.randint(1, 3)}"]}

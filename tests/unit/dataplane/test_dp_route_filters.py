@@ -393,6 +393,15 @@ def test_an_error_page_by_status(gateway: Gateway, status: int, body: bytes) -> 
     assert (answer.status, answer.body) == (status, body)
 
 
+def test_the_page_of_a_status_is_not_mixed_with_those_of_its_class(gateway: Gateway) -> None:
+    """400 is the lowest of 4xx."""
+    pages = (ErrorPage(400, 400, "text/html", "own"), ErrorPage(400, 499, "application/json", "class"))
+    served(gateway, RoutePolicy(pages=pages, fault=Fault(abort_status=400, abort_per_million=ALL)))
+    answer = gateway.client().send(request("GET", "Accept: application/json")).response()
+    assert (answer.status, answer.body) == (400, b"own")
+    assert not [value for name, value in answer.fields if name == "vary"]
+
+
 def with_pages(gateway: Gateway, *upstreams: Upstream) -> None:
     """The host a.test has pages, its one rule is for /known; nobody else has any."""
     endpoints = [Endpoint("127.0.0.1", upstream.port) for upstream in upstreams]
@@ -402,11 +411,13 @@ def with_pages(gateway: Gateway, *upstreams: Upstream) -> None:
     plan.route_tables["http.80"].virtual_hosts = [
         VirtualHost("a.test:80", ["a.test"], [known], pages=PAGES),
         VirtualHost("b.test:80", ["b.test"], [known]),
+        VirtualHost("c.test:80", ["c.test"], [known], pages=PAGES[:1], gateway_pages=(ErrorPage(404, 404, "text/plain", "c"),)),
     ]
+    plan.route_tables["http.80"].pages = (ErrorPage(400, 499, "text/plain", "nobody"),)
     gateway.attach(plan)
 
 
-@pytest.mark.parametrize(("host", "body"), [("a.test", b"no"), ("b.test", b""), ("unknown.test", b"")])
+@pytest.mark.parametrize(("host", "body"), [("a.test", b"no"), ("b.test", b""), ("c.test", b"c"), ("unknown.test", b"nobody")])
 def test_the_page_of_a_host_where_no_rule_matches(gateway: Gateway, host: str, body: bytes) -> None:
     with_pages(gateway)
     answer = gateway.client().send(request("GET", host=host)).response()

@@ -176,9 +176,9 @@ def test_the_reason_for_a_refusal(field: str, value: int, reason: str) -> None:
 MUST_BE_CHECKED = {
     "listeners": "name.off name.len bind.len port plain sni origin chains.off chains.count",
     "chains": "name.len kind tls tls_context route_table action virtual_service origin guard",
-    "route_tables": "name.len vhosts.off vhosts.count hosts.exact.off hosts.exact.count hosts.suffix.off hosts.suffix.count"
-    " hosts.default_value hosts.suffix_max",
-    "vhosts": "name.len rules.off rules.count flags origin root_fold guard",
+    "route_tables": "name.len vhosts.off vhosts.count pages.off pages.count hosts.exact.off hosts.exact.count"
+    " hosts.suffix.off hosts.suffix.count hosts.default_value hosts.suffix_max",
+    "vhosts": "name.len rules.off rules.count flags own_pages pages.off pages.count origin root_fold guard",
     "rules": "name.len path.len path_kind ignore_case predicate_count predicates regex action virtual_service origin",
     "predicates": "name.len value.len target op invert header_id regex",
     "actions": "kind sticky sticky_header_id total_weight destinations.off destinations.count sticky_name.len answer policy guard"

@@ -15,12 +15,12 @@ import cython
 from fastgw.dataplane.buffers cimport SHORT, Buffer
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.exchange cimport Exchange
-from fastgw.dataplane.field_table cimport find_field
 from fastgw.dataplane.loop cimport Turn
 from fastgw.dataplane.served cimport Served
 from fastgw.dataplane.streams cimport ExchangeObserver, ResponseHead
 from fastgw.dataplane.values cimport STYLE_JSON, STYLE_LOG, VALUE_MAX, Op, Piece, Values
 from fastgw.native.base cimport fgw_field, fgw_header_id_of
+from fastgw.native.fields cimport fgw_find_field
 from fastgw.native.route cimport (
     FGW_VALUE_REQUEST_HEADER, FGW_VALUE_RESPONSE_HEADER, FGW_VALUE_TEXT, FGW_VALUE_UPSTREAM_LOCAL_ADDRESS,
 )
@@ -153,9 +153,9 @@ cdef class AccessLog(ExchangeObserver):
             if self.ops[i].piece.code != FGW_VALUE_RESPONSE_HEADER:
                 continue
             piece = &self.ops[i].piece
-            f = find_field(head.base, head.fields, head.field_count, piece.header_id, piece.text, piece.text_len)
+            f = fgw_find_field(head.base, head.fields, head.field_count, piece.header_id, piece.text, piece.text_len)
             if f == NULL and piece.other_len:
-                f = find_field(head.base, head.fields, head.field_count, piece.other_id, piece.other, piece.other_len)
+                f = fgw_find_field(head.base, head.fields, head.field_count, piece.other_id, piece.other, piece.other_len)
             length = 0 if f == NULL else min(f.value_len, <uint32_t>VALUE_MAX) + 1
             if x.kept_response.size() + length > KEPT_MAX:
                 length = 0  # as good as missing: a program with dozens of very long values

@@ -26,5 +26,3 @@ cdef class FieldTable:
 
 
 cdef bint same_name(const char *a, const char *b, size_t n) noexcept
-cdef const fgw_field *find_field(const char *base, const fgw_field *fields, uint32_t count, int header_id, const char *name,
-                                 size_t n) noexcept

@@ -7,7 +7,8 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy
 
 from fastgw.dataplane.buffers cimport Buffer
-from fastgw.native.base cimport FGW_FIELD_DROP, FGW_FIELD_HIDDEN, FGW_FIELD_LISTED, fgw_field
+from fastgw.native.base cimport fgw_field
+from fastgw.native.fields cimport fgw_find_field, fgw_hide_fields
 
 
 cdef class FieldTable:
@@ -56,7 +57,8 @@ cdef class FieldTable:
         cdef fgw_field *f
         cdef bint inside = self.base <= value < self.base + self.extra_end
         cdef size_t at = value - self.base if inside else 0
-        self.make_room(name_len + (0 if inside else value_len))
+        if self.field_count >= self.field_cap or self.extra_at + name_len + value_len > self.extra_end:
+            self.make_room(name_len + (0 if inside else value_len))
         f = &self.fields[self.field_count]
         f.name_off = <uint32_t>self.extra_at
         f.name_len = <unsigned short>name_len
@@ -76,16 +78,11 @@ cdef class FieldTable:
 
     cdef int remove(self, int header_id, const char *name, size_t n) noexcept:
         """Nobody sees fields of this name any more."""
-        cdef uint32_t i
-        cdef fgw_field *f
-        for i in range(self.field_count):
-            f = &self.fields[i]
-            if f.id == header_id and f.name_len == n and same_name(self.base + f.name_off, name, n):
-                f.flags |= FGW_FIELD_DROP | FGW_FIELD_HIDDEN
+        fgw_hide_fields(self.base, self.fields, self.field_count, header_id, name, n)
         return 0
 
     cdef const fgw_field *find(self, int header_id, const char *name, size_t n) noexcept:
-        return find_field(self.base, self.fields, self.field_count, header_id, name, n)
+        return fgw_find_field(self.base, self.fields, self.field_count, header_id, name, n)
 
 
 cdef bint same_name(const char *a, const char *b, size_t n) noexcept:
@@ -99,15 +96,3 @@ cdef bint same_name(const char *a, const char *b, size_t n) noexcept:
         if c != b[i]:
             return False
     return True
-
-
-cdef const fgw_field *find_field(const char *base, const fgw_field *fields, uint32_t count, int header_id, const char *name,
-                                 size_t n) noexcept:
-    """The first field of this name (lower case) that rules and logs may see; NULL without one."""
-    cdef uint32_t i
-    for i in range(count):
-        if fields[i].flags & (FGW_FIELD_HIDDEN | FGW_FIELD_LISTED) or fields[i].id != header_id:
-            continue
-        if fields[i].name_len == n and same_name(base + fields[i].name_off, name, n):
-            return &fields[i]
-    return NULL

@@ -8,12 +8,13 @@ from libc.string cimport memset
 
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.exchange cimport Exchange
-from fastgw.dataplane.field_table cimport FieldTable, find_field
+from fastgw.dataplane.field_table cimport FieldTable
 from fastgw.dataplane.steps cimport Translation, Translator
 from fastgw.dataplane.streams cimport ResponseHead
 from fastgw.native.base cimport (
     FGW_FIELD_DROP, FGW_HDR_ACCEPT, FGW_HDR_CONTENT_TYPE, FGW_R_BAD_GRPC_WEB, fgw_field,
 )
+from fastgw.native.fields cimport fgw_find_field
 from fastgw.native.grpc cimport (
     FGW_GRPC_NOT, FGW_GRPC_PLAIN, FGW_GRPC_TEXT_ROOM, FGW_GRPC_WEB_PREFIX, FGW_GRPC_WEB_TEXT, FGW_GRPC_WEB_TRAILERS,
     fgw_base64_complete, fgw_base64_decode, fgw_grpc_kind_of, fgw_grpc_text_encode,
@@ -64,7 +65,8 @@ cdef class GrpcWeb(Translation):
         return 0 if fgw_base64_complete(&self.decoder) else FGW_R_BAD_GRPC_WEB
 
     cdef int answer_head(self, Exchange x, ResponseHead *head, bint copied) except -1:
-        cdef const fgw_field *f = find_field(head.base, head.fields, head.field_count, FGW_HDR_CONTENT_TYPE, b"content-type", 12)
+        cdef const fgw_field *f = fgw_find_field(
+            head.base, head.fields, head.field_count, FGW_HDR_CONTENT_TYPE, b"content-type", 12)
         cdef FieldTable fields
         cdef uint32_t i
         if f == NULL or fgw_grpc_kind_of(head.base + f.value_off, f.value_len) != FGW_GRPC_PLAIN:

@@ -14,10 +14,10 @@ from libc.string cimport memset
 from fastgw.dataplane.attempts cimport abandon_upstream, send_again
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.exchange cimport Exchange
-from fastgw.dataplane.field_table cimport find_field
 from fastgw.dataplane.steps cimport RetryPolicy
 from fastgw.dataplane.streams cimport FAULT_CLOSED, FAULT_CONNECT_FAILED, FAULT_CONNECT_TIMEOUT, FAULT_REFUSED, ResponseHead
 from fastgw.native.base cimport FGW_HDR_GRPC_STATUS, FGW_HDR_X_ENVOY, fgw_field
+from fastgw.native.fields cimport fgw_find_field
 from fastgw.native.http1 cimport (
     FGW_METHOD_DELETE, FGW_METHOD_GET, FGW_METHOD_HEAD, FGW_METHOD_OPTIONS, FGW_METHOD_PUT, FGW_METHOD_TRACE,
 )
@@ -166,12 +166,12 @@ cdef bint covers_status(const fgw_img_retry *policy, const ResponseHead *head) n
 
 
 cdef bint is_ratelimited(const ResponseHead *head) noexcept:
-    return find_field(head.base, head.fields, head.field_count, FGW_HDR_X_ENVOY, b"x-envoy-ratelimited", 19) != NULL
+    return fgw_find_field(head.base, head.fields, head.field_count, FGW_HDR_X_ENVOY, b"x-envoy-ratelimited", 19) != NULL
 
 
 cdef int grpc_status(const ResponseHead *head) noexcept:
     """Of an answer whose head says it, which then has no more to say; -1 for none."""
-    cdef const fgw_field *f = find_field(head.base, head.fields, head.field_count, FGW_HDR_GRPC_STATUS, b"grpc-status", 11)
+    cdef const fgw_field *f = fgw_find_field(head.base, head.fields, head.field_count, FGW_HDR_GRPC_STATUS, b"grpc-status", 11)
     cdef int status = 0
     cdef uint32_t i
     if f == NULL or f.value_len == 0 or f.value_len > 2:

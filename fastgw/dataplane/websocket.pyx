@@ -8,9 +8,10 @@ from libc.string cimport memcmp, memcpy
 
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.exchange cimport Exchange
-from fastgw.dataplane.field_table cimport find_field, same_name
+from fastgw.dataplane.field_table cimport same_name
 from fastgw.dataplane.request_head cimport RequestHead
 from fastgw.native.base cimport FGW_HDR_OTHER, FGW_HDR_UPGRADE, fgw_field
+from fastgw.native.fields cimport fgw_find_field
 from fastgw.native.http1 cimport FGW_METHOD_GET
 from fastgw.native.openssl cimport EVP_EncodeBlock, SHA1
 from fastgw.native.state cimport FGW_C_WEBSOCKETS, FGW_G_WEBSOCKETS_ACTIVE
@@ -53,7 +54,7 @@ cdef bint accepts_key(const char *base, const fgw_field *fields, uint32_t count,
     cdef char text[WEBSOCKET_KEY + 36]
     cdef unsigned char digest[20]
     cdef unsigned char want[WEBSOCKET_ACCEPT + 1]
-    cdef const fgw_field *f = find_field(base, fields, count, FGW_HDR_OTHER, b"sec-websocket-accept", 20)
+    cdef const fgw_field *f = fgw_find_field(base, fields, count, FGW_HDR_OTHER, b"sec-websocket-accept", 20)
     if f == NULL or f.value_len != WEBSOCKET_ACCEPT:
         return False
     memcpy(text, key, WEBSOCKET_KEY)

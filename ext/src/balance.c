@@ -332,7 +332,26 @@ static uint32_t hashed(choice *c, const void *image) {
     return c->avoided - 1; /* FGW_NONE without one */
 }
 
+/* Least request without a look at all endpoints: among equals that are nearly always all well, two that are drawn from all of them
+ * are as good as two of those that can be used, once both can be. FGW_NONE: that is not so. */
+static uint32_t drawn_at_once(const choice *c) {
+    if (c->cluster->lb != FGW_LB_LEAST_REQUEST || c->cluster->weighted || c->count < 2 || c->first + c->count > c->fixed ||
+        c->level != LEVEL_ANY || c->ask->avoid_count || (c->policy && c->policy->warmup_ms))
+        return FGW_NONE;
+    const uint64_t random = draw(c->ask);
+    const uint32_t a = c->first + below(random, c->count);
+    uint32_t b = c->first + below(random << 32, c->count - 1);
+    b += b >= a;
+    if (!usable(c, a) || !usable(c, b))
+        return FGW_NONE;
+    const fgw_cell *one = &c->state->cells[c->endpoints[a].cell], *other = &c->state->cells[c->endpoints[b].cell];
+    return __atomic_load_n(&one->active, __ATOMIC_RELAXED) <= __atomic_load_n(&other->active, __ATOMIC_RELAXED) ? a : b;
+}
+
 static uint32_t drawn(choice *c) {
+    const uint32_t i = drawn_at_once(c);
+    if (i != FGW_NONE)
+        return i;
     collect(c, c->count > FGW_CANDIDATES ? below(draw(c->ask), c->count) : 0);
     if (c->n)
         return c->found[choose(c)].index;

@@ -361,7 +361,7 @@ static int levels_ok(const checker *c, const fgw_img_cluster *k) {
 static int cluster_ok(const checker *c, const fgw_img_cluster *k) {
     return span_ok(c, k->name) && span_ok(c, k->host) && span_ok(c, k->service_name) && span_ok(c, k->service_namespace) &&
            span_ok(c, k->subset) && k->port <= 65535 && k->discovery <= FGW_DISCOVERY_DNS && k->lb <= FGW_LB_MAGLEV &&
-           k->protocol >= FGW_UPSTREAM_HTTP1 && k->protocol <= FGW_UPSTREAM_CLIENT && range_ok(k->endpoints, c->h->endpoints) &&
+           k->protocol >= FGW_UPSTREAM_HTTP1 && k->protocol <= FGW_UPSTREAM_CLIENT && range_ok(k->endpoints, c->h->endpoints) && k->weighted <= 1 &&
            (k->discovery == FGW_DISCOVERY_DNS ? k->dns_slot < FGW_STATE_DNS_SLOTS : k->dns_slot == FGW_NONE) &&
            index_or_none(k->tls, c->h->upstream_tls) && (k->ping_interval_ms == 0) == (k->ping_timeout_ms == 0) &&
            index_ok(k->origin, c->h->origins) && index_or_none(k->policy, c->h->policies) &&

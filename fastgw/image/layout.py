@@ -157,7 +157,7 @@ TABLES = {
     "clusters": Record(
         "fgw_img_cluster",
         "name.off name.len host.off host.len service_name.off service_name.len service_namespace.off service_namespace.len"
-        " subset.off subset.len port discovery lb protocol endpoints.off endpoints.count dns_slot connect_timeout_ms tls"
+        " subset.off subset.len port discovery lb protocol weighted endpoints.off endpoints.count dns_slot connect_timeout_ms tls"
         " metric_id max_streams ping_interval_ms ping_timeout_ms policy state origin ring.off ring.count maglev.off maglev.count",
     ),
     "endpoints": Record("fgw_img_endpoint", "family flags port weight priority ip cell path.off path.len"),

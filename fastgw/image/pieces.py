@@ -47,6 +47,7 @@ class ClusterBuilder(PieceBuilder):
             layout.DISCOVERIES[c.discovery],
             layout.BALANCERS[c.lb],
             layout.UPSTREAM_PROTOCOLS[c.protocol],
+            len({max(endpoint.weight, 1) for endpoint in c.endpoints}) > 1,
             first,
             endpoints.count - first,
             self._numbers.dns_slot_of(c) if dns else NONE,

@@ -356,6 +356,7 @@ cdef extern from "fgw/image.h" nogil:
         uint8_t discovery
         uint8_t lb
         uint8_t protocol
+        uint8_t weighted
         fgw_table endpoints
         uint32_t dns_slot
         uint32_t connect_timeout_ms

@@ -244,6 +244,29 @@ static void test_weights_without_a_table(void) {
     CHECK(moved > 0 && moved < KEYS / 20);
 }
 
+/* Two of equals, the one with less in flight: who has nothing in flight while all others have something is drawn as often as two of
+ * all contain it, whether or not others are down, and others share the rest. */
+static void test_shares_of_least_request(void) {
+    enum { PICKS = 40000 };
+    for (uint32_t down = 0; down <= 30; down += 10)
+        for (uint8_t weighted = 0; weighted <= 1; weighted++) { /* the long way round and the short one */
+            uint32_t shares[ENDPOINTS] = {0};
+            make_world(FGW_LB_LEAST_REQUEST, 1);
+            w.cluster.weighted = weighted;
+            for (uint32_t i = 0; i < ENDPOINTS; i++) {
+                state->cells[i].flags = i < down ? FGW_CELL_UNHEALTHY : 0;
+                state->cells[i].active = i == ENDPOINTS - 1 ? 0 : 3;
+            }
+            for (uint32_t k = 0; k < PICKS; k++)
+                shares[pick(0, 0, NULL, 0)]++;
+            const double up = ENDPOINTS - down, idle = PICKS * 2.0 / up, busy = (PICKS - idle) / (up - 1);
+            for (uint32_t i = 0; i < ENDPOINTS; i++) {
+                const double expected = i < down ? 0 : i == ENDPOINTS - 1 ? idle : busy, off = shares[i] - expected;
+                CHECK(off * off <= 36 * expected); /* six standard deviations */
+            }
+        }
+}
+
 int main(void) {
     state = calloc(1, fgw_state_bytes(1));
     fgw_state_init(state, 1);
@@ -251,6 +274,7 @@ int main(void) {
     test_keys_stay();
     test_levels_are_skipped();
     test_weights_without_a_table();
+    test_shares_of_least_request();
     test_points_are_sorted();
     test_a_table_is_full();
     test_keys_of_requests();

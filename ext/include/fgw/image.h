@@ -521,7 +521,7 @@ typedef struct fgw_img_cluster {
     uint8_t discovery;
     uint8_t lb;
     uint8_t protocol;
-    uint8_t pad;
+    uint8_t weighted; /* 1: the weights of its endpoints differ */
     fgw_table endpoints;
     uint32_t dns_slot;   /* FGW_DISCOVERY_DNS: index of the slot in the state segment */
     uint32_t connect_timeout_ms;

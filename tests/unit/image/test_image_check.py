@@ -200,8 +200,8 @@ MUST_BE_CHECKED = {
     "source_lists": "networks.off networks.len policy.len otherwise",
     "edits": "name.off name.len value.off value.count kind header_id",
     "parts": "code header_id other_id text.off text.len other.len",
-    "clusters": "name.len host.len service_name.len service_namespace.len subset.len port discovery lb protocol endpoints.off"
-    " endpoints.count dns_slot ping_interval_ms ping_timeout_ms origin",
+    "clusters": "name.len host.len service_name.len service_namespace.len subset.len port discovery lb protocol weighted"
+    " endpoints.off endpoints.count dns_slot ping_interval_ms ping_timeout_ms origin",
     "endpoints": "family flags cell path.len",
     "regexes": "pattern.len literal_prefix.len flags",
     "origins": "file.len kind.len name.len",

@@ -5,31 +5,25 @@ one line whatever a client sends. Lines collect in a buffer and go out at the en
 sink that does not take them (a full disk, a stuck pipe) never blocks the worker: lines are dropped and counted.
 """
 from libc.stdint cimport int64_t, uint32_t
-from libc.stdlib cimport calloc, free
 
 import os
 import stat
 
 import cython
 
-from fastgw.dataplane.buffers cimport SHORT, Buffer
+from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
 from fastgw.dataplane.exchange cimport Exchange
+from fastgw.dataplane.log_line cimport LogLine
 from fastgw.dataplane.loop cimport Turn
 from fastgw.dataplane.served cimport Served
 from fastgw.dataplane.streams cimport ExchangeObserver, ResponseHead
-from fastgw.dataplane.values cimport STYLE_JSON, STYLE_LOG, VALUE_MAX, Op, Piece, Values
-from fastgw.native.base cimport fgw_field, fgw_header_id_of
+from fastgw.dataplane.values cimport VALUE_MAX, Piece
+from fastgw.native.base cimport fgw_field
 from fastgw.native.fields cimport fgw_find_field
-from fastgw.native.route cimport (
-    FGW_VALUE_REQUEST_HEADER, FGW_VALUE_RESPONSE_HEADER, FGW_VALUE_TEXT, FGW_VALUE_UPSTREAM_LOCAL_ADDRESS,
-)
+from fastgw.native.route cimport FGW_VALUE_RESPONSE_HEADER
 from fastgw.native.state cimport FGW_C_LOG_DROPPED, FGW_C_LOG_LINES
 from fastgw.native.system cimport EAGAIN, EINTR, POLLOUT, close, errno, poll, pollfd, write
-
-from fastgw.model.values import OPERATIONS
-
-CODES = {name: code for code, name in enumerate(OPERATIONS)}
 
 cdef enum:
     FLUSH_BYTES = 65536
@@ -51,15 +45,11 @@ cdef class LogFlush(Turn):
 cdef class AccessLog(ExchangeObserver):
     cdef Context ctx
     cdef Buffer out
-    cdef Op *ops                   # their pointers go into `kept`
-    cdef int op_count
-    cdef list kept                 # keeps the bytes that ops point at
+    cdef LogLine line
     cdef int fd
     cdef int own_fd                # a pipe opened once more without blocking, -1: none
     cdef bint is_file
-    cdef Values values
     cdef int64_t oldest_ms         # when the first waiting line was written
-    cdef uint32_t response_ops
 
     def __cinit__(self):
         self.own_fd = -1
@@ -68,15 +58,14 @@ cdef class AccessLog(ExchangeObserver):
         cdef LogFlush hook = LogFlush()
         self.ctx = ctx
         self.out = Buffer()
-        self.values = Values(self.out, STYLE_LOG)
-        self.kept = []
-        self.compile(program)
+        self.line = LogLine(self.out, program)
+        self.wants_response = self.line.response_pieces != 0
+        self.wants_local = self.line.wants_local
         self.use(fd)
         hook.log = self
         ctx.loop.hooks.append(hook)
 
     def __dealloc__(self):
-        free(self.ops)
         if self.own_fd >= 0:
             close(self.own_fd)
 
@@ -89,55 +78,6 @@ cdef class AccessLog(ExchangeObserver):
         self.fd = self.own_fd if self.own_fd >= 0 else fd
         self.is_file = stat.S_ISREG(mode) or stat.S_ISCHR(mode) and not os.isatty(fd)
 
-    def compile(self, program):
-        """Literal texts go to the value that follows them, as do limits and the switches of style."""
-        cdef int style = STYLE_LOG
-        cdef size_t value_max = VALUE_MAX
-        self.ops = <Op *>calloc(len(program) + 1, sizeof(Op))
-        if self.ops == NULL:
-            raise MemoryError("access log program")
-        lead = ""
-        for name, arg in program:
-            if name == "text":
-                lead += arg
-            elif name == "json":
-                style = STYLE_JSON if arg == "ON" else STYLE_LOG
-            elif name == "limit":
-                value_max = min(int(arg), VALUE_MAX)
-            elif name in CODES:
-                self.add_op(lead, CODES[name], arg, style, value_max)
-                lead, value_max = "", VALUE_MAX
-            else:
-                raise ValueError(f"access log program: {name}")
-        self.add_op(lead, FGW_VALUE_TEXT, "", style, value_max)
-        self.wants_response = self.response_ops != 0
-
-    cdef int add_op(self, str lead, int code, str arg, int style, size_t value_max) except -1:
-        cdef Op *op = &self.ops[self.op_count]
-        first, _, other = arg.partition("?") if code in (FGW_VALUE_REQUEST_HEADER, FGW_VALUE_RESPONSE_HEADER) else (arg, "", "")
-        self.op_count += 1
-        op.style, op.value_max = style, value_max
-        op.piece.code = code
-        self.keep(lead, &op.lead, &op.lead_len)
-        self.keep(first, &op.piece.text, &op.piece.text_len)
-        self.keep(other, &op.piece.other, &op.piece.other_len)
-        op.piece.header_id = fgw_header_id_of(op.piece.text, op.piece.text_len)
-        op.piece.other_id = fgw_header_id_of(op.piece.other, op.piece.other_len)
-        if code == FGW_VALUE_RESPONSE_HEADER:
-            op.piece.ordinal = self.response_ops
-            self.response_ops += 1
-        elif code == FGW_VALUE_UPSTREAM_LOCAL_ADDRESS:
-            self.wants_local = True
-        return 0
-
-    cdef int keep(self, str text, const char **p, size_t *n) except -1:
-        cdef bytes data = text.encode("utf-8")
-        n[0] = <size_t>len(data)
-        data += bytes(SHORT)
-        self.kept.append(data)
-        p[0] = data
-        return 0
-
     # ---- what is recorded
 
     cdef int on_response(self, Exchange x, const ResponseHead *head) except -1:
@@ -149,10 +89,10 @@ cdef class AccessLog(ExchangeObserver):
         if x.kept_response is None:
             x.kept_response = Buffer()
         x.kept_response.release()
-        for i in range(self.op_count):
-            if self.ops[i].piece.code != FGW_VALUE_RESPONSE_HEADER:
+        for i in range(self.line.piece_count):
+            piece = &self.line.pieces[i]
+            if piece.code != FGW_VALUE_RESPONSE_HEADER:
                 continue
-            piece = &self.ops[i].piece
             f = fgw_find_field(head.base, head.fields, head.field_count, piece.header_id, piece.text, piece.text_len)
             if f == NULL and piece.other_len:
                 f = fgw_find_field(head.base, head.fields, head.field_count, piece.other_id, piece.other, piece.other_len)
@@ -173,7 +113,7 @@ cdef class AccessLog(ExchangeObserver):
             self.oldest_ms = self.ctx.loop.now_ms
             self.out.reserve(BLOCK_BYTES)
         try:
-            self.values.line(self.ops, self.op_count, x)
+            self.line.write(x)
         except OverflowError:  # the line is longer than the room that is left
             self.out.end = self.out.start + before
             self.ctx.loop.count(FGW_C_LOG_DROPPED)

@@ -3,7 +3,6 @@ from libc.string cimport memcpy
 
 cdef enum:
     SPARE = 256            # bytes that a Pen has room for without asking
-    SHORT = 16
 
 
 cdef class Buffer:
@@ -42,13 +41,6 @@ cdef class Pen:
     cdef inline int put(self, const char *p, size_t n) except -1:
         self.room(n)
         memcpy(self.at, p, n)
-        self.at += n
-        return 0
-
-    cdef inline int put_short(self, const char *p, size_t n) except -1:
-        """At most SHORT bytes, of which all SHORT may be read and copied: one load and store. Once before something that asks for
-        room itself."""
-        memcpy(self.at, p, SHORT)
         self.at += n
         return 0
 

@@ -7,13 +7,14 @@ from fastgw.dataplane.certificate_texts cimport CertificateTexts
 from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.field_table cimport FieldTable
 from fastgw.dataplane.request_head cimport RequestHead
-from fastgw.dataplane.served cimport ClientSide, Served
+from fastgw.dataplane.served cimport Address, ClientSide, Served
 from fastgw.dataplane.tls_facts cimport TlsFacts
 from fastgw.dataplane.tunnel cimport Tunnel
 
 cdef enum:
     VALUE_MAX = 8192           # bytes of one value from outside; longer ones are cut
     SECOND_BYTES = 20          # 2026-01-02T03:04:05.
+    START_BYTES = 24           # and milliseconds, Z
 
 cdef enum Style:
     STYLE_LOG = 1              # a line of text: quotes, controls and high bytes as \\xHH
@@ -32,14 +33,6 @@ cdef struct Piece:
     size_t other_len
 
 
-cdef struct Op:                # of a line of the log
-    const char *lead           # literal text, of which SHORT bytes may be read
-    size_t lead_len
-    Piece piece                # what follows it; FGW_VALUE_TEXT: nothing
-    int style
-    size_t value_max
-
-
 cdef class Values(Pen):
     """A pen that is down while values are written."""
     cdef int style
@@ -51,7 +44,6 @@ cdef class Values(Pen):
     cdef FieldTable answer     # where response fields are looked up; None: among those kept for the log
 
     cdef bint write(self, const Piece *piece, Served x) except -1
-    cdef int line(self, const Op *op, int count, Served x) except -1
     cdef int value(self, const Piece *piece, Served x, Exchange exchange, ClientSide client) except -1
     cdef int duration(self, Served x) except -1
     cdef int client_value(self, int code, ClientSide client, Exchange exchange) except -1
@@ -70,9 +62,9 @@ cdef class Values(Pen):
     cdef int request_header(self, const Piece *piece, RequestHead head) except -1
     cdef int response_header(self, const Piece *piece, Exchange x) except -1
     cdef int answer_header(self, const Piece *piece) except -1
-    cdef int flag_names(self, uint32_t flags) except -1
     cdef int start_time(self, const Piece *piece, Served x) except -1
-    cdef int begin_second(self, time_t seconds) except -1
+    cdef const char *start_text(self, int64_t wall_ns) noexcept
+    cdef int begin_second(self, time_t seconds) noexcept
     cdef int conversion(self, char letter, time_t seconds) except -1
     cdef int plain(self, const char *text) except -1
     cdef int written(self, size_t n) except -1
@@ -80,3 +72,8 @@ cdef class Values(Pen):
     cdef int hexadecimal(self, const unsigned char *p, size_t n) except -1
     cdef int outside(self, const char *p, size_t n) except -1
     cdef int for_field(self, const char *p, size_t n) except -1
+
+
+cdef size_t write_flags(char *out, uint32_t flags) noexcept
+cdef size_t write_endpoint(char *out, const Address *a) noexcept
+cdef size_t write_address(char *out, const char *address, size_t n, uint32_t port, bint with_port) noexcept

@@ -9,7 +9,7 @@ from libc.time cimport gmtime_r, strftime, time_t
 
 import cython
 
-from fastgw.dataplane.buffers cimport SHORT, Buffer
+from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.certificate_texts cimport CertificateTexts
 from fastgw.dataplane.client_address cimport write_ip
 from fastgw.dataplane.exchange cimport Exchange
@@ -74,33 +74,13 @@ cdef class Values(Pen):
         self.value_max = VALUE_MAX
         return self.wrote
 
-    cdef int line(self, const Op *op, int count, Served x) except -1:
-        """A line of the log: each operation's text, then its value, "-" for a missing one."""
-        cdef const Op *end = op + count
-        cdef Exchange exchange = <Exchange>x if isinstance(x, Exchange) else None
-        cdef ClientSide client = x.client_side()
-        self.down()
-        while op < end:
-            if op.lead_len <= SHORT:
-                self.put_short(op.lead, op.lead_len)
-            else:
-                self.put(op.lead, op.lead_len)
-            if op.piece.code != FGW_VALUE_TEXT:
-                self.style, self.value_max = op.style, op.value_max
-                self.wrote = False
-                self.value(&op.piece, x, exchange, client)
-                if not self.wrote:
-                    self.put(b"-", 1)
-            op += 1
-        return self.lift()
-
     cdef int value(self, const Piece *piece, Served x, Exchange exchange, ClientSide client) except -1:
         """What both exchanges and tunnels have. ``exchange`` is None for a tunnel."""
         cdef int code = piece.code
         if code == FGW_VALUE_START_TIME:
             return self.start_time(piece, x)
         elif code == FGW_VALUE_FLAGS:
-            return self.flag_names(x.flags) if x.flags else 0
+            return self.written(write_flags(self.at, x.flags)) if x.flags else 0
         elif code == FGW_VALUE_DETAILS:
             return self.plain(x.details)
         elif code == FGW_VALUE_BYTES_RECEIVED:
@@ -346,15 +326,6 @@ cdef class Values(Pen):
             f = self.answer.find(piece.other_id, piece.other, piece.other_len)
         return 0 if f == NULL else self.outside(self.answer.base + f.value_off, f.value_len)
 
-    cdef int flag_names(self, uint32_t flags) except -1:
-        cdef int i
-        for i in range(17):
-            if flags & FLAG_NAMES[i].bit:
-                if self.wrote:
-                    self.put(b",", 1)
-                self.plain(FLAG_NAMES[i].name)
-        return 0
-
     cdef int start_time(self, const Piece *piece, Served x) except -1:
         """strftime in UTC; %3f, %6f and %9f are fractions of the second, %s the seconds since the epoch."""
         cdef int64_t start = x.start_wall_ns
@@ -368,10 +339,7 @@ cdef class Values(Pen):
             self.begin_second(seconds)
         self.wrote = True
         if piece.text_len == 0:
-            memcpy(self.at, self.second_text, SECOND_BYTES)
-            self.at += SECOND_BYTES
-            self.at += fgw_write_fraction(self.at, left, 3)
-            return self.put(b"Z", 1)
+            return self.put(self.start_text(start), START_BYTES)
         i = 0
         while i < piece.text_len:
             if piece.text[i] != 37 or i + 1 >= piece.text_len:
@@ -387,7 +355,16 @@ cdef class Values(Pen):
             i += 2
         return 0
 
-    cdef int begin_second(self, time_t seconds) except -1:
+    cdef const char *start_text(self, int64_t wall_ns) noexcept:
+        """START_BYTES of a time of day; they stand until the next one."""
+        cdef time_t seconds = wall_ns // 1000000000
+        if seconds != self.second:
+            self.begin_second(seconds)
+        fgw_write_fraction(self.second_text + SECOND_BYTES, <uint32_t>(wall_ns % 1000000000), 3)
+        self.second_text[START_BYTES - 1] = 90  # 'Z'
+        return self.second_text
+
+    cdef int begin_second(self, time_t seconds) noexcept:
         """Most lines begin in the second of the line before."""
         gmtime_r(&seconds, &self.parts)
         strftime(self.second_text, sizeof(self.second_text), b"%Y-%m-%dT%H:%M:%S.", &self.parts)
@@ -455,6 +432,21 @@ cdef class Values(Pen):
                 self.at[0] = <char>c
                 self.at += 1
         return 0
+
+
+cdef size_t write_flags(char *out, uint32_t flags) noexcept:
+    """Their names with commas between, less than 80 bytes."""
+    cdef size_t at = 0, n
+    cdef int i
+    for i in range(17):
+        if flags & FLAG_NAMES[i].bit:
+            if at:
+                out[at] = 44
+                at += 1
+            n = strlen(FLAG_NAMES[i].name)
+            memcpy(out + at, FLAG_NAMES[i].name, n)
+            at += n
+    return at
 
 
 cdef size_t write_endpoint(char *out, const Address *a) noexcept:

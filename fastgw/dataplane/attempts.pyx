@@ -12,7 +12,7 @@ from fastgw.dataplane.limits cimport HELD_NOT, HELD_REFUSED, HELD_WAIT, admit, g
 from fastgw.dataplane.outlier cimport note_local
 from fastgw.dataplane.steps cimport LocalAnswers, RetryPolicy
 from fastgw.dataplane.streams cimport FAULT_CONNECT_FAILED, FAULT_CONNECT_TIMEOUT, FAULT_TIMEOUT, UpstreamStream
-from fastgw.dataplane.timeouts cimport start_pause, start_timeouts, timed
+from fastgw.dataplane.timeouts cimport arm, start_pause, start_timeouts, timed
 from fastgw.native.http1 cimport FGW_MSG_EXPECT_CONTINUE
 from fastgw.native.state cimport (
     FGW_C_UPSTREAM_CONNECT_FAILURES, FGW_C_UPSTREAM_CONNECT_TIMEOUTS, FGW_C_UPSTREAM_REQUESTS, FGW_C_UPSTREAM_REUSED,
@@ -44,8 +44,11 @@ cdef int try_upstream(Exchange x, bint fresh) except -1:
     x.waiting = False
     x.held = HELD_NOT
     x.upstream = x.connector.acquire(x, &x.address, x.image.clusters[x.cluster].connect_timeout_ms, fresh)
+    if x.held == HELD_WAIT:
+        arm(x)
+        return wait_in_line(x)
     if x.held:
-        return wait_in_line(x) if x.held == HELD_WAIT else x.overflowed()
+        return x.overflowed()
     x.attempts += 1
     x.tried[x.tried_count % TRIED_MAX] = x.address.cell
     x.tried_count += 1

@@ -20,7 +20,9 @@ cdef int limit_time(Exchange x, int64_t route_ms) except -1:
     x.timeout_ms = route_ms
     if x.grpc != FGW_GRPC_NOT:
         x.timeout_ms = earlier(x.timeout_ms, timeout_of_request(x.head))
-    return start_timeouts(x) if timed(x) and x.request_done else 0
+    if x.timeout_ms and x.request_done:
+        x.timeout_at_ms = x.ctx.loop.now_ms + x.timeout_ms  # the attempt that begins now arms the timer
+    return 0
 
 
 cdef int start_timeouts(Exchange x) except -1:

@@ -16,6 +16,7 @@ cdef class HeaderEdits(HeaderEditor):
     cdef size_t left               # bytes that may still be added
     cdef int rewrite_path(self, Exchange x) except -1
     cdef int block(self, Exchange x, FieldTable fields, fgw_table edits) except -1
+    cdef int put(self, FieldTable fields, const fgw_img_edit *edit, const char *name, const char *value, uint32_t n) except -1
     cdef int apply_made(self, Exchange x, FieldTable fields, fgw_table edits) except -1
     cdef int make(self, Exchange x, const fgw_img_edit *edit) except -1
     cdef size_t apply(self, Image image, FieldTable fields, const fgw_img_edit *edit, const char *made) except? <size_t>-1

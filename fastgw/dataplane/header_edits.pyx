@@ -15,6 +15,7 @@ from fastgw.dataplane.field_table cimport FieldTable
 from fastgw.dataplane.steps cimport HeaderEditor
 from fastgw.dataplane.values cimport STYLE_FIELD, Piece, Values
 from fastgw.native.base cimport FGW_HDR_X_ENVOY
+from fastgw.native.fields cimport fgw_hide_fields
 from fastgw.native.route cimport (
     FGW_EDIT_REMOVE, FGW_EDIT_SET, FGW_NONE, FGW_VALUE_TEXT, fgw_img_edit, fgw_img_edits, fgw_img_part, fgw_regexes_calls,
     fgw_rewrite_path, fgw_rewrite_path_max, fgw_route_request, fgw_table,
@@ -25,6 +26,7 @@ cdef enum:
 
 
 @cython.final
+@cython.nonecheck(False)  # a message is edited with its image and its fields
 cdef class HeaderEdits(HeaderEditor):
     def __cinit__(self):
         self.made = Buffer()
@@ -89,10 +91,12 @@ cdef class HeaderEdits(HeaderEditor):
         cdef Image image = x.image
         cdef const fgw_img_edit *edit = image.edits + edits.off
         cdef const fgw_img_edit *end = edit + edits.count
+        cdef const fgw_img_part *part
         cdef bint made = False
         while edit < end:
             if edit.kind == FGW_EDIT_REMOVE:
-                fields.remove(edit.header_id, image.strings + edit.name.off, edit.name.len)
+                fgw_hide_fields(fields.base, fields.fields, fields.field_count, edit.header_id, image.strings + edit.name.off,
+                                edit.name.len)
             elif not is_literal(edit, &image.parts[edit.value.off]):
                 made = True
             edit += 1
@@ -100,10 +104,22 @@ cdef class HeaderEdits(HeaderEditor):
             return self.apply_made(x, fields, edits)
         edit = end - edits.count
         while edit < end:
-            if edit.kind != FGW_EDIT_REMOVE:
-                self.apply(image, fields, edit, NULL)
+            if edit.value.count:
+                part = &image.parts[edit.value.off]
+                self.put(fields, edit, image.strings + edit.name.off, image.strings + part.text.off, part.text.len)
             edit += 1
         return 0
+
+    cdef int put(self, FieldTable fields, const fgw_img_edit *edit, const char *name, const char *value, uint32_t n) except -1:
+        """Set or add one field."""
+        if n == 0:
+            return 0
+        if edit.name.len + n > self.left:
+            raise OverflowError("edited header fields")
+        self.left -= edit.name.len + n
+        if edit.kind == FGW_EDIT_SET:
+            fgw_hide_fields(fields.base, fields.fields, fields.field_count, edit.header_id, name, edit.name.len)
+        return fields.add_field(edit.header_id, name, edit.name.len, value, n)
 
     cdef int apply_made(self, Exchange x, FieldTable fields, fgw_table edits) except -1:
         """Where values have to be made: all of them before the first is set."""
@@ -149,27 +165,17 @@ cdef class HeaderEdits(HeaderEditor):
     cdef size_t apply(self, Image image, FieldTable fields, const fgw_img_edit *edit, const char *made) except? <size_t>-1:
         """Set or add one field; bytes of ``made`` that were its value."""
         cdef const fgw_img_part *part = &image.parts[edit.value.off]
-        cdef const char *name = image.strings + edit.name.off
         cdef uint32_t length
         cdef size_t used = 0
         if edit.value.count == 0:
             return 0
         if is_literal(edit, part):
             made, length = image.strings + part.text.off, part.text.len
-        elif made == NULL:
-            return 0
         else:
             memcpy(&length, made, sizeof(length))
             made += sizeof(length)
             used = sizeof(length) + length
-        if length == 0:
-            return used
-        if edit.name.len + length > self.left:
-            raise OverflowError("edited header fields")
-        self.left -= edit.name.len + length
-        if edit.kind == FGW_EDIT_SET:
-            fields.remove(edit.header_id, name, edit.name.len)
-        fields.add_field(edit.header_id, name, edit.name.len, made, length)
+        self.put(fields, edit, image.strings + edit.name.off, made, length)
         return used
 
 

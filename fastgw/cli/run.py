@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -125,7 +126,7 @@ def _with_options(function: Any) -> Any:
 def command(config: str | None, **options: Any) -> None:
     """Serve the resources found in files and directories (*.yaml, *.yml, *.json, directories with all below)."""
     try:
-        settings = with_service_credentials(load(config, overrides(options)), os.environ.get("CREDENTIALS_DIRECTORY", ""))
+        settings = with_service_directories(load(config, overrides(options)), os.environ)
         if os.environ.pop(REHEARSAL, ""):
             sys.exit(rehearse(settings))
         set_up_logging()
@@ -150,9 +151,15 @@ def overrides(options: dict[str, Any]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
 
 
+def with_service_directories(settings: Settings, environment: Mapping[str, str]) -> Settings:
+    """What systemd has made for the service: StateDirectory= (the first one), and what LoadCredential= brings."""
+    if not settings.state_dir:
+        settings = msgspec.structs.replace(settings, state_dir=environment.get("STATE_DIRECTORY", "").partition(":")[0])
+    return with_service_credentials(settings, environment.get("CREDENTIALS_DIRECTORY", ""))
+
+
 def with_service_credentials(settings: Settings, directory: str) -> Settings:
-    """What systemd's LoadCredential= puts into ``directory`` ("": nothing): certificates, after those of --secrets, and ticket keys
-    in a file of that name."""
+    """What is in ``directory`` ("": nothing): certificates, after those of --secrets, and ticket keys in a file of that name."""
     if not directory:
         return settings
     keys = os.path.join(directory, TICKET_KEYS_CREDENTIAL)

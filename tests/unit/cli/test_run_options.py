@@ -131,3 +131,9 @@ def test_help_names_every_option_once() -> None:
     text = invoke("--help").output
     names: Any = [option for parameter in run.command.params for option in parameter.opts if option.startswith("--")]
     assert all(name in text for name in names) and len(names) == len(set(names))
+
+
+def test_the_state_directory_is_the_service_managers(served: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/fastgw:/var/lib/other")
+    assert invoke("x").exit_code == 0 and invoke("x", "--state-dir", "/srv/mine").exit_code == 0
+    assert [settings.state_dir for settings in served] == ["/var/lib/fastgw", "/srv/mine"]

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import click
 
+import fastgw
 from fastgw.cli.service_units import Socket, Units
 
 _NAME = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 _PORT_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+HIDDEN = ("/root", "/home", "/run/user", "/tmp", "/var/tmp")
+"""Of the file system, what ProtectHome= and PrivateTmp= of the unit take away from the service."""
 
 
 @click.command(name="install-service")
@@ -48,6 +51,8 @@ def command(
         credentials=tuple(map(parse_credential, credentials)),
         low_ports=not no_low_ports,
     )
+    for path in hidden_from_service([program] if program else own_places()):
+        click.echo(f"warning: {path} is hidden from the service, which cannot start then: install below /opt, say", err=True)
     files = units.files()
     if only_print:
         click.echo("\n".join(f"# /{path}\n{text}" for path, text in files.items()), nl=False)
@@ -66,6 +71,16 @@ def command(
 def own_command() -> str:
     """The program that runs now, by an absolute path."""
     return os.path.abspath(sys.argv[0]) if os.path.basename(sys.argv[0]) == "fastgw" else f"{sys.executable} -m fastgw.cli.main"
+
+
+def own_places() -> list[str]:
+    """Where this program, its packages and its Python lie, which may be at three different places."""
+    return [own_command().split()[0], os.path.dirname(fastgw.__file__), os.path.realpath(sys.executable), sys.base_prefix]
+
+
+def hidden_from_service(paths: list[str]) -> list[str]:
+    """Those of them that the unit's sandbox does not let it see."""
+    return [path for path in dict.fromkeys(paths) if path in HIDDEN or path.startswith(tuple(f"{place}/" for place in HIDDEN))]
 
 
 def parse_socket(text: str) -> Socket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import os
 import sys
@@ -41,6 +42,7 @@ from fastgw.supervisor.settings import (
 from fastgw.supervisor.supervisor import Supervisor
 
 USAGE = 2
+PR_SET_NAME = 15
 TICKET_KEYS_CREDENTIAL = "ticket-keys"
 REHEARSAL = rehearsal.VARIABLE
 log = logging.getLogger("fastgw")
@@ -183,6 +185,7 @@ def rehearse(settings: Settings) -> int:
 
 async def serve(settings: Settings) -> int:
     """The exit code. Health answers from the very start, so that "not ready yet" can be told from "not there"."""
+    name_process()
     handover = receive()
     handed = Handed(handover.named if handover else from_systemd())
     supervisor = Supervisor(settings, handed=handed, notifier=Notifier(), handover=handover)
@@ -198,6 +201,11 @@ async def serve(settings: Settings) -> int:
     finally:
         await admin.stop()
         await status.stop()
+
+
+def name_process() -> None:
+    """For ps and ``systemctl status``: after an upgrade we would be called as the interpreter is."""
+    ctypes.CDLL(None).prctl(PR_SET_NAME, b"fastgw", 0, 0, 0)
 
 
 def set_up_logging() -> None:

@@ -79,6 +79,8 @@ Description=fastgw edge gateway
 Documentation=man:fastgw(1)
 After=network-online.target nss-lookup.target
 Wants=network-online.target
+# What it needs may come late: it is never given up.
+StartLimitIntervalSec=0
 {units}
 [Service]
 Type=notify
@@ -96,6 +98,8 @@ TimeoutStopSec={stop_s}
 KillMode=mixed
 Restart=always
 RestartSec=1
+# Settings that cannot be used stay so: that waits for somebody.
+RestartPreventExitStatus=2
 LimitNOFILE=1048576
 OOMPolicy=continue
 

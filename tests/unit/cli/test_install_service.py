@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from fastgw.cli.install_service import command
+from fastgw.cli.install_service import command, hidden_from_service
 from fastgw.cli.service_units import Socket, Units
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -65,6 +65,22 @@ def test_files_are_written_below_a_root_and_settings_kept(tmp_path: Path) -> Non
     settings.write_text("paths: [/srv]\n")
     assert CliRunner().invoke(command, words).exit_code == 0
     assert settings.read_text() == "paths: [/srv]\n"
+
+
+def test_a_program_that_the_sandbox_hides_is_told() -> None:
+    said = CliRunner().invoke(command, ["--print", "--command", "/home/me/.venv/bin/fastgw"]).stderr
+    assert (
+        said == "warning: /home/me/.venv/bin/fastgw is hidden from the service, which cannot start then: install below /opt, say\n"
+    )
+    assert CliRunner().invoke(command, ["--print", "--command", "/opt/home/fastgw"]).stderr == ""
+    assert hidden_from_service(["/usr/bin/x", "/root/.pyenv/bin/python", "/tmp", "/tmpfs/x", "/root/.pyenv/bin/python"]) == [
+        "/root/.pyenv/bin/python", "/tmp",
+    ]  # fmt: skip
+
+
+def test_a_service_is_restarted_for_ever_but_for_bad_settings() -> None:
+    text = Units().service()
+    assert "StartLimitIntervalSec=0\n" in text and "Restart=always\n" in text and "RestartPreventExitStatus=2\n" in text
 
 
 @pytest.mark.parametrize("words", [["--name", "a b"], ["--socket", "http"], ["--socket", "x=99999"], ["--credential", "w=rel"]])

@@ -7,8 +7,9 @@ process of a group that reaches its limit, and chooses which by itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
+
+from fastgw.supervisor.control_groups import MEMBERSHIP, MOUNTED, folders
 
 UNLIMITED = 1 << 60
 """Version 1 has no word for "no limit": it says the largest number of pages."""
@@ -43,32 +44,17 @@ class MemoryGroup:
             return 0, 0
 
 
-def find_group(membership: str = "/proc/self/cgroup", mounted: str = "/sys/fs/cgroup") -> MemoryGroup | None:
+def find_group(membership: str = MEMBERSHIP, mounted: str = MOUNTED) -> MemoryGroup | None:
     """The group with the lowest limit among ours and those above it."""
-    try:
-        lines = Path(membership).read_text().splitlines()
-    except OSError:
-        return None
     found: list[MemoryGroup] = []
-    for line in lines:
-        number, controllers, path = line.split(":", 2)
-        if number == "0" and not controllers:
-            found += _groups(Path(mounted), path, 2, "memory.max")
-        elif "memory" in controllers.split(","):
-            found += _groups(Path(mounted) / "memory", path, 1, "memory.limit_in_bytes")
-    return min(found, key=lambda group: group.limit, default=None)
-
-
-def _groups(root: Path, path: str, version: int, file: str) -> Iterator[MemoryGroup]:
-    """From the group to the root of what we see; a container without a namespace of its own sees only the latter."""
-    inner = Path(path.lstrip("/"))
-    for part in (inner, *inner.parents):
+    for version, folder in folders("memory", membership, mounted):
         try:
-            limit = int((root / part / file).read_text())  # "max" is none
+            limit = int((folder / ("memory.max" if version == 2 else "memory.limit_in_bytes")).read_text())  # "max" is none
         except (OSError, ValueError):
             continue
         if 0 < limit < UNLIMITED:
-            yield MemoryGroup(root / part, version, limit)
+            found.append(MemoryGroup(folder, version, limit))
+    return min(found, key=lambda group: group.limit, default=None)
 
 
 def total_limit(configured: int, group: MemoryGroup | None) -> int:

@@ -8,14 +8,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastgw.native._native import lib
-from fastgw.supervisor.memory_group import MemoryGroup
+from fastgw.supervisor.memory_group import MemoryGroup, find_group
 from fastgw.supervisor.state import StateSegment
 
 log = logging.getLogger("fastgw.overload")
 LOOK_S = 0.25
+LOOKS_A_GROUP = 20
+"""The limit may be changed (``systemctl set-property``), and so may which group has the lowest."""
 QUIET_S = 5.0
 STEPS = (
     "enough memory again",
@@ -44,16 +47,32 @@ class Seen:
 class OverloadWatch:
     """``stripes``: of our workers, in the order of their slots. ``group``: None when no limit is known."""
 
-    def __init__(self, state: StateSegment, stripes: list[int], group: MemoryGroup | None) -> None:
+    def __init__(
+        self, state: StateSegment, stripes: list[int], group: MemoryGroup | None,
+        find: Callable[[], MemoryGroup | None] = find_group,
+    ) -> None:  # fmt: skip
         self._state = state
         self._stripes = stripes
         self._group = group
+        self._find = find
         self._seen = [Seen(refused=state.counters(stripe)[lib.FGW_C_SHED_DELAY]) for stripe in stripes]
 
     async def run(self) -> None:
+        looks = 0
         while True:
+            looks += 1
+            if looks % LOOKS_A_GROUP == 0:
+                self.look_for_group()
             self.look()
             await asyncio.sleep(LOOK_S)
+
+    def look_for_group(self) -> None:
+        before, self._group = self._group, self._find()
+        limits = [group.limit // MIB if group else 0 for group in (before, self._group)]
+        if limits[0] != limits[1]:
+            log.info("memory limit of the control group, from now on: %s", f"{limits[1]} MiB" if limits[1] else "none")
+            if self._group is None:
+                self._state.write_memory(0, 0, 0)
 
     def look(self, now_s: float | None = None) -> None:
         group_text = ""

@@ -6,7 +6,6 @@ Names in a file are the option names without the dashes. Command line wins over 
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from fastgw.model.cidr import cidr_set, parse_network
 from fastgw.model.names import is_ip
 from fastgw.model.worker_protocol import Limits
 from fastgw.native._native import lib
+from fastgw.supervisor.control_groups import usable_cores
 
 LENIENCIES = {
     "lf-in-head": lib.FGW_LENIENT_LF_IN_HEAD,
@@ -111,7 +111,7 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_on
     stream_idle_timeout: float = 0.0
 
     def worker_count(self) -> int:
-        return self.workers or min(len(os.sched_getaffinity(0)), MAX_WORKERS)
+        return self.workers or min(usable_cores(), MAX_WORKERS)
 
     def bind_addresses(self) -> list[str]:
         """Addresses of a listener that names none."""

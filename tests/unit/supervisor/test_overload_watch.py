@@ -71,3 +71,23 @@ def test_workers_learn_of_the_group(tmp_path: Path) -> None:
     assert (head.memory_limit, head.memory_used, head.memory_sockets) == (1000, 850, 40)
     assert abs(head.memory_read_ms - time.monotonic() * 1000) < 60_000
     state.close()
+
+
+def test_a_limit_that_is_changed_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As by ``systemctl set-property``: lowered, and taken away."""
+    state = StateSegment(1)
+    (tmp_path / "memory.current").write_text(f"{50 * MIB}")
+    found: list[MemoryGroup | None] = [MemoryGroup(tmp_path, 2, 60 * MIB), MemoryGroup(tmp_path, 2, 60 * MIB), None]
+    watch = OverloadWatch(state, state.stripes, None, lambda: found.pop(0))
+    caplog.set_level(logging.INFO)
+    watch.look()
+    assert (state._state.memory_limit, state._state.memory_used) == (0, 0)
+    watch.look_for_group()
+    watch.look_for_group()
+    watch.look()
+    assert state._state.memory_limit == 60 * MIB
+    watch.look_for_group()
+    watch.look()
+    assert (state._state.memory_limit, state._state.memory_used) == (0, 0)
+    assert caplog.messages == ["memory limit of the control group, from now on: " + text for text in ("60 MiB", "none")]
+    state.close()

@@ -87,8 +87,7 @@ def _compile(
         plan.listeners.append(listener)
         for name, servers in each.tables():
             plan.route_tables[name] = TableBuilder(servers, bindings, compiler, book, used).build(name, cache.virtual_hosts)
-        for chain in listener.chains:
-            chain.guards = book.of_chain(chain) if chain.kind == "tcp" else None
+        listener.chains = book.guarded(listener.chains)
     cache.virtual_hosts.finish()
     book.report_idle(report)
     report_unused(services, (each for each, _ in listeners), report)

@@ -8,13 +8,14 @@ VirtualService's. What is broken lets nobody in beside all others, however speci
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from fastgw.compiler.annotations import with_pages
 from fastgw.compiler.edge_policies import GATEWAY, SERVICE, Asked, Found, report_idle
 from fastgw.compiler.error_pages import pages_of, pages_of_gateways
+from fastgw.compiler.hosts import covers
 from fastgw.compiler.http_routes import CompiledRules
 from fastgw.compiler.report import Report
 from fastgw.model.plan import NO_GUARDS, Action, Chain, ErrorPage, Guards, RateLimit, Rule, SourceList
@@ -40,12 +41,9 @@ class GuardBook:
         """Is anything for this object?"""
         return f"{kind} {key}" in self._by_target
 
-    def at(self, domain: str, gateways: Iterable[str], parts: Iterable[CompiledRules]) -> tuple[Asked, ...]:
+    def at(self, domain: str, gateways: Iterable[str], services: Iterable[str]) -> tuple[Asked, ...]:
         """All that concerns a virtual host: what is for its Gateways, then what is for its VirtualServices."""
-        if not self._by_target:
-            return ()
-        owners = dict.fromkeys(owner for part in parts for owner in part.owners)
-        targets = [f"{GATEWAY} {key}" for key in gateways] + [f"{SERVICE} {key}" for key in owners]
+        targets = [f"{GATEWAY} {key}" for key in gateways] + [f"{SERVICE} {key}" for key in services]
         asked = [each for target in targets for each in self._of(target, (domain,))]
         return tuple(each for each in asked if each.at(domain))
 
@@ -56,11 +54,39 @@ class GuardBook:
         asked = [each for key in gateways for each in self._by_target.get(f"{GATEWAY} {key}", ())]
         return pages_of_gateways(each for each in asked if not each.hosts)
 
-    def of_chain(self, chain: Chain) -> Guards | None:
+    def hosts_within(self, wide: Iterable[str], gateways: Iterable[str], services: Iterable[str]) -> dict[str, str]:
+        """Hosts that policies for any of these name and that are narrower than one of ``wide``: host -> the narrowest of those."""
+        targets = [f"{GATEWAY} {key}" for key in gateways] + [f"{SERVICE} {key}" for key in services]
+        asked = dict.fromkeys(host for target in targets for each in self._by_target.get(target, ()) for host in each.hosts)
+        if not asked:
+            return {}
+        wide = [each for each in wide if each.startswith("*")]
+        found = {host: [each for each in wide if each != host and covers(each, host)] for host in asked}
+        return {host: max(around, key=len) for host, around in found.items() if around}
+
+    def guarded(self, chains: list[Chain]) -> list[Chain]:
+        """The chains of a listener, those of kind tcp with their guards; a host within a server name, of which a policy asks
+        something else than of the rest, has a chain of its own."""
+        if not self._by_target:
+            return chains
+        names = {name for chain in chains for name in chain.server_names}
+        found = [each for chain in chains for each in (chain, *self._narrower(chain, names))]
+        for chain in found:
+            chain.guards = self._of_chain(chain) if chain.kind == "tcp" else None
+        return found
+
+    def _narrower(self, chain: Chain, names: set[str]) -> Iterator[Chain]:
+        if chain.kind != "tcp" or not chain.server_names:
+            return
+        services = () if chain.virtual_service is None else (chain.virtual_service.key,)
+        for host, around in self.hosts_within(names, (chain.server.rpartition("#")[0],), services).items():
+            if around in chain.server_names and host not in names:
+                names.add(host)
+                yield msgspec.structs.replace(chain, name=f"{chain.name}.{host}", server_names=(host,))
+
+    def _of_chain(self, chain: Chain) -> Guards | None:
         """Of a chain of kind tcp: lists of clients alone. What is for some hosts holds where it covers a server name, or where
         there are none."""
-        if not self._by_target:
-            return None
         names = chain.server_names or ("*",)
         asked = self._of(f"{GATEWAY} {chain.server.rpartition('#')[0]}", names)
         if chain.virtual_service is not None:

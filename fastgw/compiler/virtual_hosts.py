@@ -23,9 +23,9 @@ from fastgw.model.progress import with_progress
 
 class _Draft:
     """A virtual host in the making. ``parts``: the rules of each VirtualService in order, none twice (E5). ``gateways``: the keys
-    of all whose servers have it; ``asked``: what policies ask for it."""
+    of all whose servers have it; ``asked``: what policies ask for it. ``whole``: the wildcard that it is a part of, "" for none."""
 
-    __slots__ = ("asked", "gateways", "number", "origin", "parts", "require_tls")
+    __slots__ = ("asked", "gateways", "number", "origin", "parts", "require_tls", "whole")
 
     def __init__(self, number: int, origin: Origin) -> None:
         self.number = number
@@ -34,23 +34,35 @@ class _Draft:
         self.require_tls = False
         self.gateways: dict[str, None] = {}
         self.asked: tuple[Asked, ...] = ()
+        self.whole = ""
+
+    def part(self, whole: str) -> _Draft:
+        """The same for one of the hosts that it is for."""
+        made = _Draft(self.number, self.origin)
+        made.parts, made.require_tls, made.gateways, made.whole = self.parts.copy(), self.require_tls, self.gateways, whole
+        return made
+
+    def owners(self) -> Iterable[str]:
+        """The keys of its VirtualServices."""
+        return dict.fromkeys(owner for part in self.parts for owner in part.owners)
 
 
 class VirtualHostCache:
     """Virtual hosts of the last compilation, kept when their parts are the very same objects."""
 
-    __slots__ = ("_last", "_next", "_positions", "guarded")
+    __slots__ = ("_last", "_next", "_positions", "_within", "guarded")
 
     def __init__(self) -> None:
         self._last: dict[str, dict[str, tuple[_Draft, VirtualHost]]] = {}
         self._next: dict[str, dict[str, tuple[_Draft, VirtualHost]]] = {}
         self._positions: dict[str, dict[str, int]] = {}
+        self._within: dict[str, dict[str, list[str]]] = {}
         self.guarded = GuardedRules()
 
     def finish(self) -> None:
         """This compilation is done; what it did not use is dropped."""
         self._last, self._next = self._next, {}
-        self._positions = {}
+        self._positions, self._within = {}, {}
 
     def virtual_hosts(self, table: str, drafts: dict[str, _Draft]) -> list[VirtualHost]:
         """One for each domain, the old object when it would come out the same."""
@@ -77,10 +89,16 @@ class VirtualHostCache:
         positions = self._positions.get(table)
         if positions is None:
             positions = self._positions[table] = {domain: position for position, domain in enumerate(last)}
-        for domain in domains:
+            within = self._within[table] = {}
+            for domain, (draft, _) in last.items():
+                if draft.whole:
+                    within.setdefault(draft.whole, []).append(domain)
+        within = self._within[table]
+        for domain in [each for wide in domains for each in (wide, *within.get(wide, ()))]:
             before = last[domain][0]
             draft = _Draft(before.number, origins.get(before.origin, before.origin))
             draft.require_tls, draft.gateways, draft.asked = before.require_tls, before.gateways, before.asked
+            draft.whole = before.whole
             draft.parts = {rules.get(part, part): None for part in before.parts}
             vhost = _virtual_host(domain, draft, self.guarded)
             last[domain] = (draft, vhost)
@@ -102,6 +120,7 @@ def _alike(one: _Draft, other: _Draft) -> bool:
         one.number == other.number
         and one.require_tls == other.require_tls
         and one.origin is other.origin
+        and one.whole == other.whole
         and one.asked == other.asked
         and len(one.parts) == len(other.parts)
         and all(map(operator.is_, one.parts, other.parts))
@@ -170,10 +189,21 @@ class TableBuilder:
             if server.redirects:
                 self._redirect(server)
         if not self._book.is_empty():
+            self._split()
             for domain, draft in self._drafts.items():
-                draft.asked = self._book.at(domain, draft.gateways, draft.parts)
+                draft.asked = self._book.at(domain, draft.gateways, draft.owners())
         pages = self._book.unknown_hosts(dict.fromkeys(server.gateway.key for server in self._servers))
         return RouteTable(name, cache.virtual_hosts(name, self._drafts), pages)
+
+    def _split(self) -> None:
+        """A host within a wildcard, of which a policy asks something else than of the rest, has a virtual host of its own, with the
+        rules of the wildcard."""
+        wide = [domain for domain in self._drafts if domain.startswith("*")]
+        for domain in wide:
+            draft = self._drafts[domain]
+            for host, around in self._book.hosts_within(wide, draft.gateways, draft.owners()).items():
+                if around == domain and host not in self._drafts:
+                    self._drafts[host] = draft.part(domain)
 
     def _bind(self, server: PlacedServer, service: BoundService) -> None:
         domains, compiled = self._compiler.place(service, server.hosts, server.gateway.key, server.number)

@@ -91,7 +91,7 @@ def some_policy(random: Random, number: int) -> Resource:
     else:
         target = {"kind": "VirtualService", "name": random.choice(["s0", "s1", "inner", "gone"])}
         target |= {"routes": ["d"]} if random.random() < 0.2 else {}
-    target |= {"hosts": random.sample(HOSTS, 2)} if random.random() < 0.3 else {}
+    target |= {"hosts": random.sample([*HOSTS, "x.one.com", "a.com", "*.two.com"], 2)} if random.random() < 0.5 else {}
     if number == 1:
         page = [{"contentType": "text/html", "body": str(random.randint(1, 3))}]
         return resource("ErrorPages", f"pages-{number}", {"targetRefs": [target], "pages": {random.choice(["404", "5xx"]): page}})

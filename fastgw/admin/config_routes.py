@@ -55,9 +55,19 @@ class ConfigRoutes:
         return answer({**msgspec.to_builtins(entry), "content": msgspec.Raw(plan)})
 
     async def options(self, request: web.Request) -> web.Response:
-        """What a configuration has to be compiled with to be this gateway's."""
+        """What a configuration has to be compiled with to be this gateway's, and what listeners are told beside it."""
         settings = self._supervisor.settings
-        return answer({"labels": settings.labels, "namespace": settings.namespace, "resolve": settings.resolve})
+        return answer(
+            {
+                "labels": settings.labels,
+                "namespace": settings.namespace,
+                "resolve": settings.resolve,
+                "proxyProtocol": settings.proxy_protocol,
+                "maxConnections": settings.max_connections,
+                "maxConnectionsPerSource": settings.max_connections_per_source,
+                "trustedProxies": settings.trusted_proxies,
+            }
+        )
 
     async def rollback(self, request: web.Request) -> web.Response:
         supervisor = self._supervisor

@@ -42,14 +42,18 @@ def command(paths: tuple[str, ...], canary: int, duration: str, max_5xx: str, fo
 
 
 def compile_for(paths: tuple[str, ...], admin: str, force: bool) -> bytes:
-    """The plan of these files, with the gateway's own labels, namespace and fixed answers. Ends the command on errors in them."""
+    """The plan of these files, with the gateway's labels, namespace, fixed answers and ports behind proxies.
+
+    Ends the command on errors in them.
+    """
     from fastgw.cli.config_view import view_files
     from fastgw.model.diagnostic import ERROR
     from fastgw.supervisor.settings import split_resolve
 
     options = answer_of(admin, "GET", "/config/options")
     resolve = tuple((host, *_address(split_resolve(value))) for host, value in options["resolve"].items())
-    view = view_files(list(paths), options["labels"], options["namespace"], resolve)
+    proxied = tuple(options["proxyProtocol"])
+    view = view_files(list(paths), options["labels"], options["namespace"], resolve, proxied)
     view.print_errors()
     if not force and any(found.severity == ERROR for found in view.diagnostics):
         click.echo("not applied: there are errors; --force leaves the wrong parts out", err=True)

@@ -52,14 +52,23 @@ def admin_option(function: F) -> F:
     )
 
 
-def view_files(paths: list[str], labels: dict[str, str], namespace: str, resolve: tuple[tuple[str, str, int], ...]) -> ConfigView:
+def view_files(
+    paths: list[str],
+    labels: dict[str, str],
+    namespace: str,
+    resolve: tuple[tuple[str, str, int], ...],
+    proxy_protocol: tuple[int, ...] = (),
+) -> ConfigView:
     """Load and compile. Ends the command with a usage error when there is nothing to look at."""
     from fastgw.compiler.compile import CompileOptions, compile_plan
     from fastgw.sources.files import load_paths
 
     loaded = load_paths(paths, namespace)
     options = CompileOptions(
-        labels=labels, namespace=namespace, resolve={host: (address, port or None) for host, address, port in resolve}
+        labels=labels,
+        namespace=namespace,
+        resolve={host: (address, port or None) for host, address, port in resolve},
+        proxy_protocol=proxy_protocol,
     )
     compiled = compile_plan(loaded.resources, options)
     view = ConfigView(compiled.plan, None, loaded.resources, [*loaded.diagnostics, *compiled.diagnostics])

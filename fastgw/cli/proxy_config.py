@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from fastgw.cli.config_view import DEFAULT_ADMIN, ConfigView, admin_option, view_files, view_running
+from fastgw.cli.listener_view import COLUMNS, connection_limits, limit_rows
 from fastgw.cli.live_view import planned_entry
 from fastgw.cli.options import color_option, gateway_options
 from fastgw.model.plan import DEFAULTS, Chain, Cluster, Policy, VirtualHost
@@ -98,10 +99,19 @@ def command(
         entries = live_endpoint_entries(view.plan, live_clusters(place))
     elif chosen == "secrets":
         entries = _running_secrets(place) if place else _secrets_of_files(view, namespace, secrets)
+    elif chosen == "listeners":
+        entries = listener_entries(view, _running_options(place) if place else {})
     else:
         entries = _ENTRIES[chosen](view)
     filters = Filters(name, fqdn, port, address, subset, cluster, status.upper())
     _print(chosen, [entry for entry in entries if filters.keeps(entry)], output, view)
+
+
+def _running_options(admin: str) -> dict[str, Any]:
+    """What ``run`` was told."""
+    from fastgw.cli.config_view import fetch
+
+    return msgspec.json.decode(fetch(admin, "/config/options"), type=dict[str, Any])
 
 
 def _running_secrets(admin: str) -> list[dict[str, Any]]:
@@ -133,13 +143,16 @@ def _print(what: str, entries: list[dict[str, Any]], output: str, view: ConfigVi
     view.print_errors()
     header, row = _COLUMNS[what]
     click.echo(table(header, (cells for entry in entries for cells in row(entry))))
+    limits = limit_rows(entries) if what == "listeners" else []
+    if limits:
+        click.echo("\n" + table(COLUMNS, limits))
 
 
 # --- entries: the JSON form, one a thing ---
 
 
-def listener_entries(view: ConfigView) -> list[dict[str, Any]]:
-    """In order of port and address."""
+def listener_entries(view: ConfigView, options: dict[str, Any]) -> list[dict[str, Any]]:
+    """In order of port and address. ``options``: those of a running gateway."""
     return [
         {
             "name": listener.name,
@@ -147,7 +160,7 @@ def listener_entries(view: ConfigView) -> list[dict[str, Any]]:
             "port": listener.port,
             "protocol": listener.protocol,
             "route": next(iter(listener.route_tables()), ""),
-            "proxyProtocol": listener.proxy_protocol,
+            **connection_limits(listener, options),
             "chains": [_chain_entry(chain) for chain in listener.chains],
             "servers": [
                 {
@@ -264,7 +277,6 @@ def endpoint_entries(view: ConfigView) -> list[dict[str, Any]]:
 
 
 _ENTRIES = {
-    "listeners": listener_entries,
     "routes": route_entries,
     "clusters": cluster_entries,
     "endpoints": endpoint_entries,

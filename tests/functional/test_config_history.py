@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from .conftest import StartGateway
+from .support.client import request_bytes
 from .support.config import gateway, route, service_entry, simple, text_of, virtual_service
 from .support.gateway import Gateway, command, environment, run_cli
 from .support.load import Load
@@ -160,6 +161,16 @@ def test_apply_at_once(start_gateway: StartGateway, tmp_path: Path) -> None:
     assert running.get("/", HOST).status == 202
     assert ask(running, "apply", "--force", str(candidate(tmp_path, bad))).returncode == 0
     assert running.get("/", HOST).status == 203
+
+
+def test_apply_keeps_the_ports_that_are_behind_a_proxy(start_gateway: StartGateway, tmp_path: Path) -> None:
+    """They are said to ``run``, not by the files."""
+    running = start_gateway(answers(201), options=["--proxy-protocol", "80"])
+    done = ask(running, "apply", str(candidate(tmp_path, answers(202))))
+    assert done.returncode == 0, done.stderr
+    with running.client() as client:
+        client.send(b"PROXY TCP4 192.0.2.7 198.51.100.3 4711 80\r\n" + request_bytes("GET", "/", HOST))
+        assert client.response().status == 202
 
 
 def on_trial(running: Gateway) -> int:

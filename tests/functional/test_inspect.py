@@ -127,8 +127,10 @@ def test_routes(running: Gateway) -> None:
 
 
 def test_listeners(running: Gateway) -> None:
-    text = json.dumps(both(running, "proxy-config", "listeners"))
-    assert "80" in text and "8081" in text
+    (_, files, _), (_, live, _) = views(running, "proxy-config", "listeners")
+    own = {"maxConnections": 10_000, "maxConnectionsPerSource": 0, "trustedProxies": []}
+    assert [entry | own for entry in files] == live, "what run is told is known of the running gateway alone"
+    assert {entry["port"] for entry in live} == {80, 8081}
 
 
 def test_clusters_and_endpoints(running: Gateway) -> None:

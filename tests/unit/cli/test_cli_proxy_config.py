@@ -172,7 +172,7 @@ def clusters() -> list[dict[str, Any]]:
 def admin(request: pytest.FixtureRequest, config: str, tmp_path: Path, clusters: list[dict[str, Any]]) -> Iterator[str]:
     """The documents that a gateway's admin API hands out, served from the same files."""
     view = view_files([config], {"istio": "ingressgateway"}, "istio-system", ())
-    documents = {"/config/plan": msgspec.json.encode(view.plan), "/config/image": view.image_bytes()}
+    documents = {"/config/plan": msgspec.json.encode(view.plan), "/config/image": view.image_bytes(), "/config/options": b"{}"}
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -206,17 +206,44 @@ static void collect(choice *c, uint32_t start) {
 
 /* --- the draws --- */
 
-static uint32_t by_weight(choice *c) {
+static uint64_t total_weight(const choice *c) {
     uint64_t total = 0;
     for (uint32_t i = 0; i < c->n; i++)
         total += c->found[i].weight;
-    uint64_t at = draw(c->ask) % total;
+    return total;
+}
+
+static uint32_t holder_of(const choice *c, uint64_t at) {
     for (uint32_t i = 0; i < c->n; i++) {
         if (at < c->found[i].weight)
             return i;
         at -= c->found[i].weight;
     }
     return c->n - 1;
+}
+
+static uint32_t by_weight(choice *c) { return holder_of(c, draw(c->ask) % total_weight(c)); }
+
+static int coprime(uint64_t a, uint64_t b) {
+    while (b) {
+        const uint64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a == 1;
+}
+
+/* Round robin by weight: of as many picks as the weights add up to, each gets exactly its own, well mixed. Steps of the golden section
+ * of the sum, next to it where they have a divisor in common with it, come by every place once. Weights that change from pick to pick
+ * have no such sum. */
+static uint32_t in_turn(choice *c) {
+    const uint64_t total = total_weight(c);
+    if (total > UINT32_MAX || (c->policy && c->policy->warmup_ms))
+        return by_weight(c);
+    uint64_t step = total * 0x9e3779b9u >> 32;
+    while (!coprime(total, step))
+        step++;
+    return holder_of(c, ++c->ask->position % total * step % total);
 }
 
 static uint64_t active(const choice *c, uint32_t i) {
@@ -247,7 +274,7 @@ static uint32_t choose(choice *c) {
     case FGW_LB_ROUND_ROBIN:
         if (c->equal)
             return ++c->ask->position % c->n;
-        return by_weight(c);
+        return in_turn(c);
     default: return by_weight(c);
     }
 }

@@ -52,6 +52,34 @@ def test_weights_are_shares_whatever_the_load(lb: str, in_flight: int) -> None:
     assert [found[i] / 8000 for i in range(3)] == pytest.approx([0.1, 0.2, 0.7], abs=0.03)
 
 
+WEIGHTS = [(1, 2), (5, 1, 1), (1, 2, 7), (100, 200, 300), (10, 10, 15), (1, 1000), (3,) * 9 + (4,), (64, 65, 1), (1, 1, 1, 2)]
+
+
+@pytest.mark.parametrize("weights", WEIGHTS, ids=str)
+@pytest.mark.parametrize("begin", [0, 7, 2**30])
+def test_round_robin_by_weight_is_exact_over_a_cycle(weights: tuple[int, ...], begin: int) -> None:
+    """Each worker gives everybody as many picks of a cycle as it weighs, and is never far from its share within one: three at the
+    most, where one drawn at random would be off by the root of the picks."""
+    world = World([Endpoint(f"10.0.0.{i + 1}", 80, weight) for i, weight in enumerate(weights)], "round_robin")
+    total = sum(weights)
+    for worker in (0, 1):
+        world.positions[worker] = begin * (worker + 1)
+        for _ in range(2):
+            found: Counter[int | None] = Counter()
+            for picks in range(1, total + 1):
+                found[world.pick(worker=worker)] += 1
+                assert all(abs(found[i] - picks * weight / total) < 3 for i, weight in enumerate(weights)), found
+            assert [found[i] for i in range(len(weights))] == list(weights)
+
+
+def test_round_robin_by_weight_goes_on_with_those_that_are_left() -> None:
+    world = World([Endpoint(f"10.0.0.{i + 1}", 80, weight) for i, weight in enumerate((2, 3, 5))], "round_robin")
+    world.pick()
+    world.cell(2).flags = EJECTED
+    found = Counter(world.pick() for _ in range(10))
+    assert [found[i] for i in range(3)] == [4, 6, 0]
+
+
 def test_avoided_endpoints_are_taken_only_when_no_other_is_left() -> None:
     world = World(addresses(3))
     assert {world.pick(avoid=(0, 2)) for _ in range(50)} == {1}

@@ -9,7 +9,7 @@ from fastgw.dataplane.balancer cimport PICK_ONE, PICK_WAIT, pick
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.exchange cimport TRIED_MAX, Exchange
 from fastgw.dataplane.limits cimport HELD_NOT, HELD_REFUSED, HELD_WAIT, admit, got_connection, wait_in_line
-from fastgw.dataplane.outlier cimport note_local
+from fastgw.dataplane.outlier cimport note_connected, note_local
 from fastgw.dataplane.steps cimport LocalAnswers, RetryPolicy
 from fastgw.dataplane.streams cimport FAULT_CONNECT_FAILED, FAULT_CONNECT_TIMEOUT, FAULT_TIMEOUT, UpstreamStream
 from fastgw.dataplane.timeouts cimport arm, start_pause, start_timeouts, timed
@@ -73,6 +73,7 @@ cdef int send_again(Exchange x, int64_t pause_ms, bint fresh) except -1:
 cdef int send_request(Exchange x) except -1:
     """The stream is ready: head, what of the body was kept for replay, and on with the client's."""
     x.upstream_start_ns = x.ctx.loop.now_ns
+    note_connected(x, False)
     got_connection(x)
     x.ctx.stats.counters[FGW_C_UPSTREAM_REQUESTS] += 1
     if x.upstream.reused:

@@ -20,7 +20,7 @@ from fastgw.dataplane.edits cimport edit_answer, edit_request, edits_answers, tr
 from fastgw.dataplane.grpc cimport kind_of_request, status_in
 from fastgw.dataplane.headers cimport mark_response, mark_trailers
 from fastgw.dataplane.limits cimport leave
-from fastgw.dataplane.outlier cimport note_answer, note_connected, note_local
+from fastgw.dataplane.outlier cimport note_answer, note_local
 from fastgw.dataplane.own_answers cimport give_body
 from fastgw.dataplane.request_head cimport RequestHead
 from fastgw.dataplane.served cimport ClientSide, Served, clock_ns
@@ -276,7 +276,6 @@ cdef class Exchange(Served):
         return (<LocalAnswers?>self.ctx.answers).answer_fault(self, FAULT_OVERFLOW, 0, 0)
 
     cdef int on_upstream_ready(self) except -1:
-        note_connected(self, False)
         send_request(self)
         if self.upstream is not None:
             self.upstream.flush()

@@ -43,7 +43,7 @@ cdef int note_local(Served s) except -1:
 
 
 cdef int note_connected(Served s, bint whole) except -1:
-    """A connection was made; ``whole``: which is all that will be seen of it (Q10)."""
+    """There is a connection, a new one or one that was open; ``whole``: which is all that will be seen of it (Q10)."""
     cdef const fgw_img_policy *policy = policy_of(s)
     if policy != NULL:
         fgw_outlier_connected(policy, &s.ctx.state.cells[s.address.cell], whole)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from dataplane_support import GET, OK, Gateway, Upstream
+from http2_upstream_support import accept
 
 from fastgw.image.layout import lib
 from fastgw.model.plan import Outlier, Policy
@@ -88,6 +89,45 @@ def test_with_split_they_count_by_themselves(make_gateway: Callable[..., Gateway
     assert not ejected(gateway, up)
     gateway.client().send(GET).response()
     assert ejected(gateway, up)
+
+
+SPLIT = Outlier(consecutive_errors=2, split_local=True, consecutive_local_errors=2, max_ejection_percent=100)
+
+
+def test_with_split_a_connection_ends_the_row(gateway: Gateway) -> None:
+    """Be it a new one or one that is open."""
+    up = gateway.upstream()
+    serve(gateway, up, SPLIT)
+    client = gateway.client()
+    peer = None
+    for _ in range(3):
+        gateway.cell(up.port).local_errors_in_a_row = 1
+        client.send(GET)
+        peer = peer or up.accept(gateway)
+        peer.request()
+        assert gateway.cell(up.port).local_errors_in_a_row == 0
+        peer.send(OK)
+        assert client.response().status == 200
+
+
+def test_with_split_a_stream_of_http2_ends_the_row(gateway: Gateway) -> None:
+    """The first on a new connection, the others on the same; what is reset once it has been got does not make a row."""
+    up = gateway.upstream()
+    serve(gateway, up, SPLIT, protocol="http2")
+    peer = None
+    for number in range(4):
+        gateway.cell(up.port).local_errors_in_a_row = 1
+        client = gateway.client().send(GET)
+        peer = peer or accept(gateway, up)
+        stream, _ = peer.request()
+        assert gateway.cell(up.port).local_errors_in_a_row == 0
+        if number % 2:
+            peer.answer(stream, b"")
+        else:
+            peer.h2.reset_stream(stream, 2)
+            peer.flush()
+        assert client.response().status == (200 if number % 2 else 503)
+    assert not ejected(gateway, up)
 
 
 def test_a_connection_that_is_lost_before_the_answer_counts(gateway: Gateway) -> None:

@@ -95,6 +95,10 @@ cdef class ConnectionPlace(ClientSide):
         """No new request once the client has heard of it; then the end."""
         self.connection.part()
 
+    def forewarn(self):
+        """The notice may come at any time: streams that are opened before the client has heard of it are served."""
+        self.connection.part()
+
     def cut(self):
         """A WebSocket is recorded as what it was; other exchanges had their time."""
         self.connection.cut_switched()

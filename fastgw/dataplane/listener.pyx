@@ -233,6 +233,14 @@ cdef class Server(ConnectionOwner):
             except Exception:
                 self.ctx.loop.report_bug()  # the others shall hear of it, too
 
+    def forewarn(self):
+        """Connections will end before long."""
+        for client in list(self.clients):
+            try:
+                client.forewarn()
+            except Exception:
+                self.ctx.loop.report_bug()
+
     def cut(self):
         for client in list(self.clients):
             client.cut()

@@ -101,6 +101,9 @@ cdef class ClientSide(Protocol):
         """Nothing new: end when what is under way is over."""
         raise NotImplementedError
 
+    def forewarn(self):
+        """drain() will come: tell the client, where its protocol can say so without loss."""
+
     def cut(self):
         """The process ends now: record what would not be recorded any more."""
 

@@ -197,7 +197,9 @@ class Worker:
         assert self.context is not None and self.server is not None and self.pool is not None
         self.context.set_draining()
         self.patient_until_s = time.monotonic() + patience_s
-        if not patience_s:
+        if patience_s:
+            self.server.forewarn()
+        else:
             self.server.drain()
         self.pool.close_idle()
         self.drain_until_s = time.monotonic() + seconds

@@ -400,6 +400,32 @@ def test_drain_says_goaway_twice_and_loses_nothing(gateway: Gateway) -> None:
     assert client.until_end() == "fin"
 
 
+def test_a_client_of_http2_hears_at_once_of_a_drain_that_is_patient(gateway: Gateway) -> None:
+    """Nothing can be lost by a notice. To HTTP/1 there is nothing to say but the end: a connection that is idle stays, and what it
+    brings is answered."""
+    upstream = gateway.upstream()
+    gateway.serve(upstream)
+    plain = gateway.client().send(GET)
+    serve(up := upstream.accept(gateway))
+    assert plain.response().status == 200
+    client = H2Peer(gateway)
+    client.send(h2.headers(1, h2.head()))
+    up.request()
+    gateway.context.set_draining()
+    gateway.server.forewarn()
+    client.until(lambda seen: len(seen.goaways) == 1)
+    assert (client.seen.goaways[0].number, client.seen.goaway) == (2**31 - 1, "NO_ERROR")
+    up.send(OK)
+    assert client.stream(1).body == b"ok"
+    plain.send(GET)
+    serve(up)
+    answer = plain.response()
+    assert (answer.status, answer["connection"]) == (200, "close")
+    gateway.server.forewarn()
+    gateway.server.drain()
+    assert len(client.settled().goaways) == 1, "it is said once"
+
+
 def test_a_client_that_does_not_answer_our_ping_is_told_after_a_second(make_gateway: Callable[..., Gateway]) -> None:
     gateway = make_gateway(limits={"max_requests_per_connection": 2})
     upstream = gateway.upstream()

@@ -66,7 +66,7 @@ def _address(split: tuple[str, int | None]) -> tuple[str, int]:
 
 
 def follow_trial(admin: str, workers: int, quiet: bool) -> dict[str, Any]:
-    """Wait for the end of it. The last answer about it."""
+    """Wait for the end of it. The last answer about it; phase "none" from a process that knows nothing of it."""
     phase = ""
     while True:
         trial: dict[str, Any] = answer_of(admin, "GET", "/config/trial")
@@ -82,12 +82,16 @@ def follow_trial(admin: str, workers: int, quiet: bool) -> dict[str, Any]:
 def report(answer: dict[str, Any], output: str) -> None:
     if output == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2))
+    elif answer.get("phase") == "none":
+        click.echo(
+            "the gateway was upgraded or started anew as the trial ended: `fastgw config history` tells what it serves", err=True
+        )
     elif answer.get("phase") == "refused":
         click.echo(f"not served, everything is as before: {answer['error']}", err=True)
     else:
         tried = f"; {answer['errors']} of {answer['requests']} answers on trial were 5xx" if "requests" in answer else ""
         click.echo(f"served as generation {answer['generation']}, until the files change{tried}")
-    if answer.get("phase") == "refused":
+    if answer.get("phase") in ("refused", "none"):
         sys.exit(REFUSED)
 
 

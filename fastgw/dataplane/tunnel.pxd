@@ -85,6 +85,7 @@ cdef class Tunnel(Served):
     cdef int connect_failed(self, int counter) except -1
     cdef int open(self) except -1
     cdef int touch(self) except -1
+    cdef int on_half_closed(self) except -1
     cdef int arm(self) except -1
     cdef bint check_end(self) except -1
     cdef int on_client_closed(self) except -1

@@ -41,6 +41,8 @@ cdef enum:
     REPORT_MS = 5000          # bytes of an open connection are in the metrics after this time
     SMALL_BYTES = 16384       # pieces below this are better copied
     SMALL_PIECES = 4          # in a row, then they are
+    USUAL_SILENCE_MS = 3600000  # what holds where nobody has chosen
+    HALF_CLOSED_MS = 30000    # then, with one direction at its end: requirement E9
 
 cdef long tunnels = 0
 
@@ -105,7 +107,8 @@ cdef class Flow:
         self.give_back()
         if self.tunnel.check_end():
             return 0
-        return self.sink.shut()
+        self.sink.shut()
+        return self.tunnel.on_half_closed()
 
     cdef int on_sink_writable(self) except -1:
         self.tunnel.touch()
@@ -114,8 +117,7 @@ cdef class Flow:
             if self.pipe.held:
                 return 0
         if self.eof:
-            self.tunnel.check_end()
-            return 0
+            return 0 if self.tunnel.check_end() else self.tunnel.on_half_closed()
         return self.source.resume_reading()
 
     cdef bint finished(self) noexcept:
@@ -387,6 +389,14 @@ cdef class Tunnel(Served):
         if self.report_ms:
             return 0
         self.report_ms = self.active_ms + REPORT_MS
+        return self.arm()
+
+    cdef int on_half_closed(self) except -1:
+        """A direction has ended; what comes of the other may not take as long as before. A limit that was chosen stays."""
+        if self.idle_timeout_ms != USUAL_SILENCE_MS or not (self.up.finished() or self.down.finished()):
+            return 0
+        self.idle_timeout_ms = HALF_CLOSED_MS
+        self.active_ms = self.ctx.loop.now_ms
         return self.arm()
 
     cdef int arm(self) except -1:

@@ -388,6 +388,31 @@ def test_silence_ends_a_tunnel(gateway: Gateway) -> None:
     assert gateway.counter("FGW_C_TUNNEL_TIMEOUTS") == 1
 
 
+@pytest.mark.parametrize("first", ["client", "upstream"])
+def test_a_half_closed_tunnel_may_be_silent_for_less(gateway: Gateway, first: str) -> None:
+    client, up = opened(gateway, chains=[tcp_chain(idle_timeout_ms=3_600_000)])
+    one, other = (client, up) if first == "client" else (up, client)
+    gateway.pass_ms(100_000)
+    one.finish()
+    assert other.until_end() == "fin"
+    for _ in range(3):
+        gateway.pass_ms(20_000)
+        other.send(b"x")
+    one.until(lambda data: data == b"xxx")
+    gateway.pass_ms(31_000)
+    assert one.until_end() == "fin" and gateway.counter("FGW_C_TUNNEL_TIMEOUTS") == 1
+
+
+def test_a_half_closed_tunnel_with_a_limit_of_its_own_keeps_it(gateway: Gateway) -> None:
+    client, up = opened(gateway, chains=[tcp_chain(idle_timeout_ms=100_000)])
+    client.finish()
+    assert up.until_end() == "fin"
+    gateway.pass_ms(90_000)
+    assert not client.poll().end
+    gateway.pass_ms(11_000)
+    assert client.until_end() == "fin"
+
+
 def test_without_a_time_out_silence_is_fine(gateway: Gateway) -> None:
     client, up = opened(gateway, chains=[tcp_chain(idle_timeout_ms=0)])
     gateway.pass_ms(1)

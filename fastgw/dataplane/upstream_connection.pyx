@@ -1,13 +1,13 @@
 """The begin and the end of a connection to an upstream: socket, counts, and the terms that its cluster sets (Q12)."""
 from fastgw.dataplane.context cimport Context
-from fastgw.dataplane.dial cimport keep_alive, open_socket
+from fastgw.dataplane.dial cimport keep_alive, notice_death, open_socket
 from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.limits cimport release_connection
 from fastgw.dataplane.proxy_header cimport proxy_header_for
 from fastgw.dataplane.served cimport Address
 from fastgw.dataplane.transport cimport Protocol, Transport
 from fastgw.dataplane.upstream_tls cimport PeerName, make_transport
-from fastgw.native.route cimport FGW_NONE, FGW_POLICY_KEEPALIVE, fgw_img_policy
+from fastgw.native.route cimport FGW_FAMILY_UNIX, FGW_NONE, FGW_POLICY_KEEPALIVE, fgw_img_policy
 from fastgw.native.system cimport close
 from fastgw.native.state cimport (
     FGW_C_SHED_UPSTREAM_IDLE, FGW_C_UPSTREAM_BYTES_IN, FGW_C_UPSTREAM_BYTES_OUT, FGW_C_UPSTREAM_CLOSED, FGW_C_UPSTREAM_CONNECTS,
@@ -39,6 +39,8 @@ cdef Transport start_connection(Exchange x, Protocol protocol, const Address *to
     transport.reads_rest = True
     try:
         transport.preface = proxy_header_for(x)
+        if to.family != FGW_FAMILY_UNIX:
+            notice_death(fd, x.image.clusters[x.cluster].connect_timeout_ms)
         obey(ctx, x.image.policy_of(x.cluster), fd, terms)
         transport.open(ctx.loop, fd, protocol, True)
     except BaseException:

@@ -8,7 +8,7 @@ from libc.string cimport memcpy, memset
 
 from fastgw.dataplane.buffers cimport Buffer
 from fastgw.dataplane.context cimport Context
-from fastgw.dataplane.dial cimport local_text
+from fastgw.dataplane.dial cimport let_pause, local_text
 from fastgw.dataplane.exchange cimport Exchange
 from fastgw.dataplane.headers cimport write_decimal
 from fastgw.dataplane.streams cimport (
@@ -258,7 +258,7 @@ cdef class UpstreamHttp1(UpstreamStream):
         self.state = U_BODY
         self.switched = True
         self.transport.keeps_unread = True
-        self.transport.watch_peer()
+        let_pause(self.transport.fd)
         self.arm()
         return self.exchange.on_response_head(&head)
 

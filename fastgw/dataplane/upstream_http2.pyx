@@ -96,7 +96,6 @@ cdef class UpstreamHttp2(Http2Session):
         self.state = H_CONNECTING
         self.newborn = True
         self.deadline_connect_ms = self.ctx.loop.now_ms + max(timeout_ms, 1)
-        self.transport.watch_peer()
         self.arm()
         return 1
 

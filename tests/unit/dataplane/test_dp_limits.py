@@ -292,6 +292,17 @@ def test_tcp_keepalive_is_set(gateway: Gateway) -> None:
         assert [sock.getsockopt(socket.IPPROTO_TCP, option) for option in options] == [77, 11, 5]
 
 
+def test_a_machine_that_is_gone_is_noticed(gateway: Gateway) -> None:
+    up = gateway.upstream()
+    serve(gateway, up)
+    gateway.client().send(GET)
+    peer = up.accept(gateway)
+    with socket.socket(fileno=fd_to(peer.sock.getpeername())) as sock:
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_USER_TIMEOUT)
+        assert [sock.getsockopt(socket.IPPROTO_TCP, option) for option in options] == [60, 15, 30_000]
+
+
 def fd_to(local: tuple[str, int]) -> int:
     """A duplicate of this process's descriptor whose own address this is."""
     for name in os.listdir("/proc/self/fd"):

@@ -117,14 +117,14 @@ def test_run_with_nothing_usable_exits_1_and_names_the_file(start_gateway: Start
     gateway.kill()
     BAD[name](gateway.config / "bad.yaml")
     gateway.start(wait=False)
-    assert gateway.wait_exit(30) == 1
+    assert gateway.wait_exit() == 1
     assert "bad.yaml" in gateway.said() and "Traceback" not in gateway.said()
     gateway.assert_nothing_left()
 
 
 def test_run_without_any_file_exits_1(start_gateway: StartGateway) -> None:
     gateway = start_gateway(wait=False)
-    assert gateway.wait_exit(30) == 1
+    assert gateway.wait_exit() == 1
     assert str(gateway.config) in gateway.said() and "Traceback" not in gateway.said()
     gateway.assert_nothing_left()
 

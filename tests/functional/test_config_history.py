@@ -83,7 +83,7 @@ def test_a_rollback_outlives_the_compile_process_and_upgrades(start_gateway: Sta
     history(running, 2)
     assert ask(running, "config", "rollback", "1").returncode == 0
     running.signal(signal.SIGUSR2)
-    eventually(lambda: "upgraded from" in running.said(), running.tail(), 40)
+    eventually(lambda: "upgraded from" in running.said(), running.tail())
     assert running.get("/", HOST).status == 201
     running.signal(signal.SIGHUP)
     serving(running, 202)
@@ -130,7 +130,7 @@ def test_a_snapshot_starts_the_gateway_when_the_sources_cannot(start_gateway: St
 
 def test_without_a_snapshot_there_is_nothing_to_serve(start_gateway: StartGateway, tmp_path: Path) -> None:
     running = start_gateway("kind: [", options=["--state-dir", str(tmp_path / "state")], wait=False)
-    assert running.wait_exit(30) == 1
+    assert running.wait_exit() == 1
 
 
 def apply_later(running: Gateway, directory: Path, *words: str) -> subprocess.Popen[str]:

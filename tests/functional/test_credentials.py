@@ -116,13 +116,13 @@ def test_a_bad_credential_breaks_its_own_host_and_heals(
     assert fetch_tls(gateway.port(443), A, context).status == 200
     assert refusal(gateway.port(443), B, context)
     assert gateway.metrics().total("fastgw_credentials", state="unusable") == 1
-    eventually(lambda: 'Secret "istio-system/b" not found' in gateway.said(), "the missing credential is told of", 20)
+    eventually(lambda: 'Secret "istio-system/b" not found' in gateway.said(), "the missing credential is told of")
     plain(secrets, "b", other)
-    eventually(lambda: not refused(gateway, context, B), "the host heals", 20)
+    eventually(lambda: not refused(gateway, context, B), "the host heals")
     eventually(lambda: gateway.metrics().total("fastgw_credentials", state="unusable") == 0, "none is unusable")
     # half of a file: what was good stays in use, and it is said
     (secrets / "a" / "tls.crt").write_text(good.chain[:100])
-    eventually(lambda: gateway.metrics().total("fastgw_credentials", state="held") == 1, "the broken file is noticed", 20)
+    eventually(lambda: gateway.metrics().total("fastgw_credentials", state="held") == 1, "the broken file is noticed")
     assert shown(gateway, authority, A) == serial(good)
     (entry,) = [entry for entry in gateway.admin("/secrets") if entry["name"] == "kubernetes://a"]
     assert entry["status"] == "ACTIVE" and "its content of before stays in use" in entry["problem"]
@@ -130,12 +130,12 @@ def test_a_bad_credential_breaks_its_own_host_and_heals(
     # the process that knew what was good dies: its successor is told
     (child,) = [pid for pid in in_session(gateway.pid) if "compile_job" in command_of(pid)]
     os.kill(child, signal.SIGKILL)
-    eventually(lambda: "compile process ended" in gateway.said(), "the death is noticed", 20)
+    eventually(lambda: "compile process ended" in gateway.said(), "the death is noticed")
     assert gateway.admin("/reload", "POST")["error"] == ""
     assert shown(gateway, authority, A) == serial(good)
     assert gateway.metrics().total("fastgw_credentials", state="held") == 1
     plain(secrets, "a", authority.issue(A))
-    eventually(lambda: gateway.metrics().total("fastgw_credentials", state="held") == 0, "the file is mended", 20)
+    eventually(lambda: gateway.metrics().total("fastgw_credentials", state="held") == 0, "the file is mended")
     expiry = gateway.metrics().total("fastgw_certificate_expiry_timestamp_seconds", name="kubernetes://b")
     assert expiry == int(other.certificate.not_valid_after_utc.timestamp())
 
@@ -175,7 +175,7 @@ def test_client_certificates_are_asked_for_by_the_ca_of_the_secret(
     client_authority.revoke(alice)
     mount(secrets, "a", authority.issue(A), ca=client_authority.pem, crl=client_authority.crl())
     context = client_context(authority, alice, tmp_path)
-    eventually(lambda: refused(gateway, context, A), "the revoked client is refused", 20)
+    eventually(lambda: refused(gateway, context, A), "the revoked client is refused")
 
 
 def session_of(gateway: Gateway, directory: Path, authority: Authority, name: str) -> tuple[bool, Path]:
@@ -207,10 +207,10 @@ def test_sessions_resume_while_their_key_is_kept(
     assert session_of(gateway, tmp_path, authority, A)[0], "across a restart"
     keys.write_bytes(b"short")
     gateway.signal(signal.SIGHUP)
-    eventually(lambda: "the ticket keys stay as they are" in gateway.said(), "the wrong size is told of", 20)
+    eventually(lambda: "the ticket keys stay as they are" in gateway.said(), "the wrong size is told of")
     assert session_of(gateway, tmp_path, authority, A)[0]
     keys.write_bytes(b"3" * 80)
-    eventually(lambda: not session_of(gateway, tmp_path, authority, A)[0], "tickets of a key that is gone do not resume", 20)
+    eventually(lambda: not session_of(gateway, tmp_path, authority, A)[0], "tickets of a key that is gone do not resume")
 
 
 def test_own_ticket_keys_are_rotated(
@@ -226,7 +226,7 @@ def test_own_ticket_keys_are_rotated(
         (tmp_path / "session").write_bytes(kept)
         return not session_of(gateway, tmp_path, authority, A)[0]
 
-    eventually(forgotten, "a ticket outlives its key by two rotations only", 30)
+    eventually(forgotten, "a ticket outlives its key by two rotations only")
 
 
 def test_rotations_under_load_lose_no_request(

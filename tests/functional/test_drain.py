@@ -34,7 +34,7 @@ def test_a_lame_duck_serves_as_before(start_gateway: StartGateway, origin: Recor
         assert drain(gateway, "status").startswith("not ready any more, draining in")
         assert gateway.get("/", HOST).status == 200, "new connections are accepted"
         gateway.signal(signal.SIGTERM)
-        assert gateway.wait_exit(30) == 0
+        assert gateway.wait_exit() == 0
     gateway.assert_nothing_left()
 
 
@@ -43,7 +43,7 @@ def test_a_lame_duck_drains_in_the_end(start_gateway: StartGateway, origin: Reco
     with gateway.client() as kept:
         assert kept.get("/", HOST).status == 200
         gateway.signal(signal.SIGTERM)
-        assert gateway.wait_exit(30) == 0
+        assert gateway.wait_exit() == 0
         assert kept.wait_closed()
     gateway.assert_nothing_left()
 
@@ -64,7 +64,7 @@ def test_an_active_client_is_told_by_an_answer_not_by_a_closed_connection(
             except (Disconnected, ConnectionError):
                 return False
             assert (answer.status, (answer.value("connection") or "").lower()) == (200, "close")
-        assert gateway.wait_exit(20) == 0
+        assert gateway.wait_exit() == 0
         return True
 
     in_time(told, late=lambda was_told: not was_told)
@@ -87,7 +87,7 @@ def test_progress_by_command(start_gateway: StartGateway, origin: RecordingOrigi
         (connection,) = [c for c in origin.connections if c.number == seen.connection]
         origin.call(lambda: origin.send(connection, origin.echo(seen)))
         assert held.response().status == 200
-    assert gateway.wait_exit(20) == 0
+    assert gateway.wait_exit() == 0
     gateway.assert_nothing_left()
 
 
@@ -110,5 +110,5 @@ def test_new_connections_are_served_while_one_worker_has_something_left(
         (connection,) = [c for c in origin.connections if c.number == seen.connection]
         origin.call(lambda: origin.send(connection, origin.echo(seen)))
         assert held.response().status == 200
-    assert gateway.wait_exit(20) == 0
+    assert gateway.wait_exit() == 0
     gateway.assert_nothing_left()

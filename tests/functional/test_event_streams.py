@@ -32,7 +32,7 @@ class Events:
         read_head(sock)
         sock.sendall(HEAD + FRAMINGS[self.framing])
         for i in range(5):
-            if not self.go.acquire(timeout=20):
+            if not self.go.acquire(timeout=60):
                 return
             event = b"id: %d\ndata: event %d\n\n" % (i, i)
             sock.sendall(b"%x\r\n%b\r\n" % (len(event), event) if self.framing == "chunked" else event)
@@ -101,7 +101,7 @@ def test_long_polls_are_answered_when_there_is_news(start_gateway: StartGateway)
 
     def wait(sock: socket.socket) -> None:
         read_head(sock)
-        assert news.wait(20)
+        assert news.wait(60)
         sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnews")
 
     with ThreadedOrigin(wait) as origin:
@@ -110,7 +110,7 @@ def test_long_polls_are_answered_when_there_is_news(start_gateway: StartGateway)
         try:
             for client in clients:
                 client.send(f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n")
-            eventually(lambda: origin.accepted == 20, "all of them wait", 20)
+            eventually(lambda: origin.accepted == 20, "all of them wait")
             time.sleep(0.5)
             news.set()
             assert [client.response().text for client in clients] == ["news"] * 20

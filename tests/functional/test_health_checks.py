@@ -175,7 +175,7 @@ def grpc_server() -> Iterator[tuple[int, health.HealthServicer]]:
     try:
         yield port, servicer
     finally:
-        server.stop(None).wait(10)
+        server.stop(None).wait(60)
 
 
 def test_a_grpc_server_says_how_its_service_is(start_gateway: StartGateway) -> None:

@@ -87,7 +87,7 @@ def test_pipelining_without_reading_is_held_back(start_gateway: StartGateway, or
         block = request * 500
         while sent < 200_000_000 and select.select([], [client.socket], [], 0.5)[1]:
             sent += client.socket.send(block[sent % len(request) :])
-        client.socket.settimeout(20)
+        client.socket.settimeout(60)
         assert sent < 200_000_000, "the gateway swallows any number of requests"
         assert private_kib(worker) - before < 1024
         assert len(origin.seen) < 1000
@@ -167,7 +167,7 @@ def test_waiting_costs_no_processor_time(start_gateway: StartGateway, origin: Re
         gateway.client(receive_buffer=16384) as unread,
         gateway.client() as body,
     ):
-        idle.socket.settimeout(20)
+        idle.socket.settimeout(60)
         slow.send("GET / HTTP/1.1\r\nHost:")
         unread.send(request_bytes("GET", "/", HOST))
         body.send(f"POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 100\r\n\r\nhalf")

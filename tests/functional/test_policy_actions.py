@@ -243,6 +243,6 @@ def test_m15_m16_another_host_and_what_a_mirror_sees(bench: Bench, leg: Leg) -> 
     mirror = bench.others["mirror"]
     mark = mirror.mark()
     asked = bench.seen(leg, "/host/x?q")
-    eventually(lambda: len(mirror.since(mark)) == 1, "the copy", 10)
+    eventually(lambda: len(mirror.since(mark)) == 1, "the copy")
     for message in (asked, *mirror.since(mark)):
         assert (message.target, message.value("host")) == ("/elsewhere/x?q", "direct.test")

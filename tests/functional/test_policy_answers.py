@@ -196,6 +196,7 @@ def test_row(bench: Bench, row: Row, leg: Leg) -> None:
 
 @pytest.mark.parametrize("leg", LEGS, ids=str)
 def test_i7_the_cluster_is_full(bench: Bench, leg: Leg) -> None:
+    bench.wait_idle()
     origin = bench.origin(leg)
     origin.always(end="silence")
     with bench.gateway.client() as first:

@@ -216,7 +216,7 @@ def test_q1_the_default_looks_at_what_is_under_way(bench: Bench, leg: Leg) -> No
         while not first.since(marks[0]):
             before = len(second.since(marks[1]))
             held.enter_context(bench.begun(leg, "/default/"))
-            eventually(lambda before=before: first.since(marks[0]) or len(second.since(marks[1])) > before, "it has come", 10)
+            eventually(lambda before=before: first.since(marks[0]) or len(second.since(marks[1])) > before, "it has come")
         first.say = first.hello
         assert drawn(bench, leg, "/default/", 100)[first.name] <= bounds(100, 0.25)[1]
         first.release()
@@ -356,7 +356,7 @@ def test_q7_failover(bench: Bench, leg: Leg) -> None:
     bench.others[near].always(500)
     assert bench.ask(leg, target).status == 500
     bench.others[near].reset()
-    eventually(lambda: drawn(bench, leg, target, 20) == {far: 20}, "all workers know", 10)
+    eventually(lambda: drawn(bench, leg, target, 20) == {far: 20}, "all workers know")
 
 
 @every_leg
@@ -417,7 +417,7 @@ def test_q10_connections_that_cannot_be_relayed_count(bench: Bench) -> None:
             assert client.wait_closed()
         return ejections() == before + 1
 
-    eventually(one_more, "an ejection", 10)
+    eventually(one_more, "an ejection")
 
 
 # --- connectionPool
@@ -431,7 +431,7 @@ def test_q11_zero_is_no_limit(bench: Bench, leg: Leg) -> None:
     with bench.gateway.client() as one, bench.gateway.client() as two, bench.gateway.client() as three:
         for client in (one, two, three):
             client.send(request_bytes("GET", "/zeros/", leg.host))
-        eventually(lambda: len(origin.since(mark)) == 3, "all are there at once", 10)
+        eventually(lambda: len(origin.since(mark)) == 3, "all are there at once")
         origin.release()
         assert [client.response().status for client in (one, two, three)] == [200] * 3
 

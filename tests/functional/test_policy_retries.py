@@ -403,6 +403,7 @@ def test_j14_clients_cannot_steer(bench: Bench, leg: Leg) -> None:
 @every_leg
 def test_j15_retries_of_a_cluster_at_the_same_time(bench: Bench, leg: Leg) -> None:
     """maxRetries: while one is under way, another request is not tried again."""
+    bench.wait_idle()
     origin = bench.origin(leg)
 
     def say(asked: Asked) -> Say:
@@ -416,7 +417,7 @@ def test_j15_retries_of_a_cluster_at_the_same_time(bench: Bench, leg: Leg) -> No
         assert (answer.status, line.attempts, line.flags, line.details) == (503, 1, {"UO"}, "via_upstream")
         origin.release()
         assert first.answer().status == 200
-    mark = origin.mark()
+    bench.wait_idle()
     origin.say = lambda asked: Say(503) if asked.attempt == 1 else Say()
     assert bench.ask(leg, "/limited").status == 200, "its place is free again"
 

@@ -60,7 +60,7 @@ def test_an_idle_gateway_exits_at_once(start_gateway: StartGateway, origin: Reco
         assert idle.get("/", HOST).status == 200
         began = time.monotonic()
         gateway.signal(number)
-        assert gateway.wait_exit(20) == 0
+        assert gateway.wait_exit() == 0
         assert time.monotonic() - began < 15, "waited for the drain time although nothing was in flight"
         assert idle.wait_closed()
     gateway.assert_nothing_left()
@@ -82,7 +82,7 @@ def test_drain_lets_requests_finish(start_gateway: StartGateway, origin: Recordi
         answer = held.response()
         assert (answer.status, (answer.value("connection") or "").lower()) == (200, "close")
         assert held.wait_closed()
-    assert gateway.wait_exit(20) == 0
+    assert gateway.wait_exit() == 0
     gateway.assert_nothing_left()
 
 
@@ -109,7 +109,7 @@ def test_drain_ends_at_its_time(start_gateway: StartGateway, origin: RecordingOr
         held.send(request_bytes("GET", "/held", HOST))
         eventually(lambda: origin.seen)
         gateway.signal(signal.SIGTERM)
-        assert gateway.wait_exit(20) == 0
+        assert gateway.wait_exit() == 0
         assert held.wait_closed()
     assert "the drain time is over, 1 connections are cut" in gateway.said()
     gateway.assert_nothing_left()
@@ -124,7 +124,7 @@ def test_a_second_signal_ends_at_once(start_gateway: StartGateway, origin: Recor
         gateway.signal(signal.SIGTERM)
         eventually(lambda: gateway.health() == 503)
         gateway.signal(signal.SIGTERM)
-        gateway.wait_exit(20)
+        gateway.wait_exit()
     gateway.assert_nothing_left()
 
 
@@ -200,7 +200,7 @@ def test_a_port_in_use_is_named_with_its_holder(start_gateway: StartGateway, ori
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         gateway = start_gateway(simple(HOST, origin.port), ports=(), options=["--listen-map", f"80={port}"], wait=False)
-        assert gateway.wait_exit(30) == 1
+        assert gateway.wait_exit() == 1
         (line,) = [line for line in gateway.said().splitlines() if str(port) in line]
         assert "in use" in line and str(os.getpid()) in line, line
         gateway.assert_nothing_left()

@@ -87,4 +87,4 @@ def test_echo_is_an_upstream_for_demos(start_gateway: StartGateway) -> None:
             assert part in direct.text.lower()
     finally:
         echo.terminate()
-        assert echo.wait(20) in (0, -15)
+        assert echo.wait(60) in (0, -15)

@@ -183,7 +183,7 @@ def test_mirrors(world: World) -> None:
     mark, main = world.mirror.mark(), world.origin.mark()
     for number in range(20):
         assert world.get(f"/mirror/{number}", method="POST", body=b"x" * number * 1000).status == 200
-    eventually(lambda: len(world.mirror.since(mark)) == 20, "all copies", 10)
+    eventually(lambda: len(world.mirror.since(mark)) == 20, "all copies")
     sent = {seen.message.target: seen.message for seen in world.origin.since(main)}
     for seen in world.mirror.since(mark):
         got = sent[seen.message.target]

@@ -92,7 +92,8 @@ def test_a_server_without_its_certificate_does_not_stop_the_others(start_gateway
     gateway = start_gateway([gateway_of("gw", servers), *simple(HOST, origin.port)[1:]], ports=(80, 443))
     assert gateway.get("/", HOST).status == 200
     (found,) = eventually(
-        lambda: [d for d in gateway.admin("/config/diagnostics") if d["severity"] == "error"], "the missing Secret is told of", 20
+        lambda: [d for d in gateway.admin("/config/diagnostics") if d["severity"] == "error"],
+        "the missing Secret is told of",
     )
     assert (found["path"], found["code"]) == ("spec.servers[1].tls.credentialName", "IST0101")
 
@@ -171,5 +172,5 @@ def test_run_with_nothing_usable_names_each_file(start_gateway: StartGateway) ->
     gateway.kill()
     (gateway.config / "second.yaml").write_text("kind: Gateway\nmetadata: {name: x}\n")
     gateway.start(wait=False)
-    assert gateway.wait_exit(30) == 1
+    assert gateway.wait_exit() == 1
     assert "main.yaml" in gateway.said() and "second.yaml" in gateway.said()

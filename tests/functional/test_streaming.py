@@ -207,4 +207,4 @@ def test_a_client_that_leaves_ends_the_upstream_request(start_gateway: StartGate
         with gateway.client() as client:
             client.send(request_bytes("GET", "/", HOST))
             eventually(lambda: b"start" in client.socket.recv(65536, socket.MSG_PEEK))
-        assert ended.wait(20), "the upstream connection stays open although the client is gone"
+        assert ended.wait(60), "the upstream connection stays open although the client is gone"

@@ -44,7 +44,7 @@ class HandshakeLoad:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(60)
+            thread.join(120)
         assert not [thread for thread in self._threads if thread.is_alive()], "a client hangs"
 
     def more(self, count: int) -> None:

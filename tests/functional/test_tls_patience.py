@@ -140,7 +140,7 @@ def test_warning_alerts_in_an_open_connection_end_it(tls: TlsWorld) -> None:
         assert client.get("/", PLAIN).status == 200
         raw = socket.socket(fileno=client.tls.detach())
         try:
-            raw.settimeout(20)
+            raw.settimeout(60)
             with contextlib.suppress(ConnectionError):
                 raw.sendall(WARNING * 10)
                 while raw.recv(4096):

@@ -231,7 +231,8 @@ def test_a_session_resumes_after_an_upgrade(
     before = world.gateway.worker_pids(443)
     world.gateway.signal(signal.SIGUSR2)
     eventually(
-        lambda: world.gateway.worker_pids(443) and not set(world.gateway.worker_pids(443)) & set(before), "other workers", 40
+        lambda: world.gateway.worker_pids(443) and not set(world.gateway.worker_pids(443)) & set(before),
+        "other workers",
     )
     again = talk(world, PLAIN, version, "-sess_in", str(session))
     assert again.reused and again.status == 200, again.said

@@ -87,7 +87,7 @@ def test_a_name_that_nobody_has_is_logged(
     for name in ("nobody.test", None):
         assert refused(world, name)
     wanted = [f"- 0 NR filter_chain_not_found {name} 127.0.0.1:{world.port}" for name in ("-", "nobody.test")]
-    eventually(lambda: log.exists() and sorted(log.read_text().splitlines()) == wanted, "two lines", 10)
+    eventually(lambda: log.exists() and sorted(log.read_text().splitlines()) == wanted, "two lines")
     assert world.get(PLAIN).status == 200
     assert world.gateway.metrics().total("fastgw_client_connections_active") <= 1
 

@@ -19,12 +19,12 @@ class UnixConnection(HTTPConnection):
     """HTTP over a Unix socket; a name that begins with NUL is abstract."""
 
     def __init__(self, path: str):
-        super().__init__("a.test", timeout=20)
+        super().__init__("a.test", timeout=60)
         self.path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(20)
+        self.sock.settimeout(60)
         self.sock.connect(self.path)
 
 

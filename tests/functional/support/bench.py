@@ -198,6 +198,10 @@ class Bench:
         (found,) = self.origin(leg).since(mark)
         return found
 
+    def wait_idle(self) -> None:
+        """No request is under way: the worker lets go of its places when the answer has been written."""
+        eventually(lambda: self.gateway.metrics().total("fastgw_exchanges_active") == 0, "no request is under way")
+
     def wire(self, authority: str, port: int = 80) -> H2Wire:
         return H2Wire(socket.create_connection(("127.0.0.1", self.gateway.port(port))), "http", authority)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from .http1 import Malformed, Message, Reader, Response, make_response, response_framing
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 
 
 class Disconnected(Exception):

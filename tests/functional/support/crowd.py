@@ -180,7 +180,7 @@ class Crowd:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(60)
+            thread.join(120)
         assert not [t.name for t in self._threads if t.is_alive()], "a client hangs"
 
     def upgrade_begins(self) -> None:
@@ -242,7 +242,7 @@ def echo_upstream(name: str) -> Iterator[int]:
         assert process.stdout is not None
         yield int(process.stdout.readline().rpartition(":")[2])
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.communicate()

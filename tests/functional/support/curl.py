@@ -17,14 +17,14 @@ class Answer:
 
 def curl_fails(*words: str) -> int:
     """The exit code of a curl that must fail, such as 35 (TLS handshake), 56 (ended while receiving), 60 (server's certificate)."""
-    done = subprocess.run(["curl", "-sS", "--max-time", "30", *words], capture_output=True, check=False)
+    done = subprocess.run(["curl", "-sS", "--max-time", "60", *words], capture_output=True, check=False)
     assert done.returncode != 0, done.stdout.decode(errors="replace")
     return done.returncode
 
 
 def curl(*words: str) -> Answer:
     """Runs curl; a failure of curl itself fails the test with its message."""
-    done = subprocess.run(["curl", "-sS", "-i", "--max-time", "30", *words], capture_output=True, check=False)
+    done = subprocess.run(["curl", "-sS", "-i", "--max-time", "60", *words], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode(errors="replace")
     head, rest = b"", done.stdout
     while rest.startswith(b"HTTP/"):

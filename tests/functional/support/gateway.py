@@ -24,7 +24,7 @@ from .poll import eventually
 from .ports import free_port, listening_inodes
 from .processes import command_of, holders, in_session
 
-START_S = 40.0
+START_S = 120.0
 # these may be there without a client: kept-alive upstream connections and the image in use
 MAY_LIVE = {"idle_upstream_connections", "images"}
 
@@ -41,7 +41,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
-def run_cli(*arguments: str, timeout_s: float = 60, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run_cli(*arguments: str, timeout_s: float = 120, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """One run of a short command."""
     return subprocess.run(
         [*command(), *arguments], capture_output=True, text=True, timeout=timeout_s, cwd=cwd, env=environment(), check=False
@@ -165,7 +165,7 @@ class Gateway:
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
-    def wait_exit(self, seconds: float = 20.0) -> int:
+    def wait_exit(self, seconds: float = 60.0) -> int:
         assert self.process is not None
         return self.process.wait(seconds)
 
@@ -177,7 +177,7 @@ class Gateway:
                 self.assert_no_bugs()
             self.signal(signal.SIGTERM)
         try:
-            code = self.wait_exit(30)
+            code = self.wait_exit()
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"did not exit after SIGTERM:\n{self.tail()}") from None
@@ -211,7 +211,7 @@ class Gateway:
                 except ProcessLookupError:
                     continue
             time.sleep(0.02)
-        self.process.wait(10)
+        self.process.wait(60)
 
     # --- talking to it
 

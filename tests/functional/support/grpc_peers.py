@@ -49,7 +49,7 @@ class EchoServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.server.stop(None).wait(10)
+        self.server.stop(None).wait(60)
 
     def _handlers(self) -> dict[str, Any]:
         kinds = {
@@ -99,7 +99,7 @@ class EchoServer:
         self.deadlines.append(context.time_remaining())
         ended = threading.Event()
         context.add_callback(ended.set)
-        if ended.wait(20):
+        if ended.wait(60):
             self.cancelled.set()
         return b""
 
@@ -153,7 +153,7 @@ class Turns:
         while True:
             with self._go:
                 while not self._ready:
-                    self._go.wait(20)
+                    self._go.wait(60)
                 message = self._ready.pop(0)
             if message is None:
                 return

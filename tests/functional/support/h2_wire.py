@@ -26,7 +26,7 @@ from wire.h2 import (
     settings,
 )
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 Field = tuple[bytes, bytes]
 
 

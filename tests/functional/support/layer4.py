@@ -13,7 +13,7 @@ from .config import Document, destination
 from .config import _object as resource
 from .origin import ThreadedOrigin
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 def tcp_server(port: int, protocol: str = "TCP", hosts: Sequence[str] = ("*",)) -> Document:

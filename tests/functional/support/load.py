@@ -60,7 +60,7 @@ class Load:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(60)
+            thread.join(120)
         assert not [t for t in self._threads if t.is_alive()], "a client of the load hangs"
 
     @property

@@ -166,7 +166,7 @@ class RecordingOrigin:
             done.set()
 
         self._command(run)
-        assert done.wait(20), "the origin thread is stuck"
+        assert done.wait(60), "the origin thread is stuck"
 
     def close_connections(self) -> None:
         """End every open connection from this side, as an upstream that restarts does."""
@@ -192,7 +192,7 @@ class RecordingOrigin:
             return
         self._stopped = True
         self._wake_w.send(b"x")
-        self._thread.join(20)
+        self._thread.join(60)
         for connection in self.connections:
             connection.socket.close()
         self.listener.close()

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 def eventually(probe: Callable[[], T], what: str = "", seconds: float = DEADLINE_S) -> T:

@@ -156,7 +156,7 @@ def _burn_faults(outcome: Outcome, bench: Bench) -> list[str]:
     origin = bench.webapp
     (connection,) = [c for c in origin.connections if c.number == outcome.connection]
     try:
-        eventually(lambda: connection.ended, "the upstream connection is closed", 8)
+        eventually(lambda: connection.ended, "the upstream connection is closed")
     except AssertionError as error:
         return [str(error)]
     later = [s for s in origin.since(outcome.after) if s.connection == outcome.connection]

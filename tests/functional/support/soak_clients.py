@@ -25,7 +25,7 @@ class WebSocketConnection:
 
     def ask(self, target: str) -> int:
         self._socket.send(target)
-        if self._socket.recv(timeout=20) != target:
+        if self._socket.recv(timeout=60) != target:
             raise Broken("another message came back")
         return 1
 
@@ -42,8 +42,8 @@ class GrpcConnection:
 
     def ask(self, target: str) -> int:
         try:
-            answer = self._echo.unary(target.encode(), timeout=20)
-            messages = list(self._echo.count(b"5", timeout=20))
+            answer = self._echo.unary(target.encode(), timeout=60)
+            messages = list(self._echo.count(b"5", timeout=60))
         except Exception as error:  # grpc has its own kind
             raise Broken(f"gRPC: {error}") from error
         if not answer.endswith(target.encode()) or messages != [b"%d" % n for n in range(5)]:

@@ -145,7 +145,7 @@ class Talk:
         return int(found.group(1)) if found else None
 
 
-def s_client(port: int, *words: str, name: str | None = None, request: str | None = None, timeout_s: float = 30) -> Talk:
+def s_client(port: int, *words: str, name: str | None = None, request: str | None = None, timeout_s: float = 60) -> Talk:
     """One ``openssl s_client``. With ``request`` it stays until the peer ends the connection, else it ends after the handshake."""
     command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}"]
     command += ["-servername", name] if name else ["-noservername"]

@@ -13,6 +13,7 @@ import pytest
 from supervisor_tools import PATIENCE_S, fake_worker, lines_of, until
 
 from fastgw.model.worker_protocol import Image, Limits, Listen, ListenerSpec, Start, TicketKeys
+from fastgw.supervisor import backoff
 from fastgw.supervisor import fleet as fleet_module
 from fastgw.supervisor import worker as worker_module
 from fastgw.supervisor.fleet import Fleet, ImageNacked
@@ -123,7 +124,11 @@ def test_only_the_listening_sockets_of_its_slot_reach_a_worker(tmp_path: Path) -
     play(tmp_path, "good", act)
 
 
-def test_a_worker_that_keeps_dying_waits_longer_and_does_not_hold_up_the_rest(tmp_path: Path) -> None:
+def test_a_worker_that_keeps_dying_waits_longer_and_does_not_hold_up_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backoff, "FIRST_DELAY_S", 60.0)
+
     async def act(scene: Scene) -> None:
         await until(lambda: all(slot.backing_off for slot in scene.fleet.slots), "back-off")
         assert [slot.restarts for slot in scene.fleet.slots] == [6, 6]

@@ -163,12 +163,12 @@ cdef class Listener(CountedDoor):
         return FGW_OK if ctx.trusted == NULL or ctx.believes(ip) else FGW_R_PROXY_UNTRUSTED
 
     cdef int turn_away(self, int fd, int reason) except -1:
-        """Close at once what has just been accepted."""
-        close(fd)
-        self.server.holders.leave(self, 0)
+        """Close at once what has just been accepted. What a client sees has been counted."""
         self.server.ctx.reject(reason)
         self.server.ctx.loop.count(FGW_C_CLIENT_CONNECTIONS)
         self.server.ctx.loop.count(FGW_C_CLIENT_CONNECTIONS_CLOSED)
+        close(fd)
+        self.server.holders.leave(self, 0)
         return 0
 
 

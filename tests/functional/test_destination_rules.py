@@ -265,7 +265,7 @@ def test_what_is_too_much_is_answered_overflow(start_gateway: StartGateway, make
     for answer in refused:
         assert answer.value("x-envoy-overloaded") == "true"
         assert answer.text == "upstream connect error or disconnect/reset before headers. reset reason: overflow"
-    assert running.metrics().total("istio_requests_total", response_flags="UO") == len(refused)
+    eventually(lambda: running.metrics().total("istio_requests_total", response_flags="UO") == len(refused), "all are counted")
 
 
 def test_max_requests_holds_over_all_workers(start_gateway: StartGateway, make_origin: MakeOrigin) -> None:

@@ -21,6 +21,7 @@ from fastgw.image.reader import ImageReader
 from .conftest import StartGateway
 from .support.client import request_bytes
 from .support.config import Document, gateway_of, http_server, route, service_entry, virtual_service
+from .support.log import whole_lines
 from .support.origin import RecordingOrigin
 from .support.poll import eventually
 
@@ -152,7 +153,7 @@ def test_explain_sees_the_headers_that_the_matcher_sees(
 
 def lines(log: Path) -> list[str]:
     def all_of_them() -> list[str]:
-        found = log.read_text().splitlines()
+        found = whole_lines(log)
         return found if len(found) >= REQUESTS else []
 
     return eventually(all_of_them, "every request is in the log")

@@ -71,7 +71,7 @@ class Browser:
         words = ["curl", "-sS", f"--{self.version}", "-m", "20", "-o", str(self.directory / "answer"), "-D", "-"]
         words += ["-H", f"Host: {HOST}", "-H", f"Content-Type: {kind}", "-H", "X-Grpc-Web: 1", "-H", f"Accept: {accept or kind}"]
         words += ["--data-binary", f"@{self.directory / 'body'}", f"http://127.0.0.1:{self.port}/{SERVICE}/{method}"]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=True)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
         status, *lines = done.stdout.strip().splitlines()
         fields = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         answer = self.directory / "answer"

@@ -128,7 +128,7 @@ def test_all_unhealthy_is_a_503_and_shown_everywhere(start_gateway: StartGateway
     metrics = running.metrics()
     assert metrics.total("fastgw_endpoint_healthy") == 0
     assert metrics.total("fastgw_endpoint_health_checks_total", result="failure") >= 2
-    assert metrics.total("istio_requests_total", response_flags="UH") == 1
+    eventually(lambda: running.metrics().total("istio_requests_total", response_flags="UH") == 1, "it is counted")
     assert f"127.0.0.1:{pair[0].port} is unhealthy: status 503, wanted 200-299" in running.tail()
 
 

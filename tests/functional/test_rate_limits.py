@@ -139,7 +139,7 @@ def test_what_a_refused_request_is_told(world: World) -> None:
     retry = int(answer.value("retry-after") or 0)
     assert 3500 < retry <= 3600
     assert answer.value("ratelimit") == f'"direct";r=0;t={retry}'
-    series = world.gateway.metrics().find("istio_requests_total", response_code="429")
+    series = eventually(lambda: world.gateway.metrics().find("istio_requests_total", response_code="429"), "it is counted")
     assert {sample.labels["response_flags"] for sample in series} == {"RL"}
     eventually(lambda: "/direct 429 RL local_rate_limited\n" in world.log.read_text(), "the log tells of it")
 

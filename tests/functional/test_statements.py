@@ -13,6 +13,7 @@ from .support.config import Document, destination, gateway_of, http_server, rout
 from .support.gateway import Gateway
 from .support.h2_wire import H2Wire
 from .support.origin import RecordingOrigin
+from .support.poll import eventually
 
 NAMES = ("one", "two", "rest")
 
@@ -172,6 +173,6 @@ def test_metrics_tell_the_statements_apart(served: Gateway) -> None:
     """H3 is NC, H4 is UH, D3 is NR."""
     for target, host in (("/h3", "g.test"), ("/h4", "g.test"), ("/", "nobody.test")):
         served.get(target, host)
-    metrics = served.metrics()
-    for flags, status in (("NC", "503"), ("UH", "503"), ("NR", "404")):
-        assert metrics.total("istio_requests_total", response_flags=flags, response_code=status) > 0, flags
+    for flags, code in (("NC", "503"), ("UH", "503"), ("NR", "404")):
+        asked = {"response_flags": flags, "response_code": code}
+        eventually(lambda asked=asked: served.metrics().total("istio_requests_total", **asked) > 0, flags)

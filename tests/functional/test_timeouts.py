@@ -78,7 +78,7 @@ def test_an_upstream_that_does_not_answer_is_504(start_gateway: StartGateway, or
     with gateway.client() as client:
         answer = client.get("/", HOST)
         assert (answer.status, answer.text) == (504, "upstream request timeout")
-    assert gateway.metrics().total("fastgw_upstream_timeouts_total") == 1
+    eventually(lambda: gateway.metrics().total("fastgw_upstream_timeouts_total") == 1, "it is counted")
     eventually(lambda: all(c.ended for c in origin.connections), "the upstream connection is closed")
 
 

@@ -34,7 +34,7 @@ def find_h2spec() -> str | None:
 def run_h2spec(program: str, port: int, directory: Path, *, tls: bool) -> list[Verdict]:
     """All its cases against 127.0.0.1, with five seconds for an answer that does not come."""
     report = directory / "h2spec.xml"
-    words = [program, "--strict", "--host", "127.0.0.1", "--port", str(port), "--timeout", "5", "--junit-report", str(report)]
+    words = [program, "--strict", "--host", "127.0.0.1", "--port", str(port), "--timeout", "15", "--junit-report", str(report)]
     done = subprocess.run([*words, *(["--tls", "--insecure"] if tls else [])], capture_output=True, text=True, timeout=400)
     assert report.exists(), done.stdout[-2000:] + done.stderr[-2000:]
     return [verdict_of(case) for case in ElementTree.parse(report).iter("testcase")]

@@ -153,6 +153,7 @@ def test_requests_in_flight_of_a_dead_worker_are_taken_off(tmp_path: Path) -> No
 
 def test_a_worker_that_never_beats_is_aborted_and_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fleet_module, "START_S", 0.2)
+    monkeypatch.setattr(fleet_module, "LATE_TICK_S", 600.0)
 
     async def act(scene: Scene) -> None:
         slot = scene.fleet.slots[0]
@@ -184,6 +185,7 @@ def test_a_stopped_worker_is_killed_after_the_abort(tmp_path: Path, monkeypatch:
 
 def test_a_fresh_heartbeat_is_trusted_and_an_old_one_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fleet_module, "HEARTBEAT_S", 0.2)
+    monkeypatch.setattr(fleet_module, "LATE_TICK_S", 600.0)
 
     async def act(scene: Scene) -> None:
         await serving(scene)

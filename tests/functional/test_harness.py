@@ -177,6 +177,7 @@ def test_a_proxy_that_copies_bytes_fails(case: str) -> None:
             found: Case = CASES[case]
             assert judge(found, observe(found, Bench(proxy.port, webapp, admin, close_wait_s=0.5)))
         finally:
+            proxy.listener.shutdown(socket.SHUT_RDWR)  # or its thread goes on, and accepts for whoever gets the descriptor next
             proxy.listener.close()
 
 

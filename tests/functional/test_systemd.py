@@ -52,7 +52,7 @@ def test_what_the_service_manager_hears(start_gateway: StartGateway, origin: Rec
     (stamp,) = notify.values("MONOTONIC_USEC")
     assert before_us <= int(stamp) <= time.monotonic_ns() // 1000
     assert notify.last("STATUS") == "serving 1 listener, 1 host, generation 2"
-    gateway.write("main.yaml", "kind: [")
+    gateway.write("main.yaml", "")
     eventually(lambda: "generation 2" in notify.last("STATUS") and "is not served" in notify.last("STATUS"), notify.last("STATUS"))
     gateway.write("main.yaml", simple(HOST, origin.port))
     eventually(

@@ -23,17 +23,22 @@ static uint64_t active_of(const void *image, fgw_state *state, const fgw_img_clu
     return active;
 }
 
-/* UINT64_MAX: no bound. */
+/* hundredths: of a per cent. */
+static uint64_t budget_of(const void *image, fgw_state *state, const fgw_img_cluster *k, uint32_t hundredths, uint32_t least) {
+    const uint64_t share = (active_of(image, state, k) + 1) * hundredths / 10000;
+    return share > least ? share : least;
+}
+
+/* UINT64_MAX: no bound. What the cluster's policy says takes the place of the gateway's percentage (J15). */
 static uint64_t bound_of(const void *image, fgw_state *state, const fgw_img_cluster *k, uint32_t percent) {
     if (k->policy != FGW_NONE) {
-        const uint32_t most = FGW_TABLE(image, policies, fgw_img_policy)[k->policy].max_retries;
-        if (most != FGW_NONE)
-            return most;
+        const fgw_img_policy *policy = FGW_TABLE(image, policies, fgw_img_policy) + k->policy;
+        if (policy->retry_share != FGW_NO_SHARE)
+            return budget_of(image, state, k, policy->retry_share, policy->max_retries);
+        if (policy->max_retries != FGW_NONE)
+            return policy->max_retries;
     }
-    if (percent == 0)
-        return UINT64_MAX;
-    const uint64_t share = (active_of(image, state, k) + 1) * percent / 100;
-    return share > FGW_RETRIES_LEAST ? share : FGW_RETRIES_LEAST;
+    return percent == 0 ? UINT64_MAX : budget_of(image, state, k, percent * 100, FGW_RETRIES_LEAST);
 }
 
 int fgw_retry_begin(const void *image, fgw_state *state, uint32_t worker, uint32_t cluster, uint32_t percent) {

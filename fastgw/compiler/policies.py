@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastgw.compiler.destination_rules import HostRules
 from fastgw.model.duration import parse_ms, parse_ns
 from fastgw.model.kinds.destination_rule import (
@@ -11,9 +13,8 @@ from fastgw.model.kinds.destination_rule import (
     LoadBalancer,
     OutlierDetection,
     TcpKeepalive,
-    TrafficPolicy,
 )
-from fastgw.model.plan import HashKey, Keepalive, Outlier, Policy, Pool, Warmup
+from fastgw.model.plan import HashKey, Keepalive, Outlier, Policy, Pool, RetryBudget, Warmup
 
 MAX_MS = 0xFFFF_FFFE
 MAX_COUNT = 0xFFFF_FFFE
@@ -46,7 +47,7 @@ def policy_of(rules: HostRules, port: int, subset: str) -> Policy:
         hash_key=hash_key(ring) if ring is not None else None,
         ring_size=_ring_size(ring),
         table_size=_table_size(ring),
-        pool=_pool(pool) if pool is not None else Pool(),
+        pool=_pool(pool, _retry_budget(rules, subset)),
         outlier=_outlier(outlier) if outlier is not None else None,
         warmup=_warmup(balancer) if balancer is not None else None,
         proxy_protocol=_proxy_protocol(rules, subset),
@@ -115,8 +116,10 @@ def _table_size(rule: ConsistentHash | None) -> int:
 # --- connectionPool ---
 
 
-def _pool(block: ConnectionPool) -> Pool:
+def _pool(block: ConnectionPool | None, budget: RetryBudget | None) -> Pool:
     """0 is the default, not zero (Q11); an idleTimeout of 0s is none, and that of tcp counts where http has none."""
+    if block is None:
+        return Pool(retry_budget=budget)
     tcp, http = block.tcp, block.http
     idle = (http.idle_timeout if http is not None else None) or (tcp.idle_timeout if tcp is not None else None)
     return Pool(
@@ -128,6 +131,7 @@ def _pool(block: ConnectionPool) -> Pool:
         idle_timeout_ms=_ms(idle) if idle is not None else None,
         max_connection_ms=_ms(tcp.max_connection_duration) or None if tcp is not None else None,
         keepalive=_keepalive(tcp.tcp_keepalive) if tcp is not None and tcp.tcp_keepalive is not None else None,
+        retry_budget=budget,
     )
 
 
@@ -147,7 +151,7 @@ def _ms(text: str | None) -> int:
     return min(max(nanoseconds // 1_000_000, 1), MAX_MS) if nanoseconds > 0 else 0
 
 
-# --- outlierDetection, warmup, proxyProtocol ---
+# --- outlierDetection, warmup, proxyProtocol, retryBudget ---
 
 
 def _outlier(block: OutlierDetection) -> Outlier:
@@ -190,8 +194,22 @@ def _warmup(block: LoadBalancer) -> Warmup | None:
 
 
 def _proxy_protocol(rules: HostRules, subset: str) -> int:
-    """Of the whole policy, that of the subset first; ports have none of their own."""
-    chosen = rules.subsets.get(subset)
-    policies: list[TrafficPolicy | None] = [chosen.traffic_policy if chosen else None, rules.policy]
-    found = next((policy.proxy_protocol for policy in policies if policy is not None and policy.proxy_protocol is not None), None)
+    found = _of_all_ports(rules, subset, "proxy_protocol")
     return 0 if found is None else 1 if found.version == "V1" else 2
+
+
+def _retry_budget(rules: HostRules, subset: str) -> RetryBudget | None:
+    """J15."""
+    found = _of_all_ports(rules, subset, "retry_budget")
+    if found is None:
+        return None
+    default = RetryBudget()
+    percent = default.percent if found.percent is None else max(0.0, min(found.percent, 100.0))
+    return RetryBudget(percent, min(_or(found.min_retry_concurrency, default.least), MAX_COUNT))
+
+
+def _of_all_ports(rules: HostRules, subset: str, name: str) -> Any:
+    """A block that ports have none of their own of: the subset's, else the rule's."""
+    chosen = rules.subsets.get(subset)
+    blocks = (getattr(policy, name) for policy in (chosen and chosen.traffic_policy, rules.policy) if policy is not None)
+    return next((block for block in blocks if block is not None), None)

@@ -13,7 +13,6 @@ from fastgw.model.kinds.destination_rule import LoadBalancer, PortTrafficPolicy,
 from fastgw.model.resource import Resource
 
 Policy = TrafficPolicy | PortTrafficPolicy
-_WHOLE = {"tunnel": "tunnel", "retryBudget": "retry_budget"}
 
 
 def report_policies(inventory: Inventory, options: CompileOptions, report: Report) -> None:
@@ -42,7 +41,10 @@ def _without_effect(policy: Policy) -> Iterator[str]:
     if policy.load_balancer is not None:
         yield from _balancer_without_effect(policy.load_balancer)
     if isinstance(policy, TrafficPolicy):
-        yield from (field for field, name in _WHOLE.items() if getattr(policy, name) is not None)
+        if policy.tunnel is not None:
+            yield "tunnel"
+        if policy.retry_budget is not None and policy.retry_budget.budget_interval is not None:
+            yield "retryBudget.budgetInterval"
 
 
 def _balancer_without_effect(balancer: LoadBalancer) -> Iterator[str]:

@@ -167,7 +167,7 @@ TABLES = {
         " cookie_rest.off cookie_rest.len max_connections max_pending max_requests max_retries max_requests_per_connection"
         " idle_timeout_ms max_connection_ms keepalive_time_s keepalive_interval_s keepalive_probes consecutive_errors"
         " consecutive_gateway_errors consecutive_local_errors outlier_interval_ms base_ejection_ms warmup_ms "
-        + " ".join((*(f"warmup_curve[{i}]" for i in range(17)), *(f"error_codes[{i}]" for i in range(8)))),
+        + " ".join((*(f"warmup_curve[{i}]" for i in range(17)), "retry_share", *(f"error_codes[{i}]" for i in range(8)))),
     ),
     "ring_points": Record("fgw_img_ring_point", "hash endpoint"),
     "maglev_places": Record("fgw_img_maglev_place", "endpoint"),

@@ -38,7 +38,7 @@ def add_policy(tables: Tables, cluster: Cluster) -> int:
         _limit(pool.max_connections),
         _limit(pool.max_pending),
         _limit(pool.max_requests),
-        _limit(pool.max_retries),
+        _limit(pool.retry_budget.least if pool.retry_budget else pool.max_retries),
         _limit(pool.max_requests_per_connection),
         _limit(pool.idle_timeout_ms),
         min(pool.max_connection_ms or 0, _MOST),
@@ -50,6 +50,7 @@ def add_policy(tables: Tables, cluster: Cluster) -> int:
         outlier.base_ejection_ms,
         warmup.duration_ms if warmup else 0,
         *(_curve(warmup) if warmup else [1000] * CURVE_POINTS),
+        round(pool.retry_budget.percent * 100) if pool.retry_budget else lib.FGW_NO_SHARE,
         *_code_bits(outlier.error_codes),
     )
 

@@ -436,10 +436,17 @@ class Keepalive(msgspec.Struct, frozen=True):
     probes: int = 0
 
 
-class Pool(msgspec.Struct, frozen=True):
-    """connectionPool without what clusters have anyhow. None is no limit, or what the gateway does by default.
+class RetryBudget(msgspec.Struct, frozen=True):
+    """How many retries may be under way: a percentage (0 to 100) of a cluster's requests, so many at the least."""
 
-    ``idle_timeout_ms`` 0: none. ``max_connection_ms``: age.
+    percent: float = 20.0
+    least: int = 3
+
+
+class Pool(msgspec.Struct, frozen=True):
+    """connectionPool and retryBudget without what clusters have anyhow. None is no limit, or what the gateway does by default.
+
+    ``retry_budget`` takes the place of ``max_retries``. ``idle_timeout_ms`` 0: none. ``max_connection_ms``: age.
     """
 
     max_connections: int | None = None
@@ -450,6 +457,7 @@ class Pool(msgspec.Struct, frozen=True):
     idle_timeout_ms: int | None = None
     max_connection_ms: int | None = None
     keepalive: Keepalive | None = None
+    retry_budget: RetryBudget | None = None
 
 
 class Outlier(msgspec.Struct, frozen=True):

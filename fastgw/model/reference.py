@@ -48,6 +48,8 @@ EFFECTS: dict[str, dict[str, str]] = {
         "trafficPolicy.outlierDetection.consecutiveErrors": NONE,
         "trafficPolicy.connectionPool": YES,
         "trafficPolicy.proxyProtocol": YES,
+        "trafficPolicy.retryBudget": YES,
+        "trafficPolicy.retryBudget.budgetInterval": NOT_YET,
         "trafficPolicy.portLevelSettings[].port": YES,
         "trafficPolicy.tls": YES,
     },
@@ -56,7 +58,7 @@ EFFECTS: dict[str, dict[str, str]] = {
     "WorkloadEntry": {"": YES, "network": NONE, "serviceAccount": NONE},
     "Service": {"": NONE}
     | {field: YES for field in ("ports", "selector", "type", "externalName", "publishNotReadyAddresses")}
-    | {"ports[].nodePort": NONE},
+    | {"ports[].nodePort": NONE, "trafficDistribution": YES},
     "EndpointSlice": {"": YES, "endpoints[].hostname": NONE, "endpoints[].nodeName": NONE, "endpoints[].hints": NONE}
     | {"ports[].protocol": NONE, "ports[].appProtocol": NONE},
     "Endpoints": {"": YES, "subsets[].addresses[].hostname": NONE, "subsets[].addresses[].nodeName": NONE}

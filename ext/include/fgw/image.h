@@ -8,7 +8,7 @@
 #include "base.h"
 
 /* cffi:begin */
-enum { FGW_IMAGE_VERSION = 15, FGW_NONE = 0xffffffff };
+enum { FGW_IMAGE_VERSION = 16, FGW_NONE = 0xffffffff };
 
 /* `count` records of the table's type, from `off`. */
 typedef struct fgw_table {
@@ -547,6 +547,8 @@ enum fgw_policy_flag {
     FGW_POLICY_KEEPALIVE = 8,    /* tcpKeepalive */
 };
 
+enum { FGW_NO_SHARE = 0xffff };
+
 /* What a DestinationRule asks for beyond the defaults. Limits: FGW_NONE is none. */
 typedef struct fgw_img_policy {
     uint8_t flags;          /* set of enum fgw_policy_flag */
@@ -576,7 +578,8 @@ typedef struct fgw_img_policy {
     uint32_t base_ejection_ms;
     uint32_t warmup_ms; /* slow start of new endpoints (Q15); 0: none */
     uint16_t warmup_curve[17]; /* thousandths of the weight at 0/16, 1/16, ... of that time */
-    uint16_t reserved[3];
+    uint16_t retry_share; /* retryBudget, in hundredths of a per cent: max_retries is the least; FGW_NO_SHARE: none */
+    uint16_t reserved[2];
     uint64_t error_codes[8]; /* bit n: an answer with status 100 + n is an error */
 } fgw_img_policy;
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from dataplane_support import GET, OK, Gateway, Peer, Upstream, free_port, post
 
-from fastgw.model.plan import Endpoint, Policy, Pool, Retries, RoutePolicy
+from fastgw.model.plan import Endpoint, Policy, Pool, Retries, RetryBudget, RoutePolicy
 
 MakeGateway = Callable[..., Gateway]
 PROGRAM = [("text", '["'), ("code", ""), ("text", '","'), ("flags", ""), ("text", '","'), ("details", ""), ("text", '","')]
@@ -399,6 +399,16 @@ def test_max_retries_of_a_destination_rule(logged: Callable[..., Logged]) -> Non
     upstream = served(world.gateway, retries(1, "5xx"), policy=Policy(pool=Pool(max_retries=1)))
     assert fail_all(world.gateway, upstream, 6) == 1
     assert sorted(line[1] for line in world.lines()) == ["-"] + ["UO"] * 5
+
+
+@pytest.mark.parametrize(
+    ("percent", "least", "wanted"), [(0.0, 0, 0), (0.0, 2, 2), (20.0, 3, 3), (25.0, 0, 2), (100.0, 0, 6)], ids=str
+)
+def test_the_budget_of_a_destination_rule(make_gateway: MakeGateway, percent: float, least: int, wanted: int) -> None:
+    """J15: in place of maxRetries and the gateway's. Of ten that fail one after another fewer and fewer are under way."""
+    gateway = make_gateway(limits={"retry_budget_percent": 50})
+    pool = Pool(max_retries=9, retry_budget=RetryBudget(percent, least))
+    assert fail_all(gateway, served(gateway, retries(1, "5xx"), policy=Policy(pool=pool)), 10) == wanted
 
 
 # --- retryRemoteLocalities ---

@@ -37,6 +37,7 @@ cdef class HeaderEdits(HeaderEditor):
         cdef Image image = x.image
         cdef const fgw_img_edits *route = &image.actions[x.route.action].edits
         cdef const fgw_img_edits *own = &image.destinations[x.destination].edits
+        cdef uint32_t policy = image.actions[x.route.action].policy
         self.left = ADDED_MAX
         self.values.answer = None
         if own.request.count:
@@ -47,7 +48,7 @@ cdef class HeaderEdits(HeaderEditor):
             x.head.rewrite_authority(image.strings + route.authority.off, route.authority.len)
         elif own.authority.len:
             x.head.rewrite_authority(image.strings + own.authority.off, own.authority.len)
-        if image.actions[x.route.action].policy != FGW_NONE:
+        if policy != FGW_NONE and image.route_policies[policy].rewrite:
             self.rewrite_path(x)
         return 0
 

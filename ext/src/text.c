@@ -37,6 +37,12 @@ size_t fgw_write_decimal(char *out, uint64_t n) {
 
 size_t fgw_write_fraction(char *out, uint32_t ns, unsigned count) {
     static const uint32_t TENS[] = {1000000000, 100000000, 10000000, 1000000, 100000, 10000, 1000, 100, 10, 1};
+    if (count == 3) { /* nearly always, and without a division */
+        ns /= 1000000;
+        out[0] = (char)('0' + ns / 100);
+        put_pair(out + 1, ns % 100);
+        return count;
+    }
     ns /= TENS[count];
     for (unsigned i = count; i > 0; i--, ns /= 10)
         out[i - 1] = (char)('0' + ns % 10);

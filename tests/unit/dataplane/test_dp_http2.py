@@ -418,7 +418,7 @@ def test_a_client_of_http2_hears_at_once_of_a_drain_that_is_patient(gateway: Gat
     up.send(OK)
     assert client.stream(1).body == b"ok"
     plain.send(GET)
-    serve(up)
+    serve(upstream.accept(gateway))
     answer = plain.response()
     assert (answer.status, answer["connection"]) == (200, "close")
     gateway.server.forewarn()

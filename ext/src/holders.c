@@ -2,10 +2,12 @@
  *
  * Of a listener there is one number for all workers, beside the share of each. Addresses come and go, so each worker counts them in a
  * table of its own that nobody else writes: sets of a few places, a key in its set or nowhere. Who asks adds itself first and sums up
- * all tables then. */
+ * all tables then. Of several who come at once for the last place each may see the others' and take its own back: then they ask again,
+ * one after the other, and the last of them at the latest sees nobody else. */
 #include "fgw/holders.h"
 
 #include "fgw/sticky.h"
+#include "lock.h"
 
 enum { SETS = FGW_STATE_HOLDERS / FGW_HOLDER_WAYS, CUSTOMER_BITS = 64 };
 
@@ -85,15 +87,9 @@ static uint32_t share_of(const fgw_worker_state *w, uint64_t key) {
     return 0;
 }
 
-int fgw_holder_enter(fgw_state *s, fgw_worker_state *w, uint64_t key, uint32_t limit) {
-    fgw_holder *own = place_of(w, key);
+/* One more in a worker's own place, unless all have more than `limit` then. */
+static int add(fgw_state *s, fgw_holder *own, uint64_t key, uint32_t limit) {
     uint64_t sum = 0;
-    if (own == NULL)
-        return -1;
-    if (own->key != key)
-        __atomic_store_n(&own->key, key, __ATOMIC_RELEASE);
-    if (w->holders_used == 0)
-        __atomic_store_n(&w->holders_used, 1, __ATOMIC_SEQ_CST);
     __atomic_fetch_add(&own->connections, 1, __ATOMIC_SEQ_CST);
     for (uint32_t i = 0; i < s->worker_slots && sum <= limit; i++)
         if (__atomic_load_n(&s->workers[i].holders_used, __ATOMIC_SEQ_CST) != 0)
@@ -102,6 +98,22 @@ int fgw_holder_enter(fgw_state *s, fgw_worker_state *w, uint64_t key, uint32_t l
         return 1;
     __atomic_fetch_sub(&own->connections, 1, __ATOMIC_SEQ_CST);
     return 0;
+}
+
+int fgw_holder_enter(fgw_state *s, fgw_worker_state *w, uint64_t key, uint32_t limit) {
+    fgw_holder *own = place_of(w, key);
+    if (own == NULL)
+        return -1;
+    if (own->key != key)
+        __atomic_store_n(&own->key, key, __ATOMIC_RELEASE);
+    if (w->holders_used == 0)
+        __atomic_store_n(&w->holders_used, 1, __ATOMIC_SEQ_CST);
+    if (add(s, own, key, limit))
+        return 1;
+    const uint64_t held = fgw_lock(&s->holder_lock);
+    const int added = add(s, own, key, limit);
+    fgw_unlock(&s->holder_lock, held);
+    return added;
 }
 
 void fgw_holder_leave(fgw_worker_state *w, uint64_t key) {

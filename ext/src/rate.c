@@ -9,10 +9,10 @@
 #include "fgw/rate.h"
 
 #include "image_read.h"
+#include "lock.h"
 #include "request_read.h"
 
 #define CLAIMED UINT64_MAX
-enum { SPINS = 1 << 19 }; /* some ten milliseconds: nothing that is done under a lock takes so long */
 
 /* --- keys --- */
 
@@ -170,31 +170,6 @@ static int take_from(fgw_rate_slot *slot, uint64_t key, const fgw_rate *r, uint6
 
 /* --- new buckets --- */
 
-static void breathe(void) {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
-/* A lock is odd while somebody has it, and never the same again. Whoever waits for one and the same owner for too long takes it over.
- * Returns the owner's number. */
-static uint64_t lock(uint64_t *word) {
-    uint64_t seen = load(word);
-    for (uint32_t spins = 0;;) {
-        const int over = spins == SPINS;
-        if (((seen & 1) == 0 || over) && swap(word, seen, seen + 1 + (seen & 1)))
-            return seen + 1 + (seen & 1);
-        breathe();
-        const uint64_t now = load(word);
-        spins = now == seen ? spins + !over : 0;
-        seen = now;
-    }
-}
-
-static void unlock(uint64_t *word, uint64_t own) { swap(word, own, own + 1); }
-
 static void make(fgw_rate_slot *slot, uint64_t key, uint64_t until) {
     __atomic_store_n(&slot->key, key, __ATOMIC_RELEASE);
     __atomic_store_n(&slot->until_ns, until, __ATOMIC_RELEASE);
@@ -225,9 +200,9 @@ int fgw_rate_take(fgw_state *s, uint64_t key, const fgw_rate *r, uint64_t now, f
     int verdict = slot != NULL ? take_from(slot, key, r, now, out) : -1;
     if (verdict >= 0)
         return verdict;
-    const uint64_t own = lock(&s->rate_locks[group]);
+    const uint64_t own = fgw_lock(&s->rate_locks[group]);
     verdict = take_new(s, group, key, r, now, out);
-    unlock(&s->rate_locks[group], own);
+    fgw_unlock(&s->rate_locks[group], own);
     if (verdict == FGW_RATE_NO_SLOT) {
         __atomic_fetch_add(&s->rate_unlimited, 1, __ATOMIC_RELAXED);
         *out = (fgw_rate_answer){r->burst, 0, 0};

@@ -171,6 +171,24 @@ static void test_a_bucket_is_made_once(void) {
     }
 }
 
+/* A flood of new keys that another limit refuses takes no slot from anybody. */
+static void test_what_is_given_back_takes_no_slot(void) {
+    const fgw_rate rate = {3600ull * 1000 * MS, 1}, other = {100 * MS, 2};
+    fgw_rate_answer answer;
+    renew(64);
+    for (uint64_t key = 1; key < 64; key++)
+        CHECK_EQ(fgw_rate_take(state, key, &rate, T0, &answer), FGW_RATE_ALLOWED);
+    for (uint64_t key = 1000; key < 9000; key++) {
+        CHECK_EQ(fgw_rate_take(state, key, &rate, T0, &answer), FGW_RATE_ALLOWED);
+        fgw_rate_give_back(state, key, &rate);
+    }
+    CHECK_EQ(fgw_rate_take(state, 9999, &other, T0, &answer), FGW_RATE_ALLOWED);
+    CHECK_EQ(answer.remaining, 1);
+    for (uint64_t key = 1; key < 64; key++)
+        CHECK_EQ(fgw_rate_take(state, key, &rate, T0, &answer), FGW_RATE_REFUSED);
+    CHECK_EQ(state->rate_unlimited, 0);
+}
+
 static void come_and_go(uint64_t number) {
     const fgw_rate rate = {10 * MS, 3};
     uint64_t chance = number;
@@ -208,6 +226,7 @@ int main(void) {
     test_what_the_dead_leave();
     test_exact_between_processes();
     test_a_bucket_is_made_once();
+    test_what_is_given_back_takes_no_slot();
     test_slots_that_change_hands();
     return test_result("rate");
 }

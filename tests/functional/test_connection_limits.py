@@ -43,7 +43,7 @@ def is_served(sock: socket.socket) -> bool:
 
 
 def one_by_one(port: int, sources: list[str]) -> tuple[list[socket.socket], list[socket.socket]]:
-    """Connections from these addresses, and those of them that are served. Of two at one instant, both might be refused."""
+    """Connections from these addresses, and those of them that are served."""
     crowd, served = [], []
     for source in sources:
         crowd.append(connect(port, source))

@@ -19,8 +19,8 @@ void fgw_holder_seed(fgw_state *s, uint64_t seed);
 /* The key of an address at a listener; of IPv6 the first 64 bits count, as one customer has all the rest. Never 0. */
 uint64_t fgw_holder_key(const fgw_state *s, uint32_t place, fgw_ip ip);
 /* One connection more for a worker: 1; 0 and nothing is counted when the address has `limit` of them on all workers; -1 when the worker has
- * no place to count it in. Never more than `limit` are counted; of two that come at the same instant for the last place, both may
- * be refused. */
+ * no place to count it in. Never more than `limit` are counted, and of any number that come at the same instant for the last
+ * places as many as there are places. */
 int fgw_holder_enter(fgw_state *s, fgw_worker_state *w, uint64_t key, uint32_t limit);
 void fgw_holder_leave(fgw_worker_state *w, uint64_t key);
 /* cffi:end */

@@ -260,7 +260,8 @@ typedef struct fgw_state {
     uint64_t rate_unlimited;  /* requests let through because there was no slot for their bucket */
     uint64_t holder_seed;     /* of the keys of source addresses; 0: none has been chosen yet */
     uint64_t memory_sockets;  /* of memory_used, in the kernel's buffers of connections, as far as it says */
-    uint64_t reserved[4];
+    uint64_t holder_lock;     /* among those who ask for the last connections of an address: odd while held */
+    uint64_t reserved[3];
     fgw_cell cells[FGW_STATE_CELLS];
     fgw_cluster_state clusters[FGW_STATE_CLUSTERS];
     fgw_dns_slot dns[FGW_STATE_DNS_SLOTS];

@@ -128,3 +128,26 @@ def test_many_at_once_never_exceed_a_limit(state: Any) -> None:
         thread.join()
     assert 0 < max(most) <= limit
     assert lib.fgw_listener_total(state, PLACE) == 0 and enter(state, 0, "192.0.2.1", 1) == 1
+
+
+def test_of_many_at_once_for_the_last_place_one_gets_it(state: Any) -> None:
+    numbers = [key(state, f"192.0.2.{i}") for i in range(100)]
+    together = threading.Barrier(WORKERS)
+    winners: list[list[int]] = [[] for _ in range(WORKERS)]
+
+    def work(worker: int) -> None:
+        own = state.workers + worker
+        for _ in range(100):
+            together.wait()
+            got = [number for number in numbers if lib.fgw_holder_enter(state, own, number, 1) == 1]
+            winners[worker] += got
+            together.wait()
+            for number in got:
+                lib.fgw_holder_leave(own, number)
+
+    threads = [threading.Thread(target=work, args=(worker,)) for worker in range(WORKERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(number for got in winners for number in got) == sorted(numbers * 100)

@@ -8,14 +8,14 @@ VirtualService's. What is broken lets nobody in beside all others, however speci
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
 import msgspec
 
 from fastgw.compiler.annotations import with_pages
 from fastgw.compiler.edge_policies import GATEWAY, SERVICE, Asked, Found, report_idle
 from fastgw.compiler.error_pages import pages_of, pages_of_gateways
-from fastgw.compiler.hosts import covers
+from fastgw.compiler.hosts import narrowest_around
 from fastgw.compiler.http_routes import CompiledRules
 from fastgw.compiler.report import Report
 from fastgw.model.plan import NO_GUARDS, Action, Chain, ErrorPage, Guards, RateLimit, Rule, SourceList
@@ -54,15 +54,11 @@ class GuardBook:
         asked = [each for key in gateways for each in self._by_target.get(f"{GATEWAY} {key}", ())]
         return pages_of_gateways(each for each in asked if not each.hosts)
 
-    def hosts_within(self, wide: Iterable[str], gateways: Iterable[str], services: Iterable[str]) -> dict[str, str]:
+    def hosts_within(self, wide: Set[str], gateways: Iterable[str], services: Iterable[str]) -> dict[str, str]:
         """Hosts that policies for any of these name and that are narrower than one of ``wide``: host -> the narrowest of those."""
         targets = [f"{GATEWAY} {key}" for key in gateways] + [f"{SERVICE} {key}" for key in services]
         asked = dict.fromkeys(host for target in targets for each in self._by_target.get(target, ()) for host in each.hosts)
-        if not asked:
-            return {}
-        wide = [each for each in wide if each.startswith("*")]
-        found = {host: [each for each in wide if each != host and covers(each, host)] for host in asked}
-        return {host: max(around, key=len) for host, around in found.items() if around}
+        return {host: around for host in asked if (around := narrowest_around(host, wide))}
 
     def guarded(self, chains: list[Chain]) -> list[Chain]:
         """The chains of a listener, those of kind tcp with their guards; a host within a server name, of which a policy asks

@@ -7,7 +7,7 @@ Statements A9, B6, B7, B8, B10.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 
 CLUSTER_DOMAIN = "svc.cluster.local"
 
@@ -27,6 +27,12 @@ def covers(pattern: str, host: str) -> bool:
     if host.startswith("*"):
         return host.endswith(suffix)
     return host.endswith(suffix) and len(host) > len(suffix)
+
+
+def narrowest_around(host: str, wide: Set[str]) -> str:
+    """The longest wildcard of ``wide`` that is wider than ``host``, "" when none is."""
+    own = 2 if host.startswith("*") else 1
+    return next((pattern for at in range(own, len(host) + 1) if (pattern := f"*{host[at:]}") in wide), "")
 
 
 def split_namespace(host: str, gateway_namespace: str) -> tuple[str, str]:

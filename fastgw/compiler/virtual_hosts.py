@@ -198,10 +198,10 @@ class TableBuilder:
     def _split(self) -> None:
         """A host within a wildcard, of which a policy asks something else than of the rest, has a virtual host of its own, with the
         rules of the wildcard."""
-        wide = [domain for domain in self._drafts if domain.startswith("*")]
+        wide = {domain: None for domain in self._drafts if domain.startswith("*")}
         for domain in wide:
             draft = self._drafts[domain]
-            for host, around in self._book.hosts_within(wide, draft.gateways, draft.owners()).items():
+            for host, around in self._book.hosts_within(wide.keys(), draft.gateways, draft.owners()).items():
                 if around == domain and host not in self._drafts:
                     self._drafts[host] = draft.part(domain)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastgw.compiler.hosts import HostIndex, ServerHosts, covers, full_name, normalise_server_hosts
+from fastgw.compiler.hosts import HostIndex, ServerHosts, covers, full_name, narrowest_around, normalise_server_hosts
 
 LABELS = st.sampled_from(["a", "b", "com"])
 EXACT = st.lists(LABELS, min_size=1, max_size=4).map(".".join)
@@ -80,3 +80,21 @@ def test_star_star_swallows_the_list() -> None:
 
 def test_domains_come_in_lower_case_and_once() -> None:
     assert ServerHosts(["*.Example.com"], "edge").domains(["A.EXAMPLE.com", "a.example.com"], "x") == ("a.example.com",)
+
+
+@pytest.mark.parametrize(
+    ("host", "around"),
+    [
+        ("a.b.example.com", "*.b.example.com"),
+        ("a.example.com", "*.example.com"),
+        ("*.b.example.com", "*.example.com"),
+        ("*.c.example.com", "*.example.com"),
+        ("example.com", "*"),
+        ("*.example.com", "*"),
+        ("*", ""),
+    ],
+)
+def test_the_narrowest_wildcard_around_a_host(host: str, around: str) -> None:
+    wide = {"*", "*.example.com", "*.b.example.com", "a.example.com"}
+    assert narrowest_around(host, wide) == around
+    assert narrowest_around(host, {"other.com", "*.other.com"}) == ""

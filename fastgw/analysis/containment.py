@@ -1,5 +1,6 @@
 """How far one mistake reaches: a wrong match or http route of a VirtualService costs that rule, a wrong server of a Gateway that
-server, a wrong block or subset of a DestinationRule that one (``fastgw.analysis.rule_parts``), anything else the object.
+server, a wrong endpoint of a ServiceEntry that endpoint, a wrong block or subset of a DestinationRule that one
+(``fastgw.analysis.rule_parts``), anything else the object.
 
 A wrong match never matches; a wrong http route keeps its matches and is answered 503, since the next rule may be one that its
 author wanted to keep such requests away from.
@@ -7,6 +8,7 @@ author wanted to keep such requests away from.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -16,7 +18,8 @@ from fastgw.model.diagnostic import ERROR, Diagnostic
 _MATCH = re.compile(r"spec\.http\[\d+\]\.match\[\d+\]")
 _ROUTE = re.compile(r"spec\.http\[\d+\]")
 _SERVER = re.compile(r"spec\.servers\[\d+\]")
-_PARTS = {"VirtualService": (_MATCH, _ROUTE), "Gateway": (_SERVER,)}
+_ENDPOINT = re.compile(r"spec\.endpoints\[\d+\]")
+_PARTS = {"VirtualService": (_MATCH, _ROUTE), "Gateway": (_SERVER,), "ServiceEntry": (_ENDPOINT,)}
 
 
 def broken_parts(kind: str, findings: list[Diagnostic], spec: Any, value: Any) -> frozenset[str] | None:
@@ -27,8 +30,15 @@ def broken_parts(kind: str, findings: list[Diagnostic], spec: Any, value: Any) -
     broken = parts_with_errors(kind, findings, value)
     if broken is None or kind not in _PARTS:
         return broken
-    whole = len(spec.http) if kind == "VirtualService" else len(spec.servers)
-    return None if broken and len([part for part in broken if not _MATCH.fullmatch(part)]) >= whole else broken
+    lost = len([part for part in broken if not _MATCH.fullmatch(part)])
+    return None if broken and lost >= _count(kind, spec) else broken
+
+
+def _count(kind: str, spec: Any) -> float:
+    """How many parts there are; an entry of fixed addresses without any is one that answers 503, not one that asks DNS."""
+    if kind == "ServiceEntry":
+        return math.inf if spec.resolution == "STATIC" else len(spec.endpoints)
+    return len(spec.http) if kind == "VirtualService" else len(spec.servers)
 
 
 def parts_with_errors(kind: str, findings: list[Diagnostic], value: Any) -> frozenset[str] | None:

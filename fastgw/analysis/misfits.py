@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from fastgw.analysis.containment import part_of
@@ -48,8 +49,9 @@ def _knows_its_requests(route: dict[str, Any], path: str, part: str) -> bool:
     return "match" in route or len(split_path(path)) > len(split_path(part)) + 1
 
 
-def _gateway(value: Any, paths: list[str]) -> Any | None:
-    parts = [part_of("Gateway", path) for path in paths]
+def _items(kind: str, value: Any, paths: list[str]) -> Any | None:
+    """Servers of a Gateway, endpoints of a ServiceEntry."""
+    parts = [part_of(kind, path) for path in paths]
     return None if None in parts else remove_parts(value, [part for part in parts if part is not None])
 
 
@@ -60,6 +62,7 @@ def _rule(value: Any, paths: list[str]) -> Any | None:
 
 _KEEPERS: dict[str, Callable[[Any, list[str]], Any | None]] = {
     "VirtualService": _service,
-    "Gateway": _gateway,
+    "Gateway": partial(_items, "Gateway"),
+    "ServiceEntry": partial(_items, "ServiceEntry"),
     "DestinationRule": _rule,
 }

@@ -23,7 +23,7 @@ class Resource(msgspec.Struct, kw_only=True):
     ``namespace`` is filled in ("default" where the document names none; Secrets: the gateway's namespace).
     ``broken`` names the parts that are wrong while the rest is used: of a VirtualService "spec.http[1].match[0]" (never matches)
     and "spec.http[1]" (answered 503), of a Gateway "spec.servers[1]" (left out), of a DestinationRule
-    blocks and subsets, of an EdgePolicy "spec" (its targets are known).
+    blocks and subsets, of a ServiceEntry endpoints (left out), of an EdgePolicy "spec" (its targets are known).
     ``texts``: of the files that it names, by their paths.
     ``order`` is the position among all documents (file order), the last tie-break after creationTimestamp, name, namespace.
     """

@@ -17,6 +17,7 @@ from fastgw.model.diagnostic import ERROR, WARNING, Diagnostic
 from fastgw.model.kind_notes import judge_kind, judge_version, note_on
 from fastgw.model.kinds import KINDS, KindInfo
 from fastgw.model.kinds.destination_rule import DestinationRule
+from fastgw.model.kinds.service_entry import ServiceEntry
 from fastgw.model.metadata import Metadata
 from fastgw.model.names import is_object_name
 from fastgw.model.nearest import did_you_mean
@@ -98,6 +99,9 @@ def _assemble(subject: _Object, gateway_namespace: str) -> Assembled:
         resource.broken = broken
         if isinstance(spec, DestinationRule):
             resource.spec = without_parts(spec, broken)
+        elif isinstance(spec, ServiceEntry):
+            good = (endpoint for index, endpoint in enumerate(spec.endpoints) if f"spec.endpoints[{index}]" not in broken)
+            resource.spec = msgspec.structs.replace(spec, endpoints=tuple(good))
     return Assembled(None if broken is None else resource, [*diagnostics, *wrong])
 
 

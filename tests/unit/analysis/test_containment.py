@@ -103,3 +103,26 @@ def test_a_server_that_does_not_fit_its_type_costs_itself(tmp_path: Path) -> Non
     result = compile_plan(loaded.resources, CompileOptions(labels={"istio": "ingressgateway"}, namespace="istio-system"))
     assert [d.path for d in loaded.diagnostics if d.severity == "error"] == ["spec.servers[0].port.number"]
     assert [listener.port for listener in result.plan.listeners] == [80]
+
+
+def endpoints_of(tmp_path: Path, spec: str) -> tuple[list[str], list[str]]:
+    """(the endpoints of the service s.test, paths of errors)"""
+    service = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\n"
+    service += f"spec: {{hosts: [a.test], gateways: [gw], http: [{GOOD}]}}\n"
+    entry = f"---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: s}}\nspec: {{hosts: [b], {spec}}}\n"
+    (tmp_path / "c.yaml").write_text(GATEWAY + service + entry)
+    loaded = load_paths([str(tmp_path)], "istio-system")
+    result = compile_plan(loaded.resources, CompileOptions(labels={"istio": "ingressgateway"}, namespace="istio-system"))
+    (cluster,) = result.plan.clusters.values()
+    found = [endpoint.address for endpoint in cluster.endpoints]
+    return found, [d.path for d in loaded.diagnostics if d.severity == "error"]
+
+
+def test_a_wrong_endpoint_costs_that_endpoint(tmp_path: Path) -> None:
+    """Without the whole entry DNS would be asked for the name, and might lead elsewhere."""
+    ports = "ports: [{number: 80, name: http, protocol: HTTP}], resolution: STATIC"
+    one, two = "{address: 192.0.2.1}", "{address: 192.0.2.2, ports: {https: 443}}"
+    assert endpoints_of(tmp_path, f"{ports}, endpoints: [{two}, {one}]") == (["192.0.2.1"], ["spec.endpoints[0].ports.https"])
+    three = "{address: 192.0.2.3, wait: 1}"
+    assert endpoints_of(tmp_path, f"{ports}, endpoints: [{one}, {three}]") == (["192.0.2.1"], ["spec.endpoints[1].wait"])
+    assert endpoints_of(tmp_path, f"{ports}, endpoints: [{three}]") == ([], ["spec.endpoints[0].wait"])

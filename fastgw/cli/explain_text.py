@@ -108,5 +108,13 @@ def _destination(destination: dict[str, Any], failure: str) -> list[str]:
     if not destination["known"]:
         lines.append(_line("endpoints", f"none: no such cluster, {failure} (NC)"))
     else:
-        lines.append(_line("endpoints", ", ".join(destination["endpoints"]) or f"none: {failure} (UH)"))
+        lines.append(_line("endpoints", _endpoints(destination, failure)))
     return lines
+
+
+def _endpoints(destination: dict[str, Any], failure: str) -> str:
+    """Those that are not ready get no request."""
+    idle = destination["notReady"]
+    if len(idle) == len(destination["endpoints"]):
+        return f"none{' is ready' if idle else ''}: {failure} (UH)"
+    return ", ".join(f"{each} (not ready)" if each in idle else each for each in destination["endpoints"])

@@ -227,6 +227,7 @@ class Decider:
         """``file`` and ``line``: of the object that describes the destination; of the rule when none does."""
         cluster = self.plan.clusters.get(destination.cluster)
         place = cluster.origin if cluster is not None else NOWHERE
+        planned = zip(destination.endpoints, cluster.endpoints, strict=False) if cluster is not None else ()
         return {
             "host": destination.host,
             "subset": destination.subset,
@@ -236,6 +237,7 @@ class Decider:
             "cluster": destination.cluster,
             "known": destination.known,
             "endpoints": list(destination.endpoints),
+            "notReady": [text for text, endpoint in planned if not endpoint.healthy],
             "file": place.file,
             "line": place.line,
         }

@@ -49,6 +49,7 @@ def test_a_weighted_route(config: str, run_json: Json) -> None:
             "cluster": "outbound|80||cart.default.svc.cluster.local",
             "known": True,
             "endpoints": ["10.0.0.1:8080", "10.0.0.2:8080"],
+            "notReady": ["10.0.0.2:8080"],
             "file": config,
             "line": 37,
             "kept": False,
@@ -63,6 +64,7 @@ def test_a_weighted_route(config: str, run_json: Json) -> None:
             "cluster": "outbound|9000||fixed.default.svc.cluster.local",
             "known": True,
             "endpoints": ["10.9.9.9:1234"],
+            "notReady": [],
             "file": config,
             "line": 32,
             "kept": False,
@@ -202,3 +204,11 @@ def test_edits_are_shown(run: Run, run_json: Json) -> None:
     text = run("explain", config, "GET", "http://shop.example.com/cart").stdout
     assert "  edit:         request: set x-caller: %REQ(x-user?x-app):5%" in text
     assert "  edit:         response: add x-canary: yes" in text
+
+
+def test_endpoints_that_are_not_ready_are_told_apart(config: str, run: Run, tmp_path: Path) -> None:
+    asked = ("GET", "http://shop.example.com/cart/1", *RESOLVE)
+    assert "10.0.0.1:8080, 10.0.0.2:8080 (not ready)" in run("explain", config, *asked).output
+    none = tmp_path / "none.yaml"
+    none.write_text(Path(config).read_text().replace("10.0.0.1", "no-address"))
+    assert "none is ready: answered 503 (UH)" in run("explain", str(none), *asked).output

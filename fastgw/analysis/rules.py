@@ -28,7 +28,8 @@ def check_ms(findings: Findings, path: str, duration: str | None, *, zero: bool 
     if value_ns == 0 and zero:
         return
     if value_ns < MS_NS:
-        findings.error(path, f'"{duration}" is too short, the least is 1ms')
+        meant = "; without the field the default counts" if value_ns == 0 else ""
+        findings.error(path, f'"{duration}" is too short, the least is 1ms{meant}')
     elif value_ns % MS_NS:
         findings.error(path, f'"{duration}" is not a whole number of milliseconds')
 
@@ -40,7 +41,7 @@ def check_port(findings: Findings, path: str, number: int) -> None:
 
 def check_percent(findings: Findings, path: str, value: float, least: float = 0.0) -> None:
     if not 0 <= value <= 100 or 0 < value < least:
-        findings.error(path, f"{value:g} is no percentage")
+        findings.error(path, f"{value:g} is no percentage, they go from {f'{least:f}'.rstrip('0') if least else '0'} to 100")
 
 
 def check_labels(findings: Findings, path: str, labels: Mapping[str, str]) -> None:

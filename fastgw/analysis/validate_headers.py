@@ -31,6 +31,8 @@ def _check_operations(findings: Findings, path: str, operations: HeaderOperation
             here = join_key(f"{path}.{field}", name) if name else f"{path}.{field}"
             if host and name.lower() in HOST_NAMES:
                 sets_host.append(here)
+                if "%" in value:
+                    findings.warn(here, f'"{value}" is sent as it stands: variables mean nothing in the host of a request')
             else:
                 findings.problem(here, _name_problem(name))
             findings.problem(here, format_problem(value))

@@ -48,7 +48,12 @@ def _retry_on_problem(word: str) -> str:
         return "" if int(word) in HTTP_STATUSES else f"{word} is no registered status"
     if not word:
         return "an empty condition"
-    blank = ", without the blank it is" if word.strip() in RETRY_ON else ""
+    bare = word.strip()
+    blank = (
+        ", without the blank it is"
+        if bare in RETRY_ON or (bare.isascii() and bare.isdigit() and int(bare) in HTTP_STATUSES)
+        else ""
+    )
     return f'"{word}" is no condition to retry on{blank}'
 
 

@@ -52,7 +52,8 @@ def build_action(route: HttpRoute, namespace: str, server_port: int, finder: Fin
     for each in (*edits.problems, *built.problems):
         if each.matters:
             detail = each.field.split(".")[1].split("[")[0]
-            return _refuse(detail, _wrong(each.field, f"{each.words}: going on without it would not be safe: answered 503"))
+            words = f"{each.words}: going on without it would not be safe: answered 503"
+            return _refuse(detail, _invalid(each.field, words) if detail == "rewrite" else _wrong(each.field, words))
     remarks = [_wrong(each.field, f"{each.words}: it has no effect") for each in (*edits.problems, *built.problems)]
     found = _route(route.route, edits, namespace, server_port, finder, remarks)
     if built.policy is None:

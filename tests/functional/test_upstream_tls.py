@@ -158,6 +158,34 @@ def test_names(start_gateway: StartGateway, authority: Authority, tmp_path: Path
         assert seen == [name for _, _, status, name in asked if status == 200]
 
 
+def test_m15_the_name_follows_the_new_host(start_gateway: StartGateway, authority: Authority, tmp_path: Path, ca: str) -> None:
+    """Whoever changes the host: the route, its headers, those of one of several destinations."""
+    identity = authority.issue("*.wild.test")
+    target = destination("auto.svc.test", 443)
+    by_header = {"headers": {"request": {"set": {"host": "header.wild.test"}}}}
+    weighted = [{**target, "weight": 1, "headers": {"request": {"set": {"host": f"{n}.wild.test"}}}} for n in ("one", "two")]
+    rules = [
+        {"match": [{"uri": {"exact": "/rewrite"}}], "rewrite": {"authority": "rewrite.wild.test:99"}, "route": [target]},
+        {"match": [{"uri": {"exact": "/header"}}], "route": [target], **by_header},
+        {"match": [{"uri": {"exact": "/weighted"}}], "route": weighted},
+        {"match": [{"uri": {"exact": "/both"}}], "route": weighted, **by_header},
+    ]
+    with TlsOrigin("one", identity, tmp_path) as origin:
+        documents = upstream("auto", origin.port, {"mode": "SIMPLE", "caCertificates": ca})
+        service = virtual_service("all", ["client.test"], rules)
+        running = start_gateway([*documents, gateway(hosts=["client.test"]), service], workers=1)
+
+        def names(path: str, count: int = 1) -> set[str | None]:
+            before = len(origin.handshakes)
+            assert {running.get(path, "client.test").status for _ in range(count)} == {200}
+            return {shaken.name for shaken in origin.handshakes[before:]}
+
+        assert names("/rewrite") == {"rewrite.wild.test"}
+        assert names("/header") == {"header.wild.test"}
+        assert names("/weighted", 40) == {"one.wild.test", "two.wild.test"}
+        assert names("/both", 5) == set(), "the connection of /header is used again"
+
+
 def test_sessions_are_resumed(start_gateway: StartGateway, authority: Authority, tmp_path: Path, ca: str) -> None:
     with TlsOrigin("one", authority.issue(HOST), tmp_path) as origin:
         origin.answer = lambda head: ok(b"once", "Connection: close")

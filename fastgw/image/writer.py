@@ -21,7 +21,7 @@ from fastgw.model.plan import Cluster, Plan, RouteTable, Rule, VirtualHost
 from fastgw.model.progress import with_progress
 
 ALIGNMENT = 64
-_SPARE_HOSTS = 1000
+_SPARE_HOSTS = 100
 """So many virtual hosts are kept beyond those in use before it is worth while to look for them."""
 _SIZES = [FORMAT.record_bytes(number) for number in NUMBERS.values()]
 

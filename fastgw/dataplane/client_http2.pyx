@@ -409,7 +409,10 @@ cdef class ClientHttp2(Http2Session):
         self.condemned = True
         self.goodbye = FAREWELL_SENT
         nghttp2_session_terminate_session(self.session, code)
-        self.pack()
+        try:
+            self.pack()
+        except MemoryError:
+            return self.destroy()
         return self.linger()
 
     cdef int linger(self) except -1:

@@ -2,5 +2,5 @@
 from fastgw.native.nghttp2 cimport nghttp2_mem
 
 
-cdef nghttp2_mem *session_memory() noexcept
+cdef nghttp2_mem *session_memory(bint *starved) noexcept
 cdef size_t session_bytes() noexcept

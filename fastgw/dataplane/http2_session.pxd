@@ -45,6 +45,7 @@ cdef class Http2Session(Protocol):
     cdef int32_t block_stream      # whose block it is, 0: none is under way
     cdef bint pause_once           # stop after the next field, so that others have their turn
     cdef bint bombed               # a block goes on far beyond its limit
+    cdef bint starved              # the frame layer wanted memory and got none
     cdef bint held                 # a DATA frame waits until the socket has taken more
     cdef int waiting               # queues with bytes, or whose filler pauses
     cdef uint64_t data_frames      # sent

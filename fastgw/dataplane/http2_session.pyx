@@ -21,7 +21,7 @@ from fastgw.native.nghttp2 cimport (
     NGHTTP2_DATA_FLAG_EOF, NGHTTP2_DATA_FLAG_NO_COPY, NGHTTP2_DATA_FLAG_NO_END_STREAM, NGHTTP2_ERR_CALLBACK_FAILURE,
     NGHTTP2_ERR_DEFERRED, NGHTTP2_ERR_PAUSE, NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE, NGHTTP2_ERR_WOULDBLOCK,
     NGHTTP2_NV_FLAG_NO_INDEX, NGHTTP2_NV_FLAG_NONE, nghttp2_data_provider, nghttp2_data_source, nghttp2_data_source_read_callback,
-    nghttp2_frame, nghttp2_nv, nghttp2_on_header_callback, nghttp2_option, nghttp2_option_new,
+    nghttp2_frame, nghttp2_mem, nghttp2_nv, nghttp2_on_header_callback, nghttp2_option, nghttp2_option_new,
     nghttp2_option_set_max_deflate_dynamic_table_size, nghttp2_option_set_max_send_header_block_length,
     nghttp2_option_set_no_auto_window_update, nghttp2_option_set_no_http_messaging, nghttp2_send_data_callback, nghttp2_session,
     nghttp2_session_callbacks, nghttp2_session_callbacks_new, nghttp2_session_callbacks_set_on_header_callback,
@@ -229,11 +229,13 @@ cdef class Http2Session(Protocol):
 
     cdef int open_session(self, bint server, const nghttp2_session_callbacks *callbacks, const nghttp2_option *option) except -1:
         """Frames from now on; the transport is set."""
-        cdef int r
-        if server:
-            r = nghttp2_session_server_new3(&self.session, callbacks, <void *>self, option, session_memory())
-        else:
-            r = nghttp2_session_client_new3(&self.session, callbacks, <void *>self, option, session_memory())
+        cdef nghttp2_mem *memory = session_memory(&self.starved)
+        cdef int r = -1
+        if memory != NULL and server:
+            r = nghttp2_session_server_new3(&self.session, callbacks, <void *>self, option, memory)
+        elif memory != NULL:
+            r = nghttp2_session_client_new3(&self.session, callbacks, <void *>self, option, memory)
+        session_memory(NULL)
         if r != 0:
             raise MemoryError("HTTP/2 session")
         self.packer.session = self
@@ -281,6 +283,8 @@ cdef class Http2Session(Protocol):
         cdef const uint8_t *p
         cdef ssize_t n
         cdef int rounds = 0
+        if self.starved:  # something that was asked of it has not been done
+            raise MemoryError("HTTP/2 frame layer")
         while t.fd >= 0 and not t.failed:
             if t.queued() >= PACK_BYTES:
                 t.flush()
@@ -298,6 +302,8 @@ cdef class Http2Session(Protocol):
                 t.write(<const char *>p, <size_t>n)
             elif not self.held:
                 break
+        if self.starved:
+            raise MemoryError("HTTP/2 frame layer")
         t.flush()
         return self.on_packed()
 

@@ -357,6 +357,8 @@ cdef class UpstreamHttp2(Http2Session):
             self.inside = True  # no end within an end
             try:
                 self.pack()
+            except MemoryError:
+                pass  # then without a word
             finally:
                 self.inside = False
         return self.lose(FAULT_CLOSED, 0, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -13,6 +13,8 @@ from fastgw.dataplane import http2_memory
 LIBRARY = ctypes.CDLL("libnghttp2.so.14")
 LIBRARY.nghttp2_session_mem_send.restype = ctypes.c_ssize_t
 Session = ctypes.c_void_p
+NO_MEMORY = -901
+"""NGHTTP2_ERR_NOMEM"""
 
 
 class Pair(ctypes.Structure):
@@ -97,3 +99,39 @@ def test_memory_returns_after_large_frames() -> None:
             submit(session, b"v" * 50_000)
             assert len(sent_by(session)) > 25_000
     assert http2_memory.frame_buffers()[0] == before
+
+
+@contextmanager
+def denied(sizes: Callable[[int], bool]) -> Iterator[None]:
+    """malloc has none for these."""
+    function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_size_t)(sizes)
+    http2_memory.deny(ctypes.cast(function, ctypes.c_void_p).value)
+    try:
+        yield
+    finally:
+        http2_memory.deny(0)
+
+
+def test_the_reserve_gives_what_malloc_has_not() -> None:
+    """Header blocks are the same whoever's memory they are made in, and all of it comes back."""
+    with sessions(1) as [session]:
+        sent_by(session)
+        submit(session, b"v" * 50_000)
+        expected = sent_by(session)
+    before = http2_memory.live_session_bytes()
+    with sessions(1) as [session]:
+        sent_by(session)
+        with denied(lambda size: True):
+            submit(session, b"v" * 50_000)
+            assert http2_memory.reserve_in_use() > 0
+            assert sent_by(session) == expected
+    assert http2_memory.reserve_in_use() == 0 and http2_memory.live_session_bytes() == before
+
+
+def test_the_reserve_comes_to_an_end_and_begins_anew() -> None:
+    for _ in range(2):
+        with sessions(20) as opened, denied(lambda size: size > 10_000):
+            pairs = (Pair * 2)(Pair(b":method", b"GET", 7, 3, 0), Pair(b"x-large", b"v" * 50_000, 7, 50_000, 0))
+            taken = [LIBRARY.nghttp2_submit_request(session, None, pairs, 2, None, None) for session in opened]
+            assert taken[0] > 0 and taken[-1] == NO_MEMORY
+        assert http2_memory.reserve_in_use() == 0

@@ -31,6 +31,7 @@ cdef class Hub(StreamOwner):
     cdef int enqueue(self, UpstreamHttp2Stream s) except -1
     cdef bint needs_another(self) noexcept
     cdef int connect(self, Exchange x, int64_t timeout_ms) except -1
+    cdef int give_up(self, UpstreamHttp2Stream s) except -1
     cdef int forget(self, UpstreamHttp2 c) except -1
     cdef UpstreamStream acquire(self, Exchange x, int64_t timeout_ms, bint fresh)
 

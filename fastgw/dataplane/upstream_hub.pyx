@@ -58,16 +58,23 @@ cdef class Hub(StreamOwner):
             c.bind(s)
             return s
         self.enqueue(s)
-        if (self.needs_another() or (fresh and not self.connecting)) and not self.connect(x, timeout_ms) and (
-                not self.connections or x.held == HELD_REFUSED):
-            self.withdraw(s)
-            s.retire()
-            if not self.connections:
-                self.hubs.remove(self)
-            return None
+        try:
+            if (self.needs_another() or (fresh and not self.connecting)) and not self.connect(x, timeout_ms) and (
+                    not self.connections or x.held == HELD_REFUSED):
+                self.give_up(s)
+                return None
+        except BaseException:
+            self.give_up(s)
+            raise
         x.held = HELD_NOT
         self.ctx.loop.set_deadline(s, self.ctx.loop.now_ms + max(timeout_ms, 1))
         return s
+
+    cdef int give_up(self, UpstreamHttp2Stream s) except -1:
+        """Nothing will come of s, which waits."""
+        self.withdraw(s)
+        s.retire()
+        return 0 if self.connections or self.front is not None else self.hubs.remove(self)
 
     cdef UpstreamHttp2 least_loaded(self):
         cdef UpstreamHttp2 c, best = None

@@ -24,8 +24,9 @@ cdef class TlsContext:
 cdef class TlsContexts:
     """Those of a worker: made at first use, bounded, kept over images as long as nothing they are made of changes."""
     cdef Context ctx
-    cdef object by_key             # OrderedDict: bytes -> TlsContext or None (unusable), the least recently used first
+    cdef object by_key             # OrderedDict: bytes -> TlsContext, the least recently used first
     cdef dict by_index             # index in the image in use -> key
+    cdef dict failed               # key -> when one that could not be made is tried again
     cdef readonly int limit
     cdef TlsContext find(self, Image image, uint32_t index, bint carries_http)
     cdef bytes key_of(self, Image image, const fgw_img_tls_context *c, bint carries_http)

@@ -17,9 +17,11 @@ from fastgw.dataplane.context cimport Context, Image
 from fastgw.native.base cimport fgw_span
 from fastgw.native.credentials cimport fgw_credential, fgw_credentials_find
 from fastgw.native.openssl cimport (
-    BIO, BIO_free, BIO_new_mem_buf, ERR_clear_error, EVP_CIPHER, EVP_CIPHER_CTX, EVP_CIPHER_fetch, EVP_DecryptInit_ex,
+    BIO, BIO_free, BIO_new_mem_buf, ERR_GET_LIB, ERR_GET_REASON, ERR_LIB_PEM, ERR_clear_error, ERR_peek_last_error, EVP_CIPHER,
+    EVP_CIPHER_CTX, EVP_CIPHER_fetch, EVP_DecryptInit_ex,
     EVP_EncryptInit_ex, EVP_MAC_CTX, EVP_PKEY, EVP_PKEY_free, EVP_sha256, PEM_read_bio_PrivateKey, PEM_read_bio_X509,
-    PEM_read_bio_X509_CRL, RAND_bytes, SSL, SSL_CTX, SSL_CTX_add_client_CA, SSL_CTX_free, SSL_CTX_get_cert_store, SSL_CTX_new,
+    PEM_read_bio_X509_CRL, PEM_R_NO_START_LINE, RAND_bytes, SSL, SSL_CTX, SSL_CTX_add_client_CA, SSL_CTX_free,
+    SSL_CTX_get_cert_store, SSL_CTX_new,
     SSL_CTX_set1_groups_list, SSL_CTX_set_alpn_select_cb, SSL_CTX_set_cipher_list, SSL_CTX_set_ciphersuites,
     SSL_CTX_set_max_cert_list, SSL_CTX_set_max_early_data, SSL_CTX_set_max_proto_version, SSL_CTX_set_min_proto_version,
     SSL_CTX_set_mode, SSL_CTX_set_num_tickets, SSL_CTX_set_options, SSL_CTX_set_read_ahead, SSL_CTX_set_security_level,
@@ -35,7 +37,8 @@ from fastgw.native.openssl cimport (
     TLS_server_method, X509, X509_CRL, X509_CRL_free, X509_STORE, X509_STORE_CTX, X509_STORE_CTX_get_current_cert,
     X509_STORE_CTX_get_error_depth, X509_STORE_CTX_get_ex_data, X509_STORE_CTX_set_error, X509_STORE_add_cert,
     X509_STORE_add_crl, X509_STORE_set_flags, X509_V_ERR_APPLICATION_VERIFICATION, X509_V_FLAG_CRL_CHECK,
-    X509_V_FLAG_CRL_CHECK_ALL, X509_V_FLAG_PARTIAL_CHAIN, X509_cmp_current_time, X509_digest, X509_free, X509_get0_notAfter,
+    X509_V_FLAG_CRL_CHECK_ALL, X509_V_FLAG_PARTIAL_CHAIN, X509_cmp_current_time, X509_digest, X509_dup, X509_free,
+    X509_get0_notAfter, X509_get0_pubkey,
     fgw_free_chain, fgw_has_san, fgw_spki_sha256, fgw_ticket_mac, sk_X509_new_null, sk_X509_push, stack_X509,
 )
 from fastgw.native.route cimport (
@@ -46,6 +49,7 @@ from fastgw.native.state cimport FGW_G_TLS_CONTEXTS
 
 cdef enum:
     CONTEXTS_MAX = 1024          # kept by a worker
+    RETRY_MS = 1000              # before one that could not be made is tried again: it may have been for want of memory
     TICKET_KEY_BYTES = 80        # name 16, HMAC key 32, AES key 32
     SESSION_S = 28800            # a ticket is good for as long as a key is the first (requirement G8)
     CHAIN_MAX = 65536            # bytes of a client's certificates (T12)
@@ -89,6 +93,7 @@ cdef class TlsContexts:
         self.limit = limit
         self.by_key = OrderedDict()
         self.by_index = {}
+        self.failed = {}
 
     def on_image(self):
         """Another image or other credentials are in use."""
@@ -106,8 +111,16 @@ cdef class TlsContexts:
         if key in self.by_key:
             self.by_key.move_to_end(key)
             return self.by_key[key]
+        if self.failed.get(key, 0) > self.ctx.loop.now_ms:
+            return None
         found = self.make(image, image.tls_contexts + index, carries_http)
         ERR_clear_error()
+        if found is None:
+            if len(self.failed) >= self.limit:
+                self.failed.clear()
+            self.failed[key] = self.ctx.loop.now_ms + RETRY_MS
+            return None
+        self.failed.pop(key, None)
         self.by_key[key] = found
         if len(self.by_key) > self.limit:
             self.by_key.popitem(last=False)
@@ -248,59 +261,86 @@ cdef int no_password(char *p, int n, int writing, void *arg) noexcept:
     return -1
 
 
+cdef X509 *read_certificate(BIO *b) noexcept:
+    """The next one, NULL when there is none or none can be had. A key that OpenSSL had no memory for is for good like one of an
+    unknown kind: one without a key is decoded once more."""
+    cdef X509 *x = PEM_read_bio_X509(b, NULL, NULL, NULL)
+    cdef X509 *again
+    if x == NULL or X509_get0_pubkey(x) != NULL:
+        return x
+    again = X509_dup(x)
+    X509_free(x)
+    ERR_clear_error()
+    return again
+
+
 cdef bint use_pair(SSL_CTX *ctx, const char *chain, size_t chain_len, const char *key, size_t key_len) except -1:
-    """A certificate with its issuers, and its key, from PEM. False when they cannot be used."""
+    """A certificate with its issuers, and its key, from PEM. False when they cannot be used, as a whole."""
     cdef BIO *b = BIO_new_mem_buf(chain, <int>chain_len)
-    cdef X509 *leaf = PEM_read_bio_X509(b, NULL, NULL, NULL)
-    cdef X509 *issuer
+    cdef X509 *leaf = read_certificate(b) if b != NULL else NULL
     cdef EVP_PKEY *private
     cdef stack_X509 *issuers = sk_X509_new_null()
     cdef bint ok = False
-    if leaf != NULL:
-        issuer = PEM_read_bio_X509(b, NULL, NULL, NULL)
-        while issuer != NULL:
-            sk_X509_push(issuers, issuer)
-            issuer = PEM_read_bio_X509(b, NULL, NULL, NULL)
+    if leaf != NULL and issuers != NULL and read_issuers(b, issuers):
         BIO_free(b)
         b = BIO_new_mem_buf(key, <int>key_len)
-        private = PEM_read_bio_PrivateKey(b, NULL, no_password, NULL)
+        private = PEM_read_bio_PrivateKey(b, NULL, no_password, NULL) if b != NULL else NULL
         if private != NULL:
             ok = SSL_CTX_use_cert_and_key(ctx, leaf, private, issuers, 1) == 1
             EVP_PKEY_free(private)
-        X509_free(leaf)
+    X509_free(leaf)
     BIO_free(b)
     fgw_free_chain(issuers)
     return ok
 
 
+cdef bint read_issuers(BIO *b, stack_X509 *to) noexcept:
+    """The other certificates of a chain; False when not all of them could be had."""
+    cdef X509 *issuer = read_certificate(b)
+    while issuer != NULL:
+        if sk_X509_push(to, issuer) == 0:
+            X509_free(issuer)
+            return False
+        issuer = read_certificate(b)
+    return is_end()
+
+
+cdef bint is_end() noexcept:
+    """Nothing more was found because nothing more is there. A bundle that could not be read on (memory) is not taken for whole."""
+    cdef unsigned long e = ERR_peek_last_error()
+    return ERR_GET_LIB(e) == ERR_LIB_PEM and ERR_GET_REASON(e) == PEM_R_NO_START_LINE
+
+
 cdef int add_trusted(X509_STORE *store, SSL_CTX *names_for, const char *pem, size_t n) except -1:
-    """CAs from PEM into the store, their names into the list that clients are shown; how many."""
+    """CAs from PEM into the store, their names into the list that clients are shown; how many, 0 when not all of them could be."""
     cdef BIO *b = BIO_new_mem_buf(pem, <int>n)
-    cdef X509 *x = PEM_read_bio_X509(b, NULL, NULL, NULL)
+    cdef X509 *x = read_certificate(b) if b != NULL else NULL
     cdef int count = 0
-    while x != NULL:
-        X509_STORE_add_cert(store, x)
-        if names_for != NULL:
-            SSL_CTX_add_client_CA(names_for, x)
+    cdef bint ok = True
+    while x != NULL and ok:
+        ok = X509_STORE_add_cert(store, x) == 1 and (names_for == NULL or SSL_CTX_add_client_CA(names_for, x) == 1)
         X509_free(x)
         count += 1
-        x = PEM_read_bio_X509(b, NULL, NULL, NULL)
+        x = read_certificate(b) if ok else NULL
+    ok = ok and is_end()
     BIO_free(b)
-    return count
+    return count if ok else 0
 
 
 cdef int add_revoked(X509_STORE *store, const char *pem, size_t n) except -1:
-    """Revocation lists from PEM; how many."""
+    """Revocation lists from PEM; how many, 0 when not all of them could be taken."""
     cdef BIO *b = BIO_new_mem_buf(pem, <int>n)
-    cdef X509_CRL *x = PEM_read_bio_X509_CRL(b, NULL, NULL, NULL)
+    cdef X509_CRL *x = PEM_read_bio_X509_CRL(b, NULL, NULL, NULL) if b != NULL else NULL
     cdef int count = 0
-    while x != NULL:
-        X509_STORE_add_crl(store, x)
+    cdef bint ok = True
+    while x != NULL and ok:
+        ok = X509_STORE_add_crl(store, x) == 1
         X509_CRL_free(x)
         count += 1
-        x = PEM_read_bio_X509_CRL(b, NULL, NULL, NULL)
+        x = PEM_read_bio_X509_CRL(b, NULL, NULL, NULL) if ok else NULL
+    ok = ok and is_end()
     BIO_free(b)
-    return count
+    return count if ok else 0
 
 
 # ---- what OpenSSL asks during a handshake

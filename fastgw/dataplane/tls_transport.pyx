@@ -17,7 +17,7 @@ from fastgw.dataplane.tls_context cimport TlsContext
 from fastgw.dataplane.tls_facts cimport TlsFacts
 from fastgw.dataplane.transport cimport CLOSE_CONNECT_FAILED, CLOSE_HANDSHAKE_FAILED, CLOSE_RESET, Transport
 from fastgw.native.openssl cimport (
-    BIO, BIO_CTRL_FLUSH, BIO_FLAGS_READ, BIO_FLAGS_SHOULD_RETRY, BIO_FLAGS_WRITE, BIO_METHOD, BIO_TYPE_SOURCE_SINK,
+    BIO, BIO_free, BIO_CTRL_FLUSH, BIO_FLAGS_READ, BIO_FLAGS_SHOULD_RETRY, BIO_FLAGS_WRITE, BIO_METHOD, BIO_TYPE_SOURCE_SINK,
     SSL_ERROR_WANT_READ, SSL_ERROR_ZERO_RETURN, SSL_SENT_SHUTDOWN, TLS1_3_VERSION, X509_V_OK, BIO_clear_flags, BIO_get_data,
     BIO_get_new_index, BIO_meth_new, BIO_meth_set_create, BIO_meth_set_ctrl, BIO_meth_set_read, BIO_meth_set_write, BIO_new,
     BIO_set_data, BIO_set_flags, BIO_set_init, ERR_clear_error, ERR_peek_last_error, ERR_reason_error_string, SSL_CIPHER_get_name,
@@ -139,11 +139,11 @@ cdef class TlsTransport(Transport):
         cdef BIO *b = BIO_new(METHOD)
         self.ssl = SSL_new(context.ssl_ctx)
         sessions += self.ssl != NULL
-        if b == NULL or self.ssl == NULL:
+        if b == NULL or self.ssl == NULL or SSL_set_app_data(self.ssl, <void *>context) != 1:
+            BIO_free(b)
             raise MemoryError("TLS session")
         BIO_set_data(b, <void *>self)
         SSL_set_bio(self.ssl, b, b)
-        SSL_set_app_data(self.ssl, <void *>context)
         self.context = context
         self.encrypts = True
         self.small_left = SMALL_BYTES

@@ -215,14 +215,15 @@ cdef class UpstreamContexts:
         SSL_CTX_set_mode(c, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER)
         SSL_CTX_set_read_ahead(c, 1)
         SSL_CTX_set_max_cert_list(c, CHAIN_MAX)
-        SSL_CTX_set_min_proto_version(c, protocol_version(t.min_version))
-        SSL_CTX_set_max_proto_version(c, protocol_version(t.max_version))
-        SSL_CTX_set_cipher_list(c, <const char *>CIPHERS)
-        SSL_CTX_set_ciphersuites(c, <const char *>SUITES)
+        if (SSL_CTX_set_min_proto_version(c, protocol_version(t.min_version)) != 1
+                or SSL_CTX_set_max_proto_version(c, protocol_version(t.max_version)) != 1
+                or SSL_CTX_set_cipher_list(c, <const char *>CIPHERS) != 1
+                or SSL_CTX_set_ciphersuites(c, <const char *>SUITES) != 1):
+            raise MemoryError("TLS context")
         SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL)
         SSL_CTX_sess_set_new_cb(c, take_session)
-        if alpn:
-            SSL_CTX_set_alpn_protos(c, <const unsigned char *><const char *>alpn, <unsigned int>len(alpn))
+        if alpn and SSL_CTX_set_alpn_protos(c, <const unsigned char *><const char *>alpn, <unsigned int>len(alpn)) != 0:
+            raise MemoryError("TLS context")
         SSL_CTX_set_verify(c, SSL_VERIFY_PEER, NULL)
         SSL_CTX_set_verify_depth(c, 10)
         SSL_CTX_set_cert_verify_callback(c, verify_upstream, <void *>made)
@@ -328,9 +329,10 @@ cdef class UpstreamTlsTransport(TlsTransport):
         self.start_client(context)
         if self.alpn:
             alpn = offered(self.alpn)
-            SSL_set_alpn_protos(self.ssl, <const unsigned char *><const char *>alpn, <unsigned int>len(alpn))
-        if name and not address:  # RFC 6066 section 3: no addresses
-            SSL_set_tlsext_host_name(self.ssl, <const char *>name)
+            if SSL_set_alpn_protos(self.ssl, <const unsigned char *><const char *>alpn, <unsigned int>len(alpn)) != 0:
+                raise MemoryError("ALPN")
+        if name and not address and SSL_set_tlsext_host_name(self.ssl, <const char *>name) != 1:  # RFC 6066 section 3: no addresses
+            raise MemoryError("server name")
         if context.verify == FGW_VERIFY_NAMES and not context.sans:
             param = SSL_get0_param(self.ssl)
             X509_VERIFY_PARAM_set_hostflags(param, CHECK_FLAGS)

@@ -208,6 +208,8 @@ cdef extern from "openssl/bio.h":
 
 
 cdef extern from "openssl/pem.h":
+    enum:
+        PEM_R_NO_START_LINE
     X509 *PEM_read_bio_X509(BIO *b, X509 **x, void *callback, void *arg)
     X509_CRL *PEM_read_bio_X509_CRL(BIO *b, X509_CRL **x, void *callback, void *arg)
     EVP_PKEY *PEM_read_bio_PrivateKey(BIO *b, EVP_PKEY **x, int (*callback)(char *, int, int, void *) noexcept, void *arg)
@@ -215,6 +217,8 @@ cdef extern from "openssl/pem.h":
 
 cdef extern from "openssl/x509.h":
     void X509_free(X509 *x)
+    X509 *X509_dup(const X509 *x)
+    EVP_PKEY *X509_get0_pubkey(const X509 *x)
     int X509_up_ref(X509 *x)
     void X509_CRL_free(X509_CRL *x)
     const ASN1_TIME *X509_get0_notAfter(const X509 *x)
@@ -267,7 +271,11 @@ cdef extern from "openssl/rand.h":
 
 
 cdef extern from "openssl/err.h":
+    enum:
+        ERR_LIB_PEM
     void ERR_clear_error()
+    int ERR_GET_LIB(unsigned long e)
+    int ERR_GET_REASON(unsigned long e)
     unsigned long ERR_peek_error()
     unsigned long ERR_peek_last_error()
     const char *ERR_reason_error_string(unsigned long e)

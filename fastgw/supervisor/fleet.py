@@ -22,6 +22,9 @@ keeps the sockets."""
 START_S = 30.0
 """A worker that has not beaten once may still be importing its modules on a busy machine."""
 LATE_TICK_S = 2.0
+LATE_S = 5.0
+"""So long after the time of a drain a worker that should have ended is killed. One on a busy machine may be late by a second or
+two; killed, it would leave out the last lines of its log and how many connections it had to cut."""
 
 
 class ImageNacked(Exception):
@@ -80,7 +83,7 @@ class Fleet:
                 slot.abort(f"has not taken over generation {generation} within {waited_s:g} s")
 
     async def drain(self, seconds: float, kept: bool = False) -> None:
-        """Returns when no worker is left: by itself, or killed a second after the time. Each accepts until all have nothing left:
+        """Returns when no worker is left: by itself, or killed LATE_S after the time. Each accepts until all have nothing left:
         the queue of one that ended earlier would be nobody's. ``kept``: somebody keeps the queues (protocol.Drain)."""
         end_s, last_s = time.monotonic() + seconds, min(LAST_S, seconds / 4)
         for slot in self.slots:
@@ -89,7 +92,7 @@ class Fleet:
         seconds = max(0.0, end_s - time.monotonic())
         for slot in self.slots:
             slot.finish(seconds, PATIENCE_S)
-        if not await self._wait(lambda: not any(slot.running for slot in self.slots), seconds + 1.0):
+        if not await self._wait(lambda: not any(slot.running for slot in self.slots), seconds + LATE_S):
             log.warning("the drain time is over, the remaining workers are ended")
             await self.kill()
 

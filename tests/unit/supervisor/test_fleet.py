@@ -236,7 +236,9 @@ def test_drained_workers_are_not_started_again(tmp_path: Path) -> None:
     play(tmp_path, "good", act)
 
 
-def test_a_worker_that_does_not_drain_is_killed_after_the_time(tmp_path: Path) -> None:
+def test_a_worker_that_does_not_drain_is_killed_after_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet_module, "LATE_S", 0.2)
+
     async def act(scene: Scene) -> None:
         await until(lambda: len(lines_of(scene.journal)) == 8)
         await scene.fleet.drain(0.1)

@@ -124,7 +124,7 @@ cdef class LogLine:
         elif name in TEXTS or code == FGW_VALUE_START_TIME and not arg:
             op.kind, op.slot = FGW_LOG_TEXT, TEXTS.get(name, FGW_LOG_START_TIME)
             self.wanted |= <uint32_t>1 << op.slot
-        elif code == FGW_VALUE_REQUEST_HEADER and self.field_count < FGW_LOG_FIELDS:
+        elif code == FGW_VALUE_REQUEST_HEADER and self.field_count < FGW_LOG_FIELDS and "?:" not in arg:
             op.kind, op.slot = FGW_LOG_TEXT, FGW_LOG_FIELD + self.field_count
             self.fields[self.field_count] = self.piece_count
             self.field_count += 1

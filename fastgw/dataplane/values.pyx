@@ -297,6 +297,8 @@ cdef class Values(Pen):
     cdef int request_header(self, const Piece *piece, RequestHead head) except -1:
         cdef const fgw_field *f = head.find(piece.header_id, piece.text, piece.text_len)
         if f == NULL and piece.other_len:
+            if piece.other[0] == 58:
+                return pseudo_header(self, piece.other[1], head)
             f = head.find(piece.other_id, piece.other, piece.other_len)
         return 0 if f == NULL else self.outside(head.base + f.value_off, f.value_len)
 
@@ -432,6 +434,17 @@ cdef class Values(Pen):
                 self.at[0] = <char>c
                 self.at += 1
         return 0
+
+
+cdef int pseudo_header(Values pen, char initial, RequestHead head) except -1:
+    """In place of a field that is missing: :method, :path, :authority or :scheme, by the letter after the colon."""
+    if initial == 109:
+        return pen.outside(head.base + head.req.method.off, head.req.method.len)
+    if initial == 112:
+        return pen.outside(head.base + head.req.target.off, head.req.target.len)
+    if initial == 97:
+        return pen.outside(head.base + head.req.authority.off, head.req.authority.len)
+    return pen.plain(b"https" if head.secure else b"http")
 
 
 cdef size_t write_flags(char *out, uint32_t flags) noexcept:

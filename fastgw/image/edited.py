@@ -11,7 +11,7 @@ import msgspec
 
 from fastgw.image.asked import Asked
 from fastgw.model.plan import Action, HeaderEdit, Rule, WeightedDestination
-from fastgw.model.values import Part, format_text
+from fastgw.model.values import PSEUDO, Part, format_text
 
 Fields = list[tuple[str, str]]
 """Names in lower case, repeated ones as often as they are sent."""
@@ -97,7 +97,9 @@ def _value(part: Part, fixed: dict[str, str], request: Fields, response: Fields)
         return part.argument
     if part.operation.endswith("_header"):
         fields = request if part.operation == "request_header" else response
-        value = next((value for wanted in part.argument.split("?") for name, value in fields if name == wanted), "")
+        pseudo = [(name, fixed[operation]) for name, operation in PSEUDO.items() if name.startswith(":")]
+        known = fields + pseudo if part.operation == "request_header" else fields
+        value = next((value for wanted in part.argument.split("?") for name, value in known if name == wanted), "")
     else:
         found = fixed.get(part.operation)
         if found is None:

@@ -5,7 +5,8 @@ Both sides know the operations by these words; ``enum fgw_value`` of the route i
 - ``text`` ARG: the literal text
 - ``start_time`` FORMAT: wall-clock start, strftime in UTC; "" is 2026-01-02T03:04:05.678Z
 - ``method``, ``path`` (as sent, with query), ``protocol``, ``code``, ``flags`` and others of a request and its answer
-- ``request_header`` NAME, ``response_header`` NAME: lower case; NAME?OTHER is the other one where the first is missing
+- ``request_header`` NAME, ``response_header`` NAME: lower case; NAME?OTHER is the other one where the first is missing,
+  of a request maybe a pseudo header
 - ``tls_*``, ``peer_*``, ``local_*``: of TLS with the client, and of both certificates
 - ``grpc_status``, ``grpc_status_snake``, ``grpc_status_number``: DeadlineExceeded, DEADLINE_EXCEEDED, 4
 
@@ -77,7 +78,7 @@ OPERATORS = {
 
 WITH_ARGUMENT = ("START_TIME", "REQ", "RESP", "REQUEST_HEADER", "RESPONSE_HEADER")
 
-_PSEUDO = {
+PSEUDO = {
     ":method": "method",
     ":path": "path",
     ":authority": "authority",
@@ -143,7 +144,7 @@ def _part_text(part: Part) -> str:
 
 _NAMES = {
     **{operation: name for name, operation in reversed(OPERATORS.items())},
-    **{operation: f"REQ({name.upper()})" for name, operation in reversed(_PSEUDO.items())},
+    **{operation: f"REQ({name.upper()})" for name, operation in reversed(PSEUDO.items())},
     "upstream_service_time": "RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)",
     "grpc_status_snake": "GRPC_STATUS(SNAKE_STRING)",
 }
@@ -213,8 +214,9 @@ def _header(argument: str, response: bool) -> tuple[str, str]:
         return "response_header", "?".join(names)
     if names[0] == _ORIGINAL_PATH:
         names = names[1:] or [":path"]
-    if len(names) == 1 and names[0] in _PSEUDO:
-        return _PSEUDO[names[0]], ""
-    if any(name.startswith(":") for name in names):
-        raise FormatError(f"{argument!r}: pseudo headers are :method, :path, :scheme and :authority, and stand alone")
+    if names[0] in PSEUDO:
+        return PSEUDO[names[0]], ""  # it is always there, so that another one is never looked for
+    names = [":authority" if name == "host" else name for name in names]
+    if any(name.startswith(":") and name not in PSEUDO for name in names):
+        raise FormatError(f"{argument!r}: pseudo headers are :method, :path, :scheme and :authority")
     return "request_header", "?".join(names)

@@ -198,13 +198,15 @@ def test_header_fields_and_alternatives(logged: Callable[..., Logged]) -> None:
     for kind in ("request_header", "response_header"):
         for name in names:
             program += [(kind, name), ("text", "|")]
+    for name in ("method", "path", "authority", "scheme"):
+        program += [("request_header", f"x-missing?:{name}"), ("text", "|")]
     log = logged(program)
     fields = "X-A: one\r\nX-a: two\r\nUser-Agent: curl \r\nX-B:\r\n"
     log.exchange(
         f"GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n".encode(),
         f"HTTP/1.1 200 OK\r\n{fields}Content-Length: 2\r\n\r\nok".encode(),
     )
-    assert log.text() == b"one|curl|one|-|-|" * 2 + b"\n"
+    assert log.text() == b"one|curl|one|-|-|" * 2 + b"GET|/|a|http|\n"
 
 
 def test_the_values_of_an_answer_are_not_those_of_the_one_before(logged: Callable[..., Logged]) -> None:

@@ -23,6 +23,8 @@ def test_words_and_numbers_are_in_one_order() -> None:
         ("%REQ(X-Id?Other):8%", [Part("request_header", "x-id?other", 8)]),
         ("%REQ(:AUTHORITY)%%REQ(host)%", [Part("authority"), Part("authority")]),
         ("%REQ(:SCHEME)%", [Part("scheme")]),
+        ("%REQ(X-Host?:AUTHORITY)%%REQ(x-host?Host)%", [Part("request_header", "x-host?:authority")] * 2),
+        ("%REQ(:path?x)%", [Part("path")]),
         ("<%PROTOCOL%>", [Part("text", "<"), Part("protocol"), Part("text", ">")]),
         ("%START_TIME%", [Part("start_time")]),
         ("%START_TIME(%s.%3f)%!", [Part("start_time", "%s.%3f"), Part("text", "!")]),
@@ -34,7 +36,9 @@ def test_parts(text: str, parts: list[Part]) -> None:
     assert parse_format(text) == parts
 
 
-@pytest.mark.parametrize("text", ["%", "a%b", "%REQ%", "%PROTOCOL(x)%", "%REQ(a b)%", "%START_TIME(%Q)%", "%req(x)%"])
+@pytest.mark.parametrize(
+    "text", ["%", "a%b", "%REQ%", "%PROTOCOL(x)%", "%REQ(a b)%", "%REQ(a?:status)%", "%START_TIME(%Q)%", "%req(x)%"]
+)
 def test_what_is_no_format(text: str) -> None:
     with pytest.raises(FormatError):
         parse_format(text)

@@ -210,6 +210,8 @@ class Decider:
         aborted = _abort_status(rule)
         if aborted and rule is not None and rule.action.policy is not None and _always_aborts(rule.action.policy):
             return answer | {"status": aborted, "detail": "fault filter abort"}
+        if explanation.preflight:
+            return answer | {"status": 200, "detail": "a CORS preflight, answered here"}
         if explanation.target is None:
             return answer | {"status": 500, "detail": "the rewritten path is too long"}
         answer["request"]["path"] = explanation.target

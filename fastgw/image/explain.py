@@ -57,6 +57,7 @@ class Explanation(msgspec.Struct, frozen=True):
     ``chain`` serves the connection; ``owner`` is that of the request's host, "" for none. ``route_table`` has decided.
     ``kept``: position of the destination that this client keeps (sticky), None when it is drawn by weight.
     ``denied``: the policy that keeps a client out.
+    ``preflight``: a question of CORS that the gateway answers.
     ``location``: of a redirect. ``target``: path and query that the upstream gets, None when the rewritten path is too long.
     """
 
@@ -75,6 +76,7 @@ class Explanation(msgspec.Struct, frozen=True):
     location: str = ""
     denied: str = ""
     target: str | None = ""
+    preflight: bool = False
 
 
 def explain(image: bytes, listener: str, request: ExplainRequest) -> Explanation:
@@ -155,7 +157,17 @@ class Explainer:
         kept = self._matcher.sticky_destination(match.action, request, source_ip)
         target = self._matcher.rewritten(match.rule, request)
         text = None if target is None else target.decode("utf-8", "replace")
-        return msgspec.structs.replace(found, destinations=self._destinations(action), kept=kept, target=text)
+        found = msgspec.structs.replace(found, destinations=self._destinations(action), kept=kept, target=text)
+        return msgspec.structs.replace(found, preflight=self._is_answered(action, request))
+
+    def _is_answered(self, action: Row, request: RouteRequest) -> bool:
+        """A preflight of an allowed origin, or of any where IGNORE says so, is not forwarded (N7, N8)."""
+        policy = self._reader.number(action, "policy")
+        index = NONE if policy == NONE else self._reader.number(self._reader.row("route_policies", policy), "cors")
+        fields = dict(request.headers)
+        if index == NONE or request.method != b"OPTIONS" or not all(fields.get(name) for name in _PREFLIGHT_FIELDS):
+            return False
+        return bool(self._reader.row("cors", index)["ignore_unmatched"]) or self._matcher.allows_origin(index, request)
 
     def _denied(self, row: Row, source_ip: str) -> str:
         """The policy that keeps the client out of a virtual host, an action or a chain; "" when it is not known who asks."""
@@ -233,6 +245,7 @@ class Explainer:
         return ExplainedDestination(name, host, subset, port, weight, known=True, endpoints=endpoints)
 
 
+_PREFLIGHT_FIELDS = (b"origin", b"access-control-request-method")
 _ACTION_WORDS = {number: word for word, number in ACTIONS.items()}
 _PATH_WORDS = {
     lib.FGW_PATH_EXACT: "exact",

@@ -144,6 +144,13 @@ class Matcher:
         to = ffi.new("char[]", lib.fgw_redirect_location_max(self._bytes, rule, c_request))
         return bytes(ffi.buffer(to, lib.fgw_redirect_location(self._bytes, rule, c_request, to)))
 
+    def allows_origin(self, cors: int, request: RouteRequest) -> bool:
+        """Whether the request's origin is one of those that a corsPolicy names."""
+        header = ffi.cast("fgw_image_header *", self._bytes)
+        records = ffi.cast("fgw_img_cors *", ffi.cast("char *", self._bytes) + header.cors.off)
+        c_request, _alive = c_request_of(request)
+        return bool(lib.fgw_any_predicate(self._bytes, records[cors].origins, c_request, self._regexes, self._calls))
+
     def rewritten(self, rule: int, request: RouteRequest) -> bytes | None:
         """The path and query that the upstream of a rule gets; None when it cannot be made."""
         c_request, _alive = c_request_of(request)

@@ -212,3 +212,40 @@ def test_endpoints_that_are_not_ready_are_told_apart(config: str, run: Run, tmp_
     none = tmp_path / "none.yaml"
     none.write_text(Path(config).read_text().replace("10.0.0.1", "no-address"))
     assert "none is ready: answered 503 (UH)" in run("explain", str(none), *asked).output
+
+
+CORS = """
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: cors}
+spec:
+  hosts: [plain.example.com]
+  gateways: [gw]
+  http:
+  - match: [{uri: {prefix: /ignore}}]
+    corsPolicy: {allowOrigins: [{exact: "https://a.test"}], unmatchedPreflights: IGNORE}
+    route: [{destination: {host: cart, port: {number: 80}}}]
+  - corsPolicy: {allowOrigins: [{exact: "https://a.test"}, {regex: "https://.*[.]b[.]test"}]}
+    route: [{destination: {host: cart, port: {number: 80}}}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "origin", "question", "status"),
+    [
+        ("OPTIONS", "/", "https://a.test", "PUT", 200), ("OPTIONS", "/", "https://x.b.test", "PUT", 200),
+        ("OPTIONS", "/", "https://b.test", "PUT", None), ("OPTIONS", "/ignore", "https://b.test", "PUT", 200),
+        ("OPTIONS", "/", "https://a.test", "", None), ("OPTIONS", "/", "", "PUT", None),
+        ("PUT", "/", "https://a.test", "PUT", None),
+    ],
+)  # fmt: skip
+def test_preflights_that_are_answered_here(
+    config: str, run_json: Json, tmp_path: Path, method: str, path: str, origin: str, question: str, status: int | None
+) -> None:
+    """N7, N8."""
+    file = tmp_path / "cors.yaml"
+    file.write_text(Path(config).read_text() + CORS)
+    headers = ("-H", f"origin: {origin}", "-H", f"access-control-request-method: {question}")
+    answer, _ = run_json("explain", str(file), method, f"http://plain.example.com{path}", *headers)
+    assert (answer["action"], answer["status"]) == ("route", status)

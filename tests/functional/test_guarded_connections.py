@@ -132,4 +132,4 @@ def test_plain_tcp(world: World) -> None:
     for client, port, why in ((STRANGER, 9000, NONE), (BANNED, 9000, GATE), (BANNED, 9001, GATE)):
         assert curl_fails(*world.plain(client, port)) in (7, 52, 56), "reset, be it before connect() has returned"
         world.expect_line("-", client, why)
-    assert world.denied() == 3
+    assert world.denied() >= 3, "also who only looks whether a proxy's port is open"

@@ -35,6 +35,7 @@ cdef class Overload(Gate):
     cdef uint64_t limit
     cdef bint of_group             # it is the group's
     cdef int64_t trimmed_ms
+    cdef int64_t dropped_ms        # when streams were last reset
 
     cdef int on_sample(self) except -1
     cdef int weigh(self) except -1

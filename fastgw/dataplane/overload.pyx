@@ -43,6 +43,8 @@ cdef extern from "<malloc.h>" nogil:
 cdef enum:
     STALE_MS = 3000            # what the supervisor wrote longer ago is not believed
     TRIM_MS = 1000
+    NEAR_MS = 50               # between two looks from the first step on: a flood of uploads fills some ten MiB in a second
+    DROP_MS = 250              # for the figures to show what was freed
     HELD_PART = 16             # of the budget, one over this: so much must be held before anybody is refused
     NO_IDLE_LIMIT_MS = 3600000  # where there is none, an hour shrinks
     DROPPED_AT_ONCE = 64       # streams
@@ -116,6 +118,8 @@ cdef class Overload(Gate):
         for step in range(before, now):
             self.ctx.loop.count(FGW_C_MEMORY_STEPS + step)
         self.step = now
+        if now >= FGW_MEMORY_SHRINK:
+            self.ctx.loop.sample_at_ms = self.ctx.loop.now_ms + NEAR_MS
         self.apply()
         return self.show()
 
@@ -175,7 +179,10 @@ cdef class Overload(Gate):
             self.admission.hold(HOLD_MEMORY)
         else:
             self.admission.release(HOLD_MEMORY)
-        return self.drop_largest() if self.step >= FGW_MEMORY_RESET else 0
+        if self.step < FGW_MEMORY_RESET or ctx.loop.now_ms < self.dropped_ms + DROP_MS:
+            return 0
+        self.dropped_ms = ctx.loop.now_ms
+        return self.drop_largest()
 
     cdef int hurry_idle(self) except -1:
         """Requirement E11. Connections that are idle already learn of it."""

@@ -17,7 +17,10 @@ from fastgw.supervisor.state import StateSegment
 
 log = logging.getLogger("fastgw.overload")
 LOOK_S = 0.25
-LOOKS_A_GROUP = 20
+NEAR_S = 0.05
+"""When more than NEAR of the limit is in use: a flood of uploads fills some ten MiB in a second."""
+NEAR = 0.8
+GROUP_S = 5.0
 """The limit may be changed (``systemctl set-property``), and so may which group has the lowest."""
 QUIET_S = 5.0
 STEPS = (
@@ -55,16 +58,17 @@ class OverloadWatch:
         self._stripes = stripes
         self._group = group
         self._find = find
+        self._near = False
         self._seen = [Seen(refused=state.counters(stripe)[lib.FGW_C_SHED_DELAY]) for stripe in stripes]
 
     async def run(self) -> None:
-        looks = 0
+        group_at_s = time.monotonic() + GROUP_S
         while True:
-            looks += 1
-            if looks % LOOKS_A_GROUP == 0:
+            if time.monotonic() >= group_at_s:
+                group_at_s = time.monotonic() + GROUP_S
                 self.look_for_group()
             self.look()
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(NEAR_S if self._near else LOOK_S)
 
     def look_for_group(self) -> None:
         before, self._group = self._group, self._find()
@@ -78,6 +82,7 @@ class OverloadWatch:
         group_text = ""
         if self._group is not None:
             used, sockets = self._group.used()
+            self._near = used > self._group.limit * NEAR
             self._state.write_memory(self._group.limit, used, sockets)
             group_text = f", {used // MIB} of {self._group.limit // MIB} MiB of the control group"
         for slot, stripe in enumerate(self._stripes):

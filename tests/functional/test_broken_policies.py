@@ -11,6 +11,7 @@ from .support.client import fetch
 from .support.config import Document, destination, gateway_of, http_server, service_entry, virtual_service
 from .support.gateway import Gateway, run_cli
 from .support.layer4 import tcp_entry, tcp_route, tcp_server, tcp_service, visit
+from .support.log import whole_lines
 from .support.origin import RecordingOrigin
 from .support.poll import eventually
 
@@ -48,6 +49,7 @@ def test_a_slip_in_a_change_lifts_nothing(start_gateway: StartGateway, origin: R
     ask = asker(running)
     running.write("policy.yaml", policy())
     eventually(lambda: ask("192.0.2.1") == 403, "the policy holds")
+    running.everywhere()
     for number, text in enumerate((policy("source"), policy().replace("]", ""), policy("sourced"))):
         running.write("policy.yaml", text)
         eventually(lambda number=number: running.said().count("FGW0120") > number, "it is said that the policy is broken")  # type: ignore[misc]
@@ -65,15 +67,15 @@ def test_a_start_with_a_broken_policy_lets_nobody_in(start_gateway: StartGateway
         assert client.response().status == 200
     running.write("policy.yaml", policy("source") + "---\n" + policy("source", "relayed").replace("name: lists", "name: relays"))
     eventually(lambda: ask("198.51.100.1") == 403, "nobody is let in")
+    running.everywhere()
     assert visit(running.port(9000)) == (b"", "reset")
     running.stop()
     running.start()
     assert [ask("198.51.100.1"), ask("192.0.2.1")] == [403, 403]
     assert visit(running.port(9000)) == (b"", "reset")
-    eventually(lambda: len(log.read_text().splitlines()) > 4, "the requests are logged")
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert ["/", "rbac_access_denied_matched_policy[default/lists]"] in lines
-    assert ["-", "rbac_access_denied_matched_policy[default/relays]"] in lines
+    for target, name in (("/", "lists"), ("-", "relays")):
+        wanted = [target, f"rbac_access_denied_matched_policy[default/{name}]"]
+        eventually(lambda wanted=wanted: wanted in [json.loads(line) for line in whole_lines(log)], f"a line {wanted}")  # type: ignore[misc]
     checked = run_cli("check", str(running.config))
     assert checked.returncode != 0
     assert "FGW0120" in checked.stdout + checked.stderr

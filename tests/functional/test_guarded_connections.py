@@ -20,6 +20,7 @@ from .support.curl import curl, curl_fails
 from .support.fronts import haproxy
 from .support.gateway import Gateway
 from .support.layer4 import passthrough_server, tcp_entry, tcp_route, tcp_server, tcp_service
+from .support.log import whole_lines
 from .support.origin import RecordingOrigin
 from .support.poll import eventually
 from .support.tls_client import get_request, s_client
@@ -75,7 +76,7 @@ class World:
         return ["--interface", client, f"http://127.0.0.1:{self.ports[port]}/"]
 
     def expect_line(self, *wanted: str) -> None:
-        eventually(lambda: list(wanted) in [json.loads(line) for line in self._log.read_text().splitlines()], f"a line {wanted}")
+        eventually(lambda: list(wanted) in [json.loads(line) for line in whole_lines(self._log)], f"a line {wanted}")
 
     def denied(self) -> float:
         return self.gateway.metrics().total("fastgw_sources_denied_total")

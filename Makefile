@@ -11,7 +11,7 @@ DRILL_JSON ?= build/drill.json
 SOAK_JSON ?= build/soak.json
 SOAK_SECONDS ?= 600
 
-.PHONY: build setup run test lint format fuzz bench bench-tls bench-l4 bench-policy bench-h2 bench-micro bench-peers drill soak docs clean
+.PHONY: build setup run test lint format fuzz bench bench-tls bench-l4 bench-policy bench-h2 bench-micro bench-peers drill soak systemd-trial docs clean
 
 build:
 	flock .venv $(PY) setup.py -q build_clib build_ext --inplace -j $$(nproc)
@@ -71,6 +71,10 @@ drill:
 soak:
 	mkdir -p build
 	FASTGW_SOAK_S=$(SOAK_SECONDS) FASTGW_SOAK_JSON=$(SOAK_JSON) $(PY) -m pytest -q -s tests/functional/test_soak.py
+
+# The units on a real systemd, booted in namespaces of its own: root, nothing of this machine is changed. ARGS go to pytest
+systemd-trial:
+	$(PY) tests/systemd/run.py $(ARGS)
 
 # The generated tables of the README
 docs:

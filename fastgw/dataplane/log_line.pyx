@@ -276,6 +276,6 @@ cdef class LogLine:
             if head.forwarded:
                 n = write_address(self.remote_text, head.remote, head.remote_len, 0, True)
             else:
-                n = write_address(self.remote_text, client.peer, client.peer_len, client.peer_port, client.peer_port != 0)
+                n = write_address(self.remote_text, client.peer, client.peer_len, client.peer_port, client.has_port)
             place(&texts[FGW_LOG_DOWNSTREAM_REMOTE], self.remote_text, n)
         return 0

@@ -74,7 +74,7 @@ def test_no_call_of_it_is_one_that_the_filter_refuses(authority: Authority) -> N
         assert fetch_tls(443, HOST, client_context(authority)).status == 200
         run("systemctl", "reload", UNIT)
         since, before = mark(), worker_pids()
-        run("systemctl", "kill", "--signal=USR2", "--kill-whom=main", UNIT)
+        run("systemctl", "kill", "--signal=USR2", "--kill-who=main", UNIT)
         wait_said("upgraded from", since)
         eventually(lambda: not any(map(alive, before)), "the old workers end", LONG_S)
         assert fetch(80, "/item/9", HOST).status == 200
@@ -118,7 +118,7 @@ def test_a_restart_fails_no_connection_and_keeps_counting() -> None:
 def test_an_upgrade_fails_no_connection() -> None:
     since, before, first = mark(), worker_pids(), main_pid()
     with Callers() as callers:
-        run("systemctl", "kill", "--signal=USR2", "--kill-whom=main", UNIT)
+        run("systemctl", "kill", "--signal=USR2", "--kill-who=main", UNIT)
         wait_said("upgraded from", since)
         eventually(lambda: not any(map(alive, before)), "the old workers end", LONG_S)
         callers.each_once_more()

@@ -198,11 +198,16 @@ def load(path: str | None, overrides: dict[str, Any]) -> Settings:
 def _read_file(path: str) -> dict[str, Any]:
     try:
         text = Path(path).read_text(encoding="utf-8")
-        document = yaml.load(text, Loader=yaml.CSafeLoader)
+        documents = list(yaml.load_all(text, Loader=yaml.CSafeLoader))
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if any(isinstance(found, dict) and "apiVersion" in found and "kind" in found for found in documents):
+        raise SettingsError(f"{path}: holds resources, not settings: give it as PATH, without --config")
+    if len(documents) > 1:
+        raise SettingsError(f"{path}: wanted one YAML document with settings, got {len(documents)}")
+    document = documents[0] if documents else None
     if document is None:
         return {}
     if not isinstance(document, dict):

@@ -60,6 +60,8 @@ def test_an_empty_file_leaves_the_defaults(tmp_path: Path) -> None:
         ("paths: [a]\nworkers: many\n", "workers"),
         ("paths: [a\n", "not YAML"),
         ("- a\n", "name: value"),
+        ("paths: [a]\n---\nworkers: 2\n", "one YAML document"),
+        ("apiVersion: v1\nkind: Secret\n---\napiVersion: v1\nkind: Secret\n", "give it as PATH, without --config"),
         ("paths: [a]\nlisten-map: {x: 80}\n", "listen-map"),
     ],
 )

@@ -10,7 +10,7 @@ from libc.string cimport memcpy, strlen
 import cython
 
 from fastgw.dataplane.request_head cimport RequestHead
-from fastgw.dataplane.values cimport START_BYTES, STYLE_JSON, STYLE_LOG, VALUE_MAX, write_address, write_endpoint, write_flags
+from fastgw.dataplane.values cimport START_BYTES, STYLE_JSON, STYLE_LOG, VALUE_MAX, write_endpoint, write_flags, write_remote
 from fastgw.native.base cimport fgw_field, fgw_header_id_of, fgw_span
 from fastgw.native.log_line cimport (
     FGW_LOG_ATTEMPTS, FGW_LOG_AUTHORITY, FGW_LOG_CLIENT, FGW_LOG_CODE, FGW_LOG_DETAILS, FGW_LOG_DOWNSTREAM_LOCAL,
@@ -257,11 +257,10 @@ cdef class LogLine:
         return 0
 
     cdef int lay_out_client(self, ClientSide client, Exchange x) except -1:
-        """A mirror's copy of a request is for nobody. Whose address a trusted proxy in front has told has port 0."""
+        """A mirror's copy of a request is for nobody."""
         cdef RequestHead head = x.head
         cdef fgw_log_text *texts = self.known.texts
         cdef uint32_t wanted = self.wanted
-        cdef size_t n
         if client is None:
             texts[FGW_LOG_DOWNSTREAM_LOCAL].n = texts[FGW_LOG_DOWNSTREAM_REMOTE].n = 0
             texts[FGW_LOG_CLIENT].n = texts[FGW_LOG_SERVER_NAME].n = 0
@@ -273,9 +272,5 @@ cdef class LogLine:
         elif wanted & 1 << FGW_LOG_DOWNSTREAM_LOCAL:
             place(&texts[FGW_LOG_DOWNSTREAM_LOCAL], self.local_text, <size_t>client.local_address(self.local_text))
         if wanted & 1 << FGW_LOG_DOWNSTREAM_REMOTE:
-            if head.forwarded:
-                n = write_address(self.remote_text, head.remote, head.remote_len, 0, True)
-            else:
-                n = write_address(self.remote_text, client.peer, client.peer_len, client.peer_port, client.has_port)
-            place(&texts[FGW_LOG_DOWNSTREAM_REMOTE], self.remote_text, n)
+            place(&texts[FGW_LOG_DOWNSTREAM_REMOTE], self.remote_text, write_remote(self.remote_text, client, head))
         return 0

@@ -76,4 +76,4 @@ cdef class Values(Pen):
 
 cdef size_t write_flags(char *out, uint32_t flags) noexcept
 cdef size_t write_endpoint(char *out, const Address *a) noexcept
-cdef size_t write_address(char *out, const char *address, size_t n, uint32_t port, bint with_port) noexcept
+cdef size_t write_remote(char *out, ClientSide client, RequestHead head) noexcept

@@ -132,12 +132,10 @@ cdef class Values(Pen):
         return self.local_value(code, client)
 
     cdef int remote_value(self, int code, ClientSide client, Exchange exchange) except -1:
-        """Whose request it is. Whose address a trusted proxy in front has told in a field has port 0."""
+        """Whose request it is."""
         cdef bint told = exchange is not None and exchange.head.forwarded
         if code == FGW_VALUE_DOWNSTREAM_REMOTE_ADDRESS:
-            if told:
-                return self.written(write_address(self.at, exchange.head.remote, exchange.head.remote_len, 0, True))
-            return self.written(write_address(self.at, client.peer, client.peer_len, client.peer_port, client.has_port))
+            return self.written(write_remote(self.at, client, exchange.head if exchange is not None else None))
         elif code == FGW_VALUE_DOWNSTREAM_REMOTE_PORT:
             return self.number(0 if told else client.peer_port) if told or client.has_port else 0
         elif exchange is not None:
@@ -472,6 +470,13 @@ cdef size_t write_endpoint(char *out, const Address *a) noexcept:
     out[n] = 93
     out[n + 1] = 58
     return n + 2 + fgw_write_decimal(out + n + 2, a.port)
+
+
+cdef size_t write_remote(char *out, ClientSide client, RequestHead head) noexcept:
+    """Whose request it is; ``head`` is None for a relay. Whose address a trusted proxy in front has told in a field has port 0."""
+    if head is not None and head.forwarded:
+        return write_address(out, head.remote, head.remote_len, 0, True)
+    return write_address(out, client.peer, client.peer_len, client.peer_port, client.has_port)
 
 
 cdef size_t write_address(char *out, const char *address, size_t n, uint32_t port, bint with_port) noexcept:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from fastgw.compiler.compile import compile_plan
 from fastgw.compiler.options import CompileOptions
 from fastgw.model.plan import Rule
@@ -65,14 +67,22 @@ def test_nothing_right_costs_the_object(tmp_path: Path) -> None:
     assert rules == []
 
 
-def test_a_wrong_server_costs_that_server(tmp_path: Path) -> None:
-    text = GATEWAY.replace("servers: [", 'servers: [{port: {number: 81, name: x, protocol: HTTP}, hosts: ["short"]}, ')
+@pytest.mark.parametrize(
+    ("server", "path"),
+    [
+        ('{port: {number: 81, name: x, protocol: HTTP}, hosts: ["short"]}', "spec.servers[0].hosts[0]"),
+        ('{port: {number: many, name: x, protocol: HTTP}, hosts: ["*"]}', "spec.servers[0].port.number"),
+    ],
+)
+def test_a_wrong_server_costs_that_server(tmp_path: Path, server: str, path: str) -> None:
+    """Of a value or of a type."""
+    text = GATEWAY.replace("servers: [", f"servers: [{server}, ")
     service = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\n"
     service += f'spec:\n  hosts: ["a.test"]\n  gateways: [gw]\n  http:\n  - {GOOD}\n'
     (tmp_path / "c.yaml").write_text(text + service)
     loaded = load_paths([str(tmp_path)], "istio-system")
     result = compile_plan(loaded.resources, CompileOptions(labels={"istio": "ingressgateway"}, namespace="istio-system"))
-    assert [d.path for d in loaded.diagnostics if d.severity == "error"] == ["spec.servers[0].hosts[0]"]
+    assert [d.path for d in loaded.diagnostics if d.severity == "error"] == [path]
     assert [listener.port for listener in result.plan.listeners] == [80]
     assert len(result.plan.route_tables["http.80"].virtual_hosts) == 1
 
@@ -92,17 +102,6 @@ def test_a_rule_whose_requests_are_not_known_costs_the_object(tmp_path: Path) ->
     for wrong in (f"{{matches: [{{uri: {{exact: /x}}}}], {GOOD[1:]}", f"{{match: {{uri: {{exact: /x}}}}, {GOOD[1:]}", "nothing"):
         rules, errors = rules_of(tmp_path, f"  - {wrong}\n  - {GOOD}\n")
         assert errors and rules == [], wrong
-
-
-def test_a_server_that_does_not_fit_its_type_costs_itself(tmp_path: Path) -> None:
-    text = GATEWAY.replace("servers: [", 'servers: [{port: {number: many, name: x, protocol: HTTP}, hosts: ["*"]}, ')
-    service = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\n"
-    service += f'spec:\n  hosts: ["a.test"]\n  gateways: [gw]\n  http:\n  - {GOOD}\n'
-    (tmp_path / "c.yaml").write_text(text + service)
-    loaded = load_paths([str(tmp_path)], "istio-system")
-    result = compile_plan(loaded.resources, CompileOptions(labels={"istio": "ingressgateway"}, namespace="istio-system"))
-    assert [d.path for d in loaded.diagnostics if d.severity == "error"] == ["spec.servers[0].port.number"]
-    assert [listener.port for listener in result.plan.listeners] == [80]
 
 
 def endpoints_of(tmp_path: Path, spec: str) -> tuple[list[str], list[str]]:

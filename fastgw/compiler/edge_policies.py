@@ -95,10 +95,9 @@ def _of_denial(denial: Denial, inventory: Inventory) -> Found:
     policy, target = denial.policy, denial.target
     key = f"{policy.namespace}/{target.name}"
     resource = next(each for each in inventory.of(target.kind) if each.key == key)
-    hosts = tuple(full_name(host, policy.namespace).lower() for host in target.hosts)
     names = {route.name for route in resource.spec.http} if target.kind == SERVICE else set()
     routes = target.routes if names.issuperset(target.routes) else ()
-    return Found(nobody(policy.key, target.kind, key, hosts, routes), policy, "spec", {})
+    return Found(nobody(policy.key, target.kind, key, _hosts(policy, target), routes), policy, "spec", {})
 
 
 def nobody(policy: str, kind: str, key: str, hosts: tuple[str, ...] = (), routes: tuple[str, ...] = ()) -> Asked:
@@ -130,8 +129,11 @@ def find_target(policy: Resource, target: TargetRef, path: str, inventory: Inven
     """What is for the target, with nothing asked for; None when there is no such object, which is reported."""
     if not _exists(policy, target, path, inventory, report):
         return None
-    hosts = tuple(full_name(host, policy.namespace).lower() for host in target.hosts)
-    return Asked(policy.key, target.kind, f"{policy.namespace}/{target.name}", hosts, target.routes)
+    return Asked(policy.key, target.kind, f"{policy.namespace}/{target.name}", _hosts(policy, target), target.routes)
+
+
+def _hosts(policy: Resource, target: TargetRef) -> tuple[str, ...]:
+    return tuple(full_name(host, policy.namespace).lower() for host in target.hosts)
 
 
 def _words(target: TargetRef) -> str:

@@ -43,8 +43,7 @@ class GuardBook:
 
     def at(self, domain: str, gateways: Iterable[str], services: Iterable[str]) -> tuple[Asked, ...]:
         """All that concerns a virtual host: what is for its Gateways, then what is for its VirtualServices."""
-        targets = [f"{GATEWAY} {key}" for key in gateways] + [f"{SERVICE} {key}" for key in services]
-        asked = [each for target in targets for each in self._of(target, (domain,))]
+        asked = [each for target in _targets(gateways, services) for each in self._of(target, (domain,))]
         return tuple(each for each in asked if each.at(domain))
 
     def unknown_hosts(self, gateways: Iterable[str]) -> tuple[ErrorPage, ...]:
@@ -56,8 +55,9 @@ class GuardBook:
 
     def hosts_within(self, wide: Set[str], gateways: Iterable[str], services: Iterable[str]) -> dict[str, str]:
         """Hosts that policies for any of these name and that are narrower than one of ``wide``: host -> the narrowest of those."""
-        targets = [f"{GATEWAY} {key}" for key in gateways] + [f"{SERVICE} {key}" for key in services]
-        asked = dict.fromkeys(host for target in targets for each in self._by_target.get(target, ()) for host in each.hosts)
+        asked = dict.fromkeys(
+            host for target in _targets(gateways, services) for each in self._by_target.get(target, ()) for host in each.hosts
+        )
         return {host: around for host in asked if (around := narrowest_around(host, wide))}
 
     def guarded(self, chains: list[Chain]) -> list[Chain]:
@@ -101,6 +101,11 @@ class GuardBook:
             return []
         self._served.setdefault(target, set()).update(domains)
         return asked
+
+
+def _targets(gateways: Iterable[str], services: Iterable[str]) -> list[str]:
+    """As GuardBook keeps them."""
+    return [f"{GATEWAY} {key}" for key in gateways] + [f"{SERVICE} {key}" for key in services]
 
 
 class GuardedRules:
